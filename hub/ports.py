@@ -1,0 +1,68 @@
+"""The seams: what the exchange needs of a bus and of a policy engine. Few methods; the docstring is the contract.
+
+One test-suite runs against every implementation (`tests/test_port_bus.py`, `tests/test_port_policy.py`).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+from hub.core.question import Question, Verdict
+
+Clock = Callable[[], int]
+"""UTC now, in microseconds since 1970. One is injected everywhere; tests bring their own."""
+
+
+class Record(NamedTuple):
+    """One sealed intake record on its way to the bus. Nothing in it names a person."""
+
+    topic: str  # "in.<agency>.<dataset>"
+    key: bytes  # keyed hash of the publisher's person id, 16 bytes: records of one key stay in order
+    value: bytes  # sealed
+
+
+class Polled(NamedTuple):
+    """One record as polled. `offset` counts from 0 within `partition`."""
+
+    partition: str
+    offset: int
+    record: Record
+
+
+class Owned(NamedTuple):
+    """A partition this poller owns: the epoch it was given, and the first offset of the batch in it."""
+
+    partition: str
+    epoch: int
+    first: int
+    next: int  # one past the last polled record: where the position goes when the batch is decided
+
+
+class Batch(NamedTuple):
+    records: tuple[Polled, ...]
+    owned: tuple[Owned, ...]
+
+
+class Bus(Protocol):
+    """Durable sealed intake, in order per key. At least once: a record may be polled again until acknowledged."""
+
+    def publish(self, records: Sequence[Record]) -> None:
+        """Return once every record is durable. Raises `HubError(UNAVAILABLE)`: then any may or may not be stored."""
+
+    def poll(self, limit: int, wait_s: float) -> Batch:
+        """Return up to `limit` records from where the stored position stands; an empty batch after `wait_s` without.
+
+        Does not move the position: it moves in the decision's own transaction (`hub/store/position.py`).
+        """
+
+    def acknowledge(self, owned: Sequence[Owned]) -> None:
+        """Tell the bus what it may forget. Called after the commit only. Losing this call loses nothing."""
+
+
+class Policy(Protocol):
+    """Answers subject-free questions. An engine that is down, slow, silent or odd is an exception, never a no."""
+
+    def revision(self) -> str:
+        """Name the policy and catalogue that answers are given under now."""
+
+    def ask(self, questions: Sequence[Question]) -> list[Verdict]:
+        """Answer all, in order. Raises `HubError(UNAVAILABLE)` when any answer is undefined, malformed or late."""
