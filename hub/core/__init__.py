@@ -1,1 +1,1 @@
-"""Pure values and functions: no I/O, no clock, no randomness. Everything may import this; this imports `consent` only."""
+"""Pure values and functions: no I/O, no clock, no randomness. All may import this; this imports `consent` only."""
