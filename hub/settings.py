@@ -1,0 +1,364 @@
+"""Every knob of the hub in one frozen class: unit in the name, a default, and the reason for it.
+
+Values come from `HUB_*` variables, then from `hub.toml` in the working directory (`HUB_FILE` names another), then from
+the defaults. Nothing said means production: a forgotten variable must never open a door. `checked` refuses to start
+an unsafe production; `deploy/README.md` lists all of this for operators, and a test keeps the two the same.
+"""
+
+import ipaddress
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from pydantic import Field, PositiveInt, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from hub.core.errors import HubError, Item, Kind
+
+PREFIX = "HUB_"
+FILE_VARIABLE = "HUB_FILE"  # names the TOML file; not a setting itself
+NOT_SETTINGS = frozenset({FILE_VARIABLE, "HUB_REQUIRE_OPA"})  # the second speaks to the tests only
+DEMO_MARK = "demo-data"  # a file of this name in data_dir says that invented people live there
+INTAKE_RETENTION_MOST_DAYS = 7  # promise 8: an erased person's intake is unreadable after a week at the latest
+LANGUAGES = ("en", "ru", "ar", "zh")  # those that hub/web/locales has every text in
+
+
+class Settings(BaseSettings):
+    """How one hub runs. Frozen; made once by `load`, handed down by `hub/app.py`, never looked up from the side."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", validate_default=True)
+
+    # -- who and where
+    mode: Literal["production", "development", "demo"] = Field(
+        "production", description="Unsafe settings are refused in production; the default, so that silence is safe."
+    )
+    data_dir: Path = Field(Path("var/hub"), description="Holds store, socket and keys; one hub per directory.")
+    host: str = Field("127.0.0.1", description="Address to listen on; loopback until a TLS proxy stands in front.")
+    port: int = Field(8000, ge=0, le=65535, description="TCP port; 0 takes a free one, which tests do.")
+    behind_tls_proxy: bool = Field(
+        False, description="Says that a proxy ends TLS in front; without it production stays on loopback."
+    )
+    issuer: str = Field(
+        "http://127.0.0.1:8000",
+        description="This hub's own URL: `iss` of its tokens and the one `aud` an agency's assertion may name.",
+    )
+    key_file: Path | None = Field(
+        None,
+        description="Wraps the persons' keys. Unset: `<data_dir>/hub.key`, made at first start; not in production.",
+    )
+    admin_socket: Path | None = Field(
+        None, description="Operator commands come in here, mode 0600. Unset: `<data_dir>/admin.sock`."
+    )
+    timezone: str = Field("UTC", description="Legal time zone: ages and days are counted in it. An IANA name.")
+    languages: Annotated[tuple[str, ...], NoDecode] = Field(
+        LANGUAGES, description="Offered to citizens, first is the fallback; comma-separated, of en, ru, ar, zh."
+    )
+
+    # -- engines
+    store_dsn: str = Field("", description="Unset: SQLite at `<data_dir>/hub.sqlite`. Else `sqlite:///PATH`.")
+    synchronous: Literal["FULL", "EXTRA", "NORMAL", "OFF"] = Field(
+        "FULL", description="SQLite's durability. Below FULL a power cut loses what was acknowledged."
+    )
+    bus: Literal["embedded"] = Field("embedded", description="Durable intake: in the same database.")
+    policy: Literal["embedded"] = Field("embedded", description="Rego compiled to WASM, run in this process.")
+    wal_restart_bytes: PositiveInt = Field(
+        256 * 1024 * 1024, description="SQLite's write-ahead log starts over beyond this, which may block writers."
+    )
+
+    # -- gate and hand-out
+    gate_batch_events: PositiveInt = Field(
+        200, description="Events per decision transaction: enough to share its fsync, short enough for a withdrawal."
+    )
+    gate_batch_ms: PositiveInt = Field(50, description="A batch is not filled for longer than this.")
+    handout_page: PositiveInt = Field(500, le=5_000, description="Most deliveries per hand-out transaction and answer.")
+    handout_redeliver_s: PositiveInt = Field(
+        60, description="Unacknowledged deliveries come again after this, decided again, same id and number."
+    )
+    handout_outstanding: PositiveInt = Field(
+        20_000, description="Most unacknowledged deliveries per agency: what an agency's crash can leave in doubt."
+    )
+    long_poll_max_s: PositiveInt = Field(30, description="Longest wait for deliveries; proxies cut at 60 s.")
+    long_polls_max: PositiveInt = Field(64, description="Waiting requests at once; more are answered empty at once.")
+    waiting_days: PositiveInt = Field(
+        30, description="How long an event waits for its person to be linked before it expires, listed all the while."
+    )
+
+    # -- publish
+    publish_batch_max: PositiveInt = Field(
+        500, description="Events per request: a resend after a cut line stays small."
+    )
+    publish_event_bytes: PositiveInt = Field(65_536, description="Largest event; CloudEvents asks for 64 KiB at least.")
+    publish_body_bytes: PositiveInt = Field(16 * 1024 * 1024, description="Largest request body, whatever it holds.")
+    event_max_age_days: PositiveInt = Field(
+        366, description="An older `time` is refused: late registrations carry the old date in their data."
+    )
+    event_max_future_s: PositiveInt = Field(300, description="How far a publisher's clock may run ahead.")
+    intake_retention_days: PositiveInt = Field(
+        7, description="The day key of sealed intake is destroyed after this. More than 7 is refused in production."
+    )
+
+    # -- quotas, per agency, counted before anything is written
+    quota_requests_per_s: PositiveInt = Field(200, description="Sustained requests; withdrawals have their own lane.")
+    quota_requests_burst: PositiveInt = Field(400, description="Requests at once after silence.")
+    quota_events_per_s: PositiveInt = Field(
+        5_000, description="Sustained events: below what one gate decides, so that one agency cannot fill the bus."
+    )
+    quota_events_burst: PositiveInt = Field(20_000, description="Events at once after silence: a nightly file.")
+
+    # -- people
+    session_hours: PositiveInt = Field(8, description="A citizen's session ends after this, used or not.")
+    dev_sign_in: bool = Field(False, description="Sign in as any demo person without proof. Refused in production.")
+
+    # -- for developers
+    failpoints: str = Field("", description="Crash points to arm, `name=kill:COUNT`. Refused in production.")
+
+    # -- logs
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is worth a line.")
+    log_format: Literal["json", "console"] = Field("json", description="One JSON object a line, or words for people.")
+
+    @field_validator("languages", mode="before")
+    @classmethod
+    def _split(cls, given: object) -> object:
+        return tuple(part.strip() for part in given.split(",")) if isinstance(given, str) else given
+
+    @field_validator("languages")
+    @classmethod
+    def _known(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        if not given or not set(given) <= set(LANGUAGES) or len(set(given)) != len(given):
+            raise ValueError(f"name each at most once, of {', '.join(LANGUAGES)}")
+        return given
+
+    @field_validator("timezone")
+    @classmethod
+    def _zone(cls, given: str) -> str:
+        try:
+            ZoneInfo(given)
+        except (OSError, ValueError, KeyError) as cause:  # a folder's name, a path, a name that is not there
+            raise ValueError("must be an IANA time zone, as in Europe/Berlin") from cause
+        return given
+
+    @field_validator("issuer")
+    @classmethod
+    def _bare_url(cls, given: str) -> str:
+        """RFC 8414 section 2: a URL without query or fragment. Compared as one string, so no slash at its end."""
+        url = urlsplit(given)
+        if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment or given.endswith("/"):
+            raise ValueError("must be an http(s) URL without query, fragment or a slash at its end")
+        return given
+
+    @field_validator("store_dsn")
+    @classmethod
+    def _sqlite(cls, given: str) -> str:
+        if given and not given.startswith("sqlite:///"):
+            raise ValueError("must be sqlite:///PATH")
+        return given
+
+    @property
+    def store_path(self) -> Path:
+        return Path(self.store_dsn.removeprefix("sqlite:///")) if self.store_dsn else self.data_dir / "hub.sqlite"
+
+    @property
+    def key_path(self) -> Path:
+        return self.key_file or self.data_dir / "hub.key"
+
+    @property
+    def admin_path(self) -> Path:
+        return self.admin_socket or self.data_dir / "admin.sock"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - left out on purpose, see below
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the same
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then variables, then the file. No .env: a file found by chance must not steer a hub."""
+        named = os.environ.get(FILE_VARIABLE, "hub.toml")
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=named)
+
+
+def load(environ: Mapping[str, str] = os.environ, **given: Any) -> Settings:
+    """Read the settings; `given` goes before the variables. `environ` is looked at for misspelt names only.
+
+    Raises HubError(STARTUP) listing everything that is wrong. Values are not repeated: one of them may be a secret.
+    """
+    items = [*_misspelt(environ), *_missing_file(environ)]
+    try:
+        settings = Settings(**given)
+    except tomllib.TOMLDecodeError as cause:
+        raise _refusal((*items, Item(f"not TOML: {cause}", "settings file", "Correct the line it names."))) from cause
+    except ValidationError as cause:
+        items += [_item(error["loc"], error["msg"]) for error in cause.errors(include_input=False, include_url=False)]
+        raise _refusal(tuple(items)) from cause
+    if items:
+        raise _refusal(tuple(items))
+    return settings
+
+
+def checked(settings: Settings) -> Settings:
+    """Return the settings, or raise HubError(STARTUP) with every reason why they are unsafe in production."""
+    items = refuse_unsafe(settings)
+    if items:
+        raise _refusal(items, what=f"refusing to start: {len(items)} setting(s) are unsafe in production")
+    return settings
+
+
+def refuse_unsafe(settings: Settings) -> tuple[Item, ...]:
+    """List what is unsafe in production; empty in any other mode. Looks at the key file and at data_dir."""
+    if settings.mode != "production":
+        return ()
+    return tuple(item for rule in RULES if (item := rule(settings)) is not None)
+
+
+def _no_dev_sign_in(settings: Settings) -> Item | None:
+    if not settings.dev_sign_in:
+        return None
+    return Item("anybody could sign in as anybody", "dev_sign_in", "Unset HUB_DEV_SIGN_IN.")
+
+
+def _no_failpoints(settings: Settings) -> Item | None:
+    if not settings.failpoints:
+        return None
+    return Item("failpoints would kill the hub on purpose", "failpoints", "Unset HUB_FAILPOINTS.")
+
+
+def _public_issuer(settings: Settings) -> Item | None:
+    url = urlsplit(settings.issuer)
+    if url.scheme == "https" and not _is_loopback(url.hostname or ""):
+        return None
+    return Item(
+        "tokens would name an issuer that agencies cannot reach safely",
+        "issuer",
+        "Set HUB_ISSUER to this hub's public https:// address.",
+    )
+
+
+def _named_key_file(settings: Settings) -> Item | None:
+    if settings.key_file is not None:
+        return None
+    return Item(
+        "the key that wraps all others would lie beside the data",
+        "key_file",
+        "Set HUB_KEY_FILE to a file on another volume; `hub keys new FILE` makes one.",
+    )
+
+
+def _present_key_file(settings: Settings) -> Item | None:
+    if settings.key_file is None or settings.key_file.is_file():
+        return None
+    return Item(
+        "the key file is not there; a new one could read nothing that is stored",
+        "key_file",
+        "Restore it from its backup, or make the first one with `hub keys new FILE`.",
+    )
+
+
+def _private_key_file(settings: Settings) -> Item | None:
+    if settings.key_file is None or not settings.key_file.is_file():
+        return None
+    if settings.key_file.stat().st_mode & 0o077 == 0:
+        return None
+    return Item("other users of this machine may read or replace the key file", "key_file", "Run chmod 600 on it.")
+
+
+def _durable(settings: Settings) -> Item | None:
+    if settings.synchronous in ("FULL", "EXTRA"):
+        return None
+    return Item("a power cut would lose what was acknowledged", "synchronous", "Set HUB_SYNCHRONOUS=FULL, or unset it.")
+
+
+def _short_retention(settings: Settings) -> Item | None:
+    if settings.intake_retention_days <= INTAKE_RETENTION_MOST_DAYS:
+        return None
+    return Item(
+        "an erased person's intake would stay readable for more than a week",
+        "intake_retention_days",
+        f"Set HUB_INTAKE_RETENTION_DAYS to {INTAKE_RETENTION_MOST_DAYS} or less.",
+    )
+
+
+def _no_bare_http(settings: Settings) -> Item | None:
+    if settings.behind_tls_proxy or _is_loopback(settings.host):
+        return None
+    return Item(
+        "citizens' data would cross the network without TLS",
+        "host",
+        "Listen on 127.0.0.1, or put a TLS proxy in front and set HUB_BEHIND_TLS_PROXY=true.",
+    )
+
+
+def _no_demo_data(settings: Settings) -> Item | None:
+    if not (settings.data_dir / DEMO_MARK).exists():
+        return None
+    return Item(
+        "the store holds the demo's invented people, whose keys are public", "data_dir", "Set HUB_DATA_DIR elsewhere."
+    )
+
+
+RULES: tuple[Callable[[Settings], Item | None], ...] = (
+    _no_dev_sign_in,
+    _no_failpoints,
+    _public_issuer,
+    _named_key_file,
+    _present_key_file,
+    _private_key_file,
+    _durable,
+    _short_retention,
+    _no_bare_http,
+    _no_demo_data,
+)
+
+
+def _is_loopback(host: str) -> bool:
+    """Say whether only this machine reaches `host`. Any name but localhost may resolve to anything, so it is not."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _misspelt(environ: Mapping[str, str]) -> list[Item]:
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | NOT_SETTINGS
+    strangers = sorted(name for name in environ if name.upper().startswith(PREFIX) and name.upper() not in known)
+    return [
+        Item("no setting has this name", name, "Correct or unset it; deploy/README.md lists all.") for name in strangers
+    ]
+
+
+def _missing_file(environ: Mapping[str, str]) -> list[Item]:
+    named = environ.get(FILE_VARIABLE)
+    if named is None or Path(named).is_file():
+        return []
+    return [Item("the settings file is not there", FILE_VARIABLE, "Correct the path, or unset the variable.")]
+
+
+def _item(at: tuple[int | str, ...], message: str) -> Item:
+    where = ".".join(str(step) for step in at)
+    return Item(
+        message.removeprefix("Value error, "),
+        where,
+        f"Correct {PREFIX}{where.upper()} or `{where}` in the settings file; deploy/README.md says what it takes.",
+    )
+
+
+def _refusal(items: tuple[Item, ...], *, what: str = "the settings cannot be used") -> HubError:
+    return HubError(
+        Kind.STARTUP,
+        what,
+        where="settings",
+        remedy="Correct each item below; deploy/README.md explains every setting.",
+        code="settings",
+        items=items,
+    )

@@ -1,0 +1,200 @@
+"""Settings: every knob is read, explained and bounded, and an unsafe production does not start."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hub.core.errors import HubError, Kind
+from hub.settings import DEMO_MARK, RULES, Settings, checked, load, refuse_unsafe
+
+
+def safe_production(folder: Path, **changed: Any) -> Settings:
+    """A production that may start: each test spoils one thing in it."""
+    key_file = folder / "wrapping.key"
+    key_file.write_bytes(bytes(32))
+    key_file.chmod(0o600)
+    safe = {
+        "mode": "production",
+        "data_dir": folder / "data",
+        "key_file": key_file,
+        "issuer": "https://hub.example",
+        "host": "127.0.0.1",
+    }
+    return load({}, **(safe | changed))
+
+
+def refused(settings: Settings) -> list[str]:
+    return [item.where for item in refuse_unsafe(settings)]
+
+
+def test_a_safe_production_starts(tmp_path: Path) -> None:
+    """With a private key file, an https issuer and loopback behind a proxy there is nothing to refuse."""
+    settings = safe_production(tmp_path)
+    assert checked(settings) is settings
+
+
+UNSAFE: list[tuple[str, dict[str, Any]]] = [
+    ("dev_sign_in", {"dev_sign_in": True}),
+    ("failpoints", {"failpoints": "gate.before_commit=kill:1"}),
+    ("issuer", {"issuer": "http://hub.example"}),
+    ("issuer", {"issuer": "https://127.0.0.1:8000"}),
+    ("issuer", {"issuer": "https://localhost"}),
+    ("key_file", {"key_file": None}),
+    ("key_file", {"key_file": Path("/nowhere/absent.key")}),
+    ("synchronous", {"synchronous": "NORMAL"}),
+    ("synchronous", {"synchronous": "OFF"}),
+    ("intake_retention_days", {"intake_retention_days": 8}),
+    ("host", {"host": "0.0.0.0"}),
+    ("host", {"host": "hub.example"}),
+]
+
+
+@pytest.mark.parametrize(("where", "changed"), UNSAFE, ids=[f"{where}-{n}" for n, (where, _) in enumerate(UNSAFE)])
+def test_production_refuses_what_is_unsafe(tmp_path: Path, where: str, changed: dict[str, Any]) -> None:
+    """Each unsafe setting is refused by itself, under its own name, with a remedy."""
+    settings = safe_production(tmp_path, **changed)
+    assert refused(settings) == [where]
+    with pytest.raises(HubError) as caught:
+        checked(settings)
+    assert caught.value.kind is Kind.STARTUP
+    assert all(item.what and item.remedy for item in caught.value.items)
+
+
+@pytest.mark.parametrize("mode", [0o604, 0o640, 0o620, 0o644])
+def test_production_refuses_a_key_file_that_others_can_touch(tmp_path: Path, mode: int) -> None:
+    """Reading it or replacing it is enough: any bit for group or others is refused."""
+    settings = safe_production(tmp_path)
+    settings.key_path.chmod(mode)
+    assert refused(settings) == ["key_file"]
+
+
+def test_production_refuses_the_data_of_a_demo(tmp_path: Path) -> None:
+    """A store in which invented people live, under keys that anybody can make, never turns into a real one."""
+    settings = safe_production(tmp_path)
+    settings.data_dir.mkdir()
+    (settings.data_dir / DEMO_MARK).touch()
+    assert refused(settings) == ["data_dir"]
+
+
+def test_production_may_listen_everywhere_behind_a_tls_proxy(tmp_path: Path) -> None:
+    """Who says that a proxy ends TLS may listen on any address."""
+    assert not refused(safe_production(tmp_path, host="0.0.0.0", behind_tls_proxy=True))
+
+
+def test_every_rule_has_been_seen_refusing(tmp_path: Path) -> None:
+    """A rule that no test makes fire could be taken out unnoticed."""
+    loose = safe_production(tmp_path)
+    (tmp_path / "data").mkdir()
+    spoilt = [safe_production(tmp_path, **changed) for _, changed in UNSAFE]
+    loose.key_path.chmod(0o644)
+    (tmp_path / "data" / DEMO_MARK).touch()
+    silent = [rule.__name__ for rule in RULES if not any(rule(settings) for settings in [loose, *spoilt])]
+    assert silent == []
+
+
+def test_nothing_said_means_production() -> None:
+    """A forgotten HUB_MODE refuses to start; it does not open the developers' door."""
+    settings = load({})
+    assert settings.mode == "production"
+    assert not settings.dev_sign_in
+    with pytest.raises(HubError, match="unsafe in production"):
+        checked(settings)
+
+
+@pytest.mark.parametrize("mode", ["development", "demo"])
+def test_developers_may_have_what_production_refuses(mode: str) -> None:
+    """Outside production nothing is refused."""
+    assert refuse_unsafe(load({}, mode=mode, dev_sign_in=True, failpoints="x=kill", synchronous="OFF")) == ()
+
+
+def test_every_wrong_value_is_named_at_once_and_none_repeated() -> None:
+    """The operator corrects everything in one go; a value may be a secret, so none comes back."""
+    with pytest.raises(HubError) as caught:
+        load(
+            {},
+            mode="SECRET",
+            timezone="Mars/SECRET",
+            issuer="https://hub.example/?SECRET",
+            port=-1,
+            languages="en,SECRET",
+        )
+    assert {item.where for item in caught.value.items} == {"mode", "timezone", "issuer", "port", "languages"}
+    assert "SECRET" not in str(caught.value) + repr(caught.value.items)
+
+
+def test_a_misspelt_variable_is_refused() -> None:
+    """HUB_DEV_SIGNIN would else be ignored, and its writer none the wiser."""
+    with pytest.raises(HubError) as caught:
+        load({"HUB_DEV_SIGNIN": "true", "PATH": "/bin", "HUB_PORT": "1"})
+    assert [item.where for item in caught.value.items] == ["HUB_DEV_SIGNIN"]
+
+
+def started_with(folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Load the settings in a fresh process, as a hub does, and print three of them."""
+    code = (
+        "from hub.core.errors import HubError\n"
+        "from hub.settings import load\n"
+        "try:\n    s = load(); print(s.port, s.mode, *s.languages)\n"
+        "except HubError as e:\n    print(*(i.where for i in e.items))\n"
+    )
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("HUB_")}
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, cwd=folder, env=clean | variables, capture_output=True, text=True, check=True)
+
+
+def test_variables_go_before_the_file_and_the_file_before_the_defaults(tmp_path: Path) -> None:
+    """hub.toml in the working directory is read by itself; a variable overrides it."""
+    (tmp_path / "hub.toml").write_text('mode = "development"\nport = 7001\nlanguages = ["en", "ar"]\n')
+    assert started_with(tmp_path).stdout.split() == ["7001", "development", "en", "ar"]
+    assert started_with(tmp_path, HUB_PORT="7002", HUB_LANGUAGES="ru, zh").stdout.split() == [
+        "7002",
+        "development",
+        "ru",
+        "zh",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "where"), [("prot = 1\n", "prot"), ("port = = 1\n", "settings file"), (None, "HUB_FILE")]
+)
+def test_a_settings_file_with_a_typo_or_not_there_is_refused(tmp_path: Path, content: str | None, where: str) -> None:
+    """A key that no setting has, a line that is not TOML, a file that is absent: each is named, none is skipped."""
+    path = tmp_path / "named.toml"
+    if content is not None:
+        path.write_text(content)
+    assert started_with(tmp_path, HUB_FILE=str(path)).stdout.strip() == where
+
+
+def test_settings_never_change_after_they_are_read() -> None:
+    """They are frozen: what was checked is what runs."""
+    settings = load({}, mode="development")
+    with pytest.raises(ValueError, match="frozen"):
+        settings.port = 1  # type: ignore[misc]  # the assignment that must fail
+
+
+UNITS = ("_s", "_ms", "_bytes", "_days", "_hours", "_events", "_max", "_page", "_outstanding", "_burst", "port")
+
+
+def test_every_number_says_its_unit_and_every_knob_its_reason() -> None:
+    """The unit is last in the name, or the name says what is counted; the description is a sentence or two."""
+    for name, field in Settings.model_fields.items():
+        assert field.description, name
+        assert len(field.description) > 20, name
+        if field.annotation is int:
+            assert name.endswith(UNITS), name
+
+
+def test_paths_that_are_not_set_lie_in_the_data_directory(tmp_path: Path) -> None:
+    """One directory is one hub: store, key and socket follow data_dir unless they are named."""
+    settings = load({}, mode="development", data_dir=tmp_path)
+    assert (settings.store_path, settings.key_path, settings.admin_path) == (
+        tmp_path / "hub.sqlite",
+        tmp_path / "hub.key",
+        tmp_path / "admin.sock",
+    )
+    named = load({}, mode="development", data_dir=tmp_path, store_dsn="sqlite:////var/lib/x.sqlite")
+    assert named.store_path == Path("/var/lib/x.sqlite")
