@@ -49,7 +49,7 @@ class Field:
     element_ref: str = ""  # for an array of objects: the property of the element that is the person_ref
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # compared by identity: its shape is worked out once and remembered
 class Dataset:
     """An event type with its schema. `name` is the CloudEvents `type`."""
 
