@@ -1,0 +1,98 @@
+"""What the hub counts and measures, for Prometheus. Labels come from closed sets only, so none can name a person.
+
+Every series exists from the first scrape on, at zero: a rate over a counter that appears later would miss its first
+step. The registry is this hub's own, made by `open_metrics`; nothing is registered globally.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"  # Prometheus text format
+OUTCOMES = ("release", "hold", "refusal", "wait")
+KINDS = ("data", "correction", "stop", "delete", "test", "notice")
+OTHER = "other"  # an agency that is not (or no longer) in the catalogue
+
+# The promise is 100 ms at p99, the goal 50: buckets lie close there, and far enough up to see a failure for what it is.
+WITHDRAW_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.2, 0.5, 1.0, 5.0)
+GATE_BUCKETS_S = (0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.2, 0.5, 1.0, 5.0)
+PAGE_BUCKETS = (0, 1, 10, 50, 100, 200, 300, 400, 500, 1_000, 5_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """One field per family. Agency labels go through `agency`, outcomes and kinds come from the tuples above."""
+
+    registry: CollectorRegistry
+    agency: Callable[[str], str]  # the code itself where the catalogue knows it, else OTHER
+    published: Counter  # by publisher: events answered 202
+    publish_refused: Counter  # by publisher: events refused at the door
+    decisions: Counter  # by outcome
+    gate_batch_s: Histogram
+    gate_events: Counter
+    handout_page: Histogram  # deliveries per hand-out
+    deliveries: Counter  # by recipient and kind: handed out, redeliveries included
+    acknowledged: Counter  # by recipient
+    withdraw_s: Histogram
+    waiting_events: Gauge
+    oldest_waiting_s: Gauge
+    intake_backlog: Gauge
+    wal_bytes: Gauge
+    policy_unavailable: Counter
+    quota_refusals: Counter  # by agency
+    long_polls: Gauge
+
+
+def open_metrics(agencies: Callable[[], Collection[str]]) -> Metrics:
+    """Make this hub's metrics. `agencies` gives the codes of the catalogue in force; it is asked at each label."""
+    registry = CollectorRegistry()
+
+    def agency(code: str) -> str:
+        return code if code in agencies() else OTHER
+
+    def counter(name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"hub_{name}", text, labels, registry=registry)
+
+    def gauge(name: str, text: str) -> Gauge:
+        return Gauge(f"hub_{name}", text, registry=registry)
+
+    def histogram(name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
+        return Histogram(f"hub_{name}", text, buckets=buckets, registry=registry)
+
+    metrics = Metrics(
+        registry=registry,
+        agency=agency,
+        published=counter("events_published", "Events answered 202.", "agency"),
+        publish_refused=counter("events_refused", "Events refused at the door.", "agency"),
+        decisions=counter("decisions", "Decisions committed, by outcome.", "outcome"),
+        gate_batch_s=histogram("gate_batch_seconds", "From the first poll of a batch to its commit.", GATE_BUCKETS_S),
+        gate_events=counter("gate_events", "Events decided."),
+        handout_page=histogram("handout_page_deliveries", "Deliveries per hand-out.", PAGE_BUCKETS),
+        deliveries=counter("deliveries", "Deliveries handed out, redeliveries included.", "agency", "kind"),
+        acknowledged=counter("deliveries_acknowledged", "Deliveries acknowledged for the first time.", "agency"),
+        withdraw_s=histogram("withdraw_seconds", "From the request to the barrier.", WITHDRAW_BUCKETS_S),
+        waiting_events=gauge("waiting_events", "Events waiting for a link, a verdict or an earlier event."),
+        oldest_waiting_s=gauge("oldest_waiting_seconds", "Age of the oldest waiting event."),
+        intake_backlog=gauge("intake_backlog_events", "Events accepted and not yet decided."),
+        wal_bytes=gauge("store_wal_bytes", "Size of SQLite's write-ahead log."),
+        policy_unavailable=counter("policy_unavailable", "Calls that the policy engine did not answer."),
+        quota_refusals=counter("quota_refusals", "Requests answered 429.", "agency"),
+        long_polls=gauge("long_polls", "Requests waiting for deliveries."),
+    )
+    _start_at_zero(metrics, sorted(agencies()))
+    return metrics
+
+
+def _start_at_zero(metrics: Metrics, agencies: list[str]) -> None:
+    for outcome in OUTCOMES:
+        metrics.decisions.labels(outcome)
+    for code in [*agencies, OTHER]:
+        for family in (metrics.published, metrics.publish_refused, metrics.acknowledged, metrics.quota_refusals):
+            family.labels(code)
+        metrics.deliveries.labels(code, "data")
+
+
+def render(metrics: Metrics) -> bytes:
+    """Return everything in Prometheus' text format, for `GET /metrics`."""
+    return generate_latest(metrics.registry)
