@@ -91,7 +91,7 @@ class Purpose:
     retention_days: int
     assurance: int  # 1, 2, 3 = P1, P2, P3 (UK GPG 45 low, medium, high)
     law: str = ""  # article, named where the basis is law
-    age_role: str = ""  # the role whose age is limited; "" where no age limit exists
+    age_roles: frozenset[str] = frozenset()  # whose age is limited, a role per dataset at most; none: no age limit
     age_from_years: int = 0  # half-open: from <= age < below, in whole years in the legal time zone
     age_below_years: int = 0  # 0: no upper limit
 
