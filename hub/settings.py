@@ -182,7 +182,7 @@ class Settings(BaseSettings):
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - left out on purpose, see below
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the same
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - left out as well
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments, then variables, then the file. No .env: a file found by chance must not steer a hub."""
         named = os.environ.get(FILE_VARIABLE, "hub.toml")
