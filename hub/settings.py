@@ -100,7 +100,7 @@ class Settings(BaseSettings):
     publish_event_bytes: PositiveInt = Field(65_536, description="Largest event; CloudEvents asks for 64 KiB at least.")
     publish_body_bytes: PositiveInt = Field(16 * 1024 * 1024, description="Largest request body, whatever it holds.")
     event_max_age_days: PositiveInt = Field(
-        366, description="An older `time` is refused: late registrations carry the old date in their data."
+        43_830, description="An older `time` is a mistake: registers are loaded with facts as old as a life, 120 years."
     )
     event_max_future_s: PositiveInt = Field(300, description="How far a publisher's clock may run ahead.")
     intake_retention_days: PositiveInt = Field(
