@@ -1,0 +1,1 @@
+"""AGENCIES: publish, gate, hand-out. An event's life can be read here top to bottom."""
