@@ -1,0 +1,1 @@
+"""Who is who: keys, links, pseudonyms, tokens, sessions. Never merges two people."""
