@@ -49,10 +49,13 @@ class Bus(Protocol):
         """Return once every record is durable. Raises `HubError(UNAVAILABLE)`: then any may or may not be stored."""
 
     def poll(self, limit: int, wait_s: float) -> Batch:
-        """Return up to `limit` records from where the stored position stands; an empty batch after `wait_s` without.
+        """Return up to `limit` records after those polled last; an empty batch after `wait_s` without any.
 
-        Does not move the position: it moves in the decision's own transaction (`hub/store/position.py`).
+        Does not move the stored position: it moves in the decision's own transaction (`hub/store/positions.py`).
         """
+
+    def rewind(self) -> None:
+        """Go on from the stored positions: what was polled but not decided is polled again."""
 
     def acknowledge(self, owned: Sequence[Owned]) -> None:
         """Tell the bus what it may forget. Called after the commit only. Losing this call loses nothing."""

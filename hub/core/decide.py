@@ -116,7 +116,9 @@ def decide(
         consented = widest if standing.fields is None else widest & standing.fields
         codes = tuple(sorted(reasons))
         now.append(Part(frozenset() if reasons else consented, codes))
-        after_grant.append(Part(widest if reasons <= CURABLE else frozenset(), codes))
+        # who has answered is not waited for: a field left out of a given consent is a no, and is not kept
+        awaited = widest if reasons else consented
+        after_grant.append(Part(awaited if reasons <= CURABLE else frozenset(), codes))
     lost = _lost(subscription, tuple(now), present)
     if not lost:
         return Release(tuple(now))

@@ -1,0 +1,1 @@
+"""Engines of the bus. Each keeps the contract in `hub/ports.py`."""

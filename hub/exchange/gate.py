@@ -1,0 +1,326 @@
+"""The gate: from an event on the bus to a decision for every recipient and person.
+
+One round:
+1. poll and unseal                                2. look up: repeats, links, who waits
+3. match subscriptions                            4. ask the policy what is not known yet
+5. decide and write, in one transaction: the facts are read again under the fence, and what was prepared stands only
+   if they are the same                           6. acknowledge the bus
+What cannot be decided now (no verdict, an engine that is down) stays on the bus, unconsumed.
+While one batch commits, the next is prepared; both are checked against the facts under their own fence.
+"""
+
+from collections.abc import Mapping, Sequence
+from time import perf_counter
+from typing import NamedTuple
+
+from hub.core.errors import HubError
+from hub.core.leaf import NONCE_BYTES, LeafKind, leaf
+from hub.exchange.intake import Taken, open_record, take
+from hub.exchange.notices import conflict_notice
+from hub.exchange.prepare import Known, Prepared, prepare
+from hub.exchange.rulings import Rulings
+from hub.exchange.world import World
+from hub.failpoints import reach
+from hub.identity.keys import new_key, seal, unseal
+from hub.ports import Batch, Owned
+from hub.store.deliveries import DELIVERY, QUEUE
+from hub.store.engine import Job, Tx
+from hub.store.facts import (
+    IntakeTexts,
+    PersonTexts,
+    links_of,
+    persons_of,
+    read_intake,
+    read_persons,
+    read_rules,
+    rules_of,
+    seen_of,
+    waiting_of,
+)
+from hub.store.interned import remember
+from hub.store.positions import Superseded, advance
+from hub.store.waiting import WAITING, keys_of, linked_now, settle
+
+
+class Undecided(Exception):
+    """No verdict, or one of another revision: the transaction rolls back and the events wait where they are."""
+
+
+class Facts(NamedTuple):
+    """What a batch's decisions rely on, as read: the same text means the same facts."""
+
+    intake: IntakeTexts
+    rules: str
+    persons: PersonTexts
+
+
+class Round(NamedTuple):
+    """One batch on its way into the store."""
+
+    job: Job
+    owned: tuple[Owned, ...]
+    events: int
+
+
+class Counts(NamedTuple):
+    """What one committed batch did."""
+
+    events: int
+    repeats: int
+    conflicts: int
+    parked: int
+    unreadable: int
+    releases: int
+    holds: int
+    refusals: int
+
+
+class Gate:
+    """One worker of the gate. Not shared between threads; several may run, each with partitions of its own."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._interned: set[int] = set()
+        self._rulings = Rulings()
+        self._commit: Round | None = None  # the batch that is committing while the next is prepared
+        self.phases: dict[str, float] = dict.fromkeys(("poll", "open", "facts", "prepare", "wait"), 0.0)  # seconds
+
+    def step(self, wait_s: float) -> Counts | None:
+        """Take one batch, if there is one, and see the one before through. Returns what that one did.
+
+        Raises HubError(UNAVAILABLE) when an engine is down: nothing was consumed, and the bus is rewound.
+        """
+        began = perf_counter()
+        limits = self._world.limits
+        batch = self._world.bus.poll(limits.batch_events, 0.0 if self._commit else wait_s)  # 1.
+        reach("gate.polled")
+        began = self._spent("poll", began)
+        following = None
+        try:
+            if batch.records:
+                following = self._begin(batch)
+                began = perf_counter()
+            done = self._finish()
+            self._spent("wait", began)
+        except (HubError, Undecided, Superseded):
+            self._settle(following)
+            self._world.bus.rewind()
+            raise
+        self._commit = following
+        return done
+
+    def idle(self) -> bool:
+        return self._commit is None
+
+    def revisit(self) -> Counts | None:
+        """Decide events from the waiting list whose persons are linked now, oldest first. None where there are none."""
+        world = self._world
+        if self._commit is not None:
+            return None  # one source at a time: a batch that commits may be about the same persons
+        with world.store.read() as tx:
+            rows = linked_now(tx, world.limits.batch_events)
+            keys = keys_of(tx, [row.subject for row in rows]) if rows else {}
+        if not rows:
+            return None
+        agencies = {agency.number: agency.code for agency in world.catalogue.agencies.values()}
+        names = {dataset.number: dataset.name for dataset in world.catalogue.datasets.values()}
+        taken = []
+        for row in rows:
+            key = unseal(world.keys.wrapping, keys[row.subject], b"waiting" + row.subject)
+            plain = unseal(key, row.sealed, row.subject)
+            to = f"in.{agencies[row.publisher]}.{names[row.dataset]}"
+            event = take(world.keys, world.catalogue, world.datasets, to, plain, row.id)
+            if event is not None:
+                taken.append(event)
+        counts: Counts = self._submit(taken, (), 0).job.result()
+        return counts
+
+    # The steps.
+    def _begin(self, batch: Batch) -> Round:
+        began = perf_counter()
+        taken: list[Taken] = []
+        unreadable = 0
+        world = self._world
+        for polled in batch.records:
+            plain = open_record(polled.record, world.day_key)
+            event = take(world.keys, world.catalogue, world.datasets, polled.record.topic, plain) if plain else None
+            if event is None:
+                unreadable += 1
+            else:
+                taken.append(event)
+        self._spent("open", began)
+        return self._submit(taken, batch.owned, unreadable)
+
+    def _submit(self, taken: Sequence[Taken], owned: tuple[Owned, ...], unreadable: int) -> Round:
+        """2. to 4.: look up, match, ask and prepare; then queue the transaction of 5."""
+        world = self._world
+        began = perf_counter()
+        with world.store.read() as tx:
+            facts = read_facts(tx, taken)
+        known = self._known(facts)
+        began = self._spent("facts", began)
+        prepared = prepare(world, taken, known, self._rulings)
+        if prepared.missing:  # 4. one call for all that is new; what it answers is remembered
+            reach("gate.asks")
+            world.verdicts.ask(prepared.missing)
+            prepared = prepare(world, taken, known, self._rulings)
+        self._spent("prepare", began)
+        reach("gate.prepared")
+
+        def transaction(tx: Tx) -> Counts:  # 5.
+            reach("gate.begun")
+            now = read_facts(tx, taken)
+            decided = prepared
+            if now != facts or world.clock() >= prepared.until_us or not prepared.complete:
+                decided = prepare(world, taken, self._known(now), self._rulings)
+            if not decided.complete:
+                raise Undecided
+            reach("gate.decided")
+            self._insert(tx, decided, taken, unreadable)
+            advance(tx, owned)
+            reach("gate.before_commit")
+            return _counts(decided, taken, unreadable)
+
+        return Round(world.store.submit(transaction), owned, len(taken))
+
+    def _finish(self) -> Counts | None:
+        """See the batch before through: its commit, then 6."""
+        if self._commit is None:
+            return None
+        committing, self._commit = self._commit, None
+        counts: Counts = committing.job.result()
+        reach("gate.committed")
+        self._world.bus.acknowledge(committing.owned)
+        return counts
+
+    def _settle(self, following: Round | None) -> None:
+        """After a failure see off what is queued: a batch behind one that rolled back matches no position, and rolls back."""
+        for queued in (self._commit, following):
+            if queued is not None:
+                try:
+                    queued.job.result()
+                except (HubError, Undecided, Superseded):
+                    continue
+                self._world.bus.acknowledge(queued.owned)
+        self._commit = None
+
+    def _known(self, facts: Facts) -> Known:
+        persons = persons_of(facts.persons)
+        keys = self._world.open_keys.of([number for number, person in persons.items() if not person.erased])
+        return Known(
+            seen_of(facts.intake),
+            links_of(facts.intake),
+            waiting_of(facts.intake),
+            persons,
+            rules_of(facts.rules),
+            keys,
+        )
+
+    def _insert(self, tx: Tx, decided: Prepared, taken: Sequence[Taken], unreadable: int) -> None:
+        """Write the rows of a batch. Ids continue where the tables end, under the fences just read."""
+        row = tx.one("SELECT (SELECT coalesce(max(id), 0) FROM audit), (SELECT coalesce(max(id), 0) FROM delivery)")
+        assert row is not None
+        audit, delivery = row[0] + 1, row[1] + 1
+        self._interned.update(remember(tx, decided.interned, self._interned))
+        tx.insert(
+            "audit(id, kind, at_us, leaf, fences, detail)",
+            [(audit + at, *one) for at, one in enumerate(decided.audits)],
+        )
+        tx.insert("history(person, audit)", sorted([(person, audit + at) for person, at in decided.history]))
+        tx.insert("event_seen(event, content)", sorted(decided.seen))
+        new = list(enumerate(decided.deliveries, delivery))
+        tx.insert(
+            DELIVERY,
+            [
+                (
+                    at,
+                    d.public,
+                    d.kind,
+                    d.recipient,
+                    d.subscription,
+                    d.version,
+                    audit + d.audit,
+                    d.time_us,
+                    d.parts,
+                    d.payload,
+                )
+                for at, d in new
+            ],
+        )
+        tx.insert(QUEUE, [(d.recipient, d.state, at, d.subscription, d.person, 0, d.due_us) for at, d in new])
+        if settle(tx, decided.settled) != len(decided.settled):
+            raise Superseded("waiting")
+        self._park(tx, decided)
+        rare = audit + len(decided.audits)
+        for at, event in enumerate(decided.conflicts):
+            self._conflict(tx, event, rare + at, delivery + len(new) + at)
+        if unreadable:
+            self._unreadable(tx, rare + len(decided.conflicts), unreadable)
+
+    def _park(self, tx: Tx, decided: Prepared) -> None:
+        """List events that cannot be linked yet, sealed anew under a key of their publisher's person id."""
+        if not decided.parked:
+            return
+        world, now_us = self._world, self._world.clock()
+        subjects = list({event.subject for event, _ in decided.parked})
+        wrapped = keys_of(tx, subjects)
+        rows = []
+        for event, missing in decided.parked:
+            if event.subject not in wrapped:
+                wrapped[event.subject] = seal(world.keys.wrapping, new_key(), b"waiting" + event.subject)
+                tx.insert("waiting_key(subject, key)", [(event.subject, wrapped[event.subject])])
+            key = unseal(world.keys.wrapping, wrapped[event.subject], b"waiting" + event.subject)
+            sealed = seal(key, event.plain, event.subject)
+            until_us = now_us + world.limits.waiting_us
+            rows.append(
+                (event.publisher, event.dataset.number, event.subject, missing, event.event, now_us, until_us, sealed)
+            )
+        tx.insert(WAITING, rows)
+
+    def _conflict(self, tx: Tx, event: Taken, audit: int, delivery: int) -> None:
+        """Record that an id came again with other content, and tell its publisher in its feed."""
+        notice = conflict_notice(self._world, event, audit=audit, delivery=delivery)
+        tx.insert("audit(id, kind, at_us, leaf, fences, detail)", [notice.audit])
+        tx.insert("event_conflict(event, at_us)", [(event.event, self._world.clock())], or_ignore=True)
+        tx.insert(DELIVERY, [notice.delivery])
+        tx.insert(QUEUE, [notice.queue])
+
+    def _unreadable(self, tx: Tx, audit: int, count: int) -> None:
+        """Record records whose key is destroyed or whose bytes are not what was sealed: they cannot be decided by anybody."""
+        now_us = self._world.clock()
+        row_leaf = leaf(LeafKind.EXPIRY, at_us=now_us, nonce=new_key()[:NONCE_BYTES], commitments=())
+        tx.insert(
+            "audit(id, kind, at_us, leaf, fences, detail)",
+            [(audit, LeafKind.EXPIRY, now_us, row_leaf, b"", count.to_bytes(4))],
+        )
+
+    def _spent(self, phase: str, began: float) -> float:
+        now = perf_counter()
+        self.phases[phase] += now - began
+        return now
+
+
+def read_facts(tx: Tx, taken: Sequence[Taken]) -> Facts:
+    """Read what the decisions of this batch rely on. The same events give the same queries, so texts can be compared."""
+    intake = read_intake(
+        tx,
+        events=sorted({event.event for event in taken if not event.waiting}),
+        locals_=sorted({local for event in taken for local in event.locals}),
+        subjects=sorted({event.subject for event in taken}),
+    )
+    persons = sorted({link.person for link in links_of(intake).values()})
+    return Facts(intake, read_rules(tx), read_persons(tx, persons))
+
+
+def _counts(decided: Prepared, taken: Sequence[Taken], unreadable: int) -> Counts:
+    outcomes: Mapping[str, int] = decided.outcomes
+    return Counts(
+        len(taken) - len(decided.parked) - decided.repeats - len(decided.conflicts),
+        decided.repeats,
+        len(decided.conflicts),
+        len(decided.parked),
+        unreadable,
+        outcomes["release"],
+        outcomes["hold"],
+        outcomes["refusal"],
+    )

@@ -1,0 +1,117 @@
+"""What lies on the bus: an event sealed under its publisher's key of the day, and how the gate opens it again.
+
+The bytes are day (4) | nonce (12) | ciphertext; bound to topic and key, so that nothing can be moved to another place.
+"""
+
+from collections.abc import Callable, Mapping
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+import orjson
+from cryptography.exceptions import InvalidTag
+
+from hub.core.agreement import Catalogue, Dataset
+from hub.core.event import Event, Mention
+from hub.core.minimise import Fields, fields_by_person, mentions
+from hub.identity.keys import Keyring, keyed, seal, unseal
+from hub.ports import Record
+
+US_PER_DAY = 86_400_000_000
+
+
+class Tags(NamedTuple):
+    """Opaque tags a publisher may send along: its case and its acting officer. Never interpreted."""
+
+    case: str = ""
+    actor: str = ""
+
+
+NO_TAGS = Tags()
+
+
+class Taken(NamedTuple):
+    """One event off the bus, opened, with everything the gate looks up about it. Hashes are 16 bytes."""
+
+    publisher: int
+    dataset: Dataset
+    event: bytes  # keyed hash of (publisher, source, id): what makes a repeat a repeat
+    content: bytes  # keyed hash of the content: what makes it the same
+    subject: bytes  # keyed hash of (publisher, subject): its chain
+    time_us: int
+    persons: tuple[Mention, ...]
+    locals: tuple[bytes, ...]  # keyed hash of (publisher, local id), one per person
+    parts: tuple[Fields, ...]
+    tags: Tags
+    plain: bytes
+    waiting: int = 0  # its row, where it comes from the waiting list
+
+
+def topic(publisher: str, dataset: str) -> str:
+    return f"in.{publisher}.{dataset}"
+
+
+def event_hash(keys: Keyring, publisher: str, source: str, event_id: str) -> bytes:
+    return keyed(keys.event, publisher, source, event_id)
+
+
+def local_hash(keys: Keyring, agency: str, local_id: str) -> bytes:
+    return keyed(keys.local, agency, local_id)
+
+
+def seal_event(keys: Keyring, event: Event, tags: Tags, *, day: int, day_key: bytes) -> Record:
+    """Make the record of an event: sealed, under a key that only tells which records are about the same person."""
+    to, key = topic(event.publisher, event.type), local_hash(keys, event.publisher, event.subject)
+    plain = orjson.dumps(
+        [event.source, event.id, event.version, event.subject, event.time_us, event.data, tags.case, tags.actor]
+    )
+    return Record(to, key, day.to_bytes(4) + seal(day_key, plain, to.encode() + key))
+
+
+def open_record(record: Record, day_key: Callable[[str, int], bytes | None]) -> bytes | None:
+    """Return the plain bytes; None where the key is gone or the bytes are not what was sealed."""
+    _, publisher, _ = record.topic.split(".", 2)
+    key = day_key(publisher, int.from_bytes(record.value[:4]))
+    if key is None:
+        return None
+    try:
+        return unseal(key, record.value[4:], record.topic.encode() + record.key)
+    except InvalidTag:
+        return None
+
+
+def take(
+    keys: Keyring,
+    catalogue: Catalogue,
+    datasets: Mapping[tuple[str, int], Dataset],
+    to: str,
+    plain: bytes,
+    waiting: int = 0,
+) -> Taken | None:
+    """Read an opened record: who it is about, and which part is whose. None where its dataset is no longer known."""
+    _, publisher, name = to.split(".", 2)
+    source, event_id, version, subject, time_us, data, case, actor = orjson.loads(plain)
+    dataset = datasets.get((name, version))
+    agency = catalogue.agencies.get(publisher)
+    if dataset is None or agency is None:
+        return None
+    persons = mentions(dataset, subject, data)
+    return Taken(
+        agency.number,
+        dataset,
+        event_hash(keys, publisher, source, event_id),
+        blake2b(plain, key=keys.content, digest_size=16).digest(),
+        local_hash(keys, publisher, subject),
+        time_us,
+        persons,
+        tuple([local_hash(keys, publisher, person.local_id) for person in persons]),
+        fields_by_person(dataset, data, persons),
+        Tags(case, actor),
+        plain,
+        waiting,
+    )
+
+
+def data_of(plain: bytes) -> tuple[str, str, Any]:
+    """Return (source, id, data) of an opened record, for whoever must name the event to its own publisher."""
+    source, event_id, _, _, _, data, _, _ = orjson.loads(plain)
+    return source, event_id, data

@@ -1,0 +1,35 @@
+"""Messages about an agency's own events, in its own feed: acknowledged unread, never about a person."""
+
+import os
+from typing import Any, NamedTuple
+
+from hub.core.leaf import NONCE_BYTES, LeafKind, canonical, commitment, leaf
+from hub.exchange.intake import Taken
+from hub.exchange.prepare import public_id
+from hub.exchange.status import status_token
+from hub.exchange.world import World, dumps
+from hub.identity.keys import keyed, seal
+from hub.store.deliveries import DeliveryKind, DeliveryRow, QueueState
+
+
+class NoticeRows(NamedTuple):
+    audit: tuple[Any, ...]
+    delivery: DeliveryRow
+    queue: tuple[Any, ...]
+
+
+def conflict_notice(world: World, event: Taken, *, audit: int, delivery: int) -> NoticeRows:
+    """Say that an event id came again with other content; the first one counts, this one was dropped."""
+    now_us, nonce = world.clock(), os.urandom(NONCE_BYTES)
+    public = public_id(world.keys.delivery, event.event + event.content, 0)
+    text = {"type": "event.conflict", "dataset": event.dataset.name, "event": status_token(world.keys, event.event)}
+    body = canonical({"dataset": event.dataset.name, "kind": "event.conflict"})
+    commit = commitment(keyed(world.keys.leaf, nonce.hex()), public, body)
+    return NoticeRows(
+        (audit, LeafKind.CONFLICT, now_us, leaf(LeafKind.CONFLICT, at_us=now_us, nonce=nonce, commitments=[commit]), b"", body),
+        DeliveryRow(
+            delivery, public, DeliveryKind.NOTICE, event.publisher, 0, 0, audit, now_us, b"",
+            seal(world.keys.wrapping, dumps(text), public),
+        ),
+        (event.publisher, QueueState.READY, delivery, 0, 0, 0, 0),
+    )  # fmt: skip

@@ -1,0 +1,306 @@
+"""Prepare a batch of events: decide each for every recipient and person, and write down the rows that say so.
+
+No I/O: everything it relies on comes in as facts, and comes out again as rows. The gate runs it before its transaction,
+and again inside it when the facts have changed meanwhile. Ids are counted from 0 here and moved to their place there.
+"""
+
+import os
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from hashlib import blake2b, sha256
+from typing import NamedTuple
+
+from hub.core.agreement import Dataset
+from hub.core.event import Mention
+from hub.core.leaf import NONCE_BYTES, LeafKind, canonical, leaf, salts
+from hub.core.minimise import minimise, rewrite
+from hub.exchange.intake import NO_TAGS, Tags, Taken
+from hub.exchange.rulings import Line, Ruling, Rulings, Subject, lines_of
+from hub.exchange.standing import FieldSets, Horizon
+from hub.exchange.verdicts import Missing
+from hub.exchange.world import World, born_of, dumps, link_place
+from hub.identity.keys import OpenKey, unseal_with
+from hub.identity.pseudonyms import pseudonym
+from hub.store.deliveries import DeliveryKind, Part, QueueState, pack_parts
+from hub.store.facts import AGENCY_FENCE, AGREEMENT_FENCE, POLICY_FENCE, LinkFact, PersonFact, RuleFacts
+from hub.store.interned import intern_id
+
+US_PER_DAY = 86_400_000_000
+_OUTCOME = struct.Struct("<iqi")  # subscription, interned body, stretch: one per recipient in a person's sealed detail
+_PERSON = struct.Struct("<qH")  # person, bytes of sealed detail that follow
+
+
+class Known(NamedTuple):
+    """The facts of one batch, parsed."""
+
+    seen: Mapping[bytes, bytes]
+    links: Mapping[bytes, LinkFact]
+    waiting: Mapping[tuple[bytes, int], list[int]]
+    persons: Mapping[int, PersonFact]
+    rules: RuleFacts
+    keys: Mapping[int, OpenKey]
+
+
+class NewDelivery(NamedTuple):
+    """A delivery and its place in the queue; `audit` is an index into the batch's audit rows."""
+
+    public: bytes
+    kind: int
+    recipient: int
+    subscription: int
+    version: int
+    audit: int
+    time_us: int
+    parts: bytes
+    payload: bytes
+    state: int
+    person: int
+    due_us: int
+
+
+@dataclass(slots=True)
+class Prepared:
+    """The rows of one batch, ready to insert, and what they hang on."""
+
+    until_us: int = 0  # the decisions stand before this instant only
+    missing: Missing = field(default_factory=Missing)  # not empty: not to be committed
+    outdated: bool = False  # a verdict of another revision: not to be committed
+    audits: list[tuple[int, int, bytes, bytes, bytes]] = field(default_factory=list)
+    history: list[tuple[int, int]] = field(default_factory=list)
+    deliveries: list[NewDelivery] = field(default_factory=list)
+    seen: list[tuple[bytes, bytes]] = field(default_factory=list)
+    conflicts: list[Taken] = field(default_factory=list)
+    parked: list[tuple[Taken, bytes]] = field(default_factory=list)  # with the hash of the id that is not linked
+    settled: list[int] = field(default_factory=list)  # waiting rows that are decided now
+    interned: dict[int, bytes] = field(default_factory=dict)
+    outcomes: dict[str, int] = field(default_factory=lambda: {"release": 0, "hold": 0, "refusal": 0})
+    repeats: int = 0
+
+    @property
+    def complete(self) -> bool:
+        return not self.missing and not self.outdated
+
+
+class Bench(NamedTuple):
+    """What stays the same over a batch."""
+
+    world: World
+    known: Known
+    horizon: Horizon
+    field_sets: FieldSets
+    rulings: Rulings
+    nonces: Callable[[], bytes]
+    lines: dict[Dataset, tuple[Line, ...]]
+    fences: dict[Dataset, int]  # interned epochs of agreements, agencies and policy
+
+
+def prepare(world: World, batch: Sequence[Taken], known: Known, rulings: Rulings) -> Prepared:
+    """Decide every event of the batch on the facts given. Repeats are dropped, unlinked events parked in order."""
+    horizon = Horizon(world.clock(), world.zone)
+    scopes = {choice.scope for person in known.persons.values() for choice in person.choices.values()}
+    field_sets = world.field_sets.of(scopes)
+    bench = Bench(world, known, horizon, field_sets, rulings, nonces(), {}, {})
+    out = Prepared()
+    seen = dict(known.seen)
+    here = {event.waiting for event in batch if event.waiting}
+    parked = {chain for chain, ids in known.waiting.items() if not here.issuperset(ids)}
+    for event in batch:
+        if not event.waiting:
+            earlier = seen.get(event.event)
+            if earlier is not None:
+                if earlier == event.content:
+                    out.repeats += 1
+                else:
+                    out.conflicts.append(event)
+                continue
+            seen[event.event] = event.content
+            out.seen.append((event.event, event.content))
+        unlinked = _unlinked(event, known)
+        chain = (event.subject, event.dataset.number)
+        if unlinked is not None or chain in parked:
+            parked.add(chain)
+            if not event.waiting:
+                out.parked.append((event, unlinked or event.subject))
+            continue
+        if event.waiting:
+            out.settled.append(event.waiting)
+        _decide_event(bench, event, out)
+    out.until_us = horizon.until_us
+    return out
+
+
+def nonces(chunk: int = 512) -> Callable[[], bytes]:
+    """Return a source of random 12-byte nonces that asks the system once for many: each call to it costs microseconds."""
+    pool: list[bytes] = []
+
+    def draw() -> bytes:
+        if not pool:
+            noise = os.urandom(NONCE_BYTES * chunk)
+            pool.extend([noise[at : at + NONCE_BYTES] for at in range(0, len(noise), NONCE_BYTES)])
+        return pool.pop()
+
+    return draw
+
+
+def _unlinked(event: Taken, known: Known) -> bytes | None:
+    """Return the hash of the first id that nobody has linked, or that is disputed; None when every person is known."""
+    for local in event.locals:
+        link = known.links.get(local)
+        if link is None or link.disputed:
+            return local
+    return None
+
+
+def _decide_event(bench: Bench, event: Taken, out: Prepared) -> None:
+    """Decide one event for every subscription: one audit row, one history row a person, one delivery a release or hold."""
+    world, known = bench.world, bench.known
+    subjects = [_subject(known, mention, local) for mention, local in zip(event.persons, event.locals, strict=True)]
+    lines = bench.lines.get(event.dataset)
+    if lines is None:
+        lines = bench.lines[event.dataset] = lines_of(world.catalogue, event.dataset, known.rules, bench.horizon)
+    ruled = bench.rulings.of(
+        world.verdicts, known.rules.revision, event.dataset, lines, subjects,
+        tuple([frozenset(part) for part in event.parts]), bench.field_sets, bench.horizon,
+    )  # fmt: skip
+    if ruled is None or isinstance(ruled, Missing):
+        out.missing.update(ruled or {})
+        out.outdated |= ruled is None
+        return
+    audit, nonce = len(out.audits), bench.nonces()
+    salted = [
+        salts(who.key.salt, nonce, len(lines)) if who.key else [bench.nonces() for _ in lines] for who in subjects
+    ]
+    details: list[list[bytes]] = [[] for _ in subjects]
+    commitments: list[bytes] = []
+    for place, (line, ruling) in enumerate(zip(lines, ruled, strict=True)):
+        out.outcomes[ruling.outcome] += 1
+        public = public_id(world.keys.delivery, event.event, line.subscription.number)
+        for at, (number, body) in enumerate(ruling.bodies):
+            out.interned[number] = body
+            choice = subjects[at].fact.choices.get(line.choice)
+            details[at].append(_OUTCOME.pack(line.subscription.number, number, choice[1] if choice else 0))
+            commitments.append(sha256(salted[at][place] + public + body).digest())
+        if ruling.outcome != "refusal":
+            _deliver(bench, event, line, ruling, subjects, public, audit, out)
+    detail = b"".join(
+        [_person_detail(who, nonce, rows, event.tags, bench) for who, rows in zip(subjects, details, strict=True)]
+    )
+    now_us = bench.horizon.now_us
+    row_leaf = leaf(LeafKind.DECISION, at_us=now_us, nonce=nonce, commitments=commitments)
+    fences = struct.pack(f"<q{len(subjects)}i", _rule_fences(bench, event, out), *[who.fact.epoch for who in subjects])
+    out.audits.append((LeafKind.DECISION.value, now_us, row_leaf, fences, detail))
+    out.history += [(person, audit) for person in {who.person for who in subjects}]
+
+
+def _subject(known: Known, mention: Mention, local: bytes) -> Subject:
+    link = known.links[local]
+    fact, key = known.persons[link.person], known.keys.get(link.person)
+    born = born_of(fact.born, link.person, key) if fact.born else None
+    return Subject(mention, link.person, link.level, fact, key, born)
+
+
+def _deliver(
+    bench: Bench,
+    event: Taken,
+    line: Line,
+    ruling: Ruling,
+    subjects: Sequence[Subject],
+    public: bytes,
+    audit: int,
+    out: Prepared,
+) -> None:
+    """Minimise, rename for the recipient, seal each part for its person, and queue."""
+    secret, recipient = bench.world.keys.pseudonym, line.subscription.recipient
+    names = {
+        (who.mention.role, who.mention.local_id): name_for(secret, line.recipient, recipient, who)
+        for who, fields in zip(subjects, ruling.fields, strict=True)
+        if fields
+    }
+    parts: list[Part] = []
+    sealed: list[bytes] = []
+    for at, (who, fields, data) in enumerate(zip(subjects, ruling.fields, event.parts, strict=True)):
+        if not fields:
+            continue
+        assert who.key is not None  # an erased person has no fields
+        share = rewrite(event.dataset, minimise(data, fields), lambda role, local_id: names.get((role, local_id)))
+        mention = who.mention
+        plain = dumps([names[mention.role, mention.local_id] if at == 0 else None, share])
+        nonce = bench.nonces()
+        box = nonce + who.key.aead.encrypt(nonce, plain, public)
+        number, body = shape_body(mention.role, frozenset(share))
+        out.interned[number] = body
+        choice = who.fact.choices.get(line.choice)
+        parts.append(Part(who.person, number, choice[1] if choice else 0, who.level, len(box)))
+        sealed.append(box)
+    held = ruling.outcome == "hold"
+    due_us = bench.horizon.now_us + line.subscription.agreement.look_back_days * US_PER_DAY if held else 0
+    out.deliveries.append(
+        NewDelivery(
+            public,
+            DeliveryKind.DATA.value,
+            line.recipient,
+            line.subscription.number,
+            line.subscription.agreement.version,
+            audit,
+            event.time_us,
+            pack_parts(parts),
+            b"".join(sealed),
+            QueueState.HELD.value if held else QueueState.READY.value,
+            subjects[0].person,
+            due_us,
+        )
+    )
+
+
+def name_for(secret: bytes, recipient: int, agency: str, who: Subject) -> str:
+    """Name a person towards a recipient: its own id where it is linked, else its pairwise pseudonym."""
+    own = who.fact.names.get(recipient)
+    if own is None:
+        return pseudonym(secret, agency, who.person)
+    assert who.key is not None  # a name is sealed under the key of a person who has one
+    return unseal_with(who.key, own, link_place(recipient, who.person)).decode()
+
+
+def _person_detail(who: Subject, nonce: bytes, rows: list[bytes], tags: Tags, bench: Bench) -> bytes:
+    """Seal what one person may be shown of this decision. Of an erased person nothing is kept."""
+    if who.key is None:
+        return _PERSON.pack(who.person, 0)
+    plain = len(rows).to_bytes(2) + b"".join(rows) + (dumps(tags) if tags != NO_TAGS else b"")
+    own = bench.nonces()
+    sealed = own + who.key.aead.encrypt(own, plain, nonce)
+    return _PERSON.pack(who.person, len(sealed)) + sealed
+
+
+def public_id(key: bytes, event: bytes, subscription: int) -> bytes:
+    """Name a delivery: the same for every repeat of the event, and unlike any other recipient's."""
+    return blake2b(event + subscription.to_bytes(4), key=key, digest_size=16).digest()
+
+
+@lru_cache(maxsize=1 << 14)
+def shape_body(role: str, fields: frozenset[str]) -> tuple[int, bytes]:
+    """Name a part's role and fields, so that the hand-out can decide again without opening it."""
+    body = canonical({"fields": sorted(fields), "role": role})
+    return intern_id(body), body
+
+
+def _rule_fences(bench: Bench, event: Taken, out: Prepared) -> int:
+    """Intern the epochs of everything but persons that this event's decision relied on; the same for a whole batch."""
+    number = bench.fences.get(event.dataset)
+    if number is None:
+        rules, lines = bench.known.rules, bench.lines[event.dataset]
+        agencies = {line.recipient for line in lines} | {event.publisher}
+        agreements = {line.subscription.agreement.number for line in lines}
+        body = canonical(
+            {
+                "agencies": {str(one): rules.epochs.get((AGENCY_FENCE, one), 0) for one in agencies},
+                "agreements": {str(one): rules.epochs.get((AGREEMENT_FENCE, one), 0) for one in agreements},
+                "policy": rules.epochs.get((POLICY_FENCE, 0), 0),
+                "revision": rules.revision,
+            }
+        )
+        number = intern_id(body)
+        out.interned[number] = body
+        bench.fences[event.dataset] = number
+    return number

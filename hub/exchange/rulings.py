@@ -1,0 +1,177 @@
+"""Decisions remembered by what they rest on, so that a person's event costs one look-up for all its recipients.
+
+A profile is what of a person's facts the decisions look at, per subscription: state, scope, assurance, age. It holds no
+person, no stretch and no time, and `decide` is pure; so the same profiles under the same rules get the same rulings.
+"""
+
+from collections.abc import Sequence
+from datetime import date
+from typing import NamedTuple
+
+from hub.core.age import age_state
+from hub.core.agreement import Catalogue, Dataset, Subscription
+from hub.core.decide import AgreementState, Release, Standing, Wait, decide
+from hub.core.event import Mention
+from hub.core.leaf import canonical
+from hub.exchange.standing import FieldSets, Horizon, agreement_state, choice_state, standing_of
+from hub.exchange.verdicts import Missing, Verdicts
+from hub.identity.keys import OpenKey
+from hub.store.facts import PersonFact, RuleFacts
+from hub.store.interned import intern_id
+
+REMEMBERED = 1 << 16  # rulings; each about 1 kB, so 64 MB at the most
+
+
+class Subject(NamedTuple):
+    """One person of an event, with the facts about them."""
+
+    mention: Mention
+    person: int
+    level: int  # of the link
+    fact: PersonFact
+    key: OpenKey | None  # None: erased
+    born: date | None
+
+
+class Line(NamedTuple):
+    """One subscription as a batch sees it."""
+
+    subscription: Subscription
+    recipient: int
+    choice: tuple[int, int]  # (recipient, purpose): where a person's choice stands
+    state: AgreementState
+
+
+class Ruling(NamedTuple):
+    """What was decided for one subscription, and all that follows from it whoever the person is."""
+
+    outcome: str  # release | hold | refusal
+    fields: tuple[frozenset[str], ...]  # per person: what goes, or would go after a grant
+    bodies: tuple[tuple[int, bytes], ...]  # per person: the outcome as it is committed to, and its interned name
+
+
+def lines_of(catalogue: Catalogue, dataset: Dataset, rules: RuleFacts, horizon: Horizon) -> tuple[Line, ...]:
+    """Match: every subscription to this dataset, and whether its agreement is in force now."""
+    provider = catalogue.agencies[dataset.provider].number
+    lines = []
+    for one in catalogue.by_dataset.get(dataset.name, ()):
+        recipient = catalogue.agencies[one.recipient].number
+        state = agreement_state(one, rules, provider, recipient, horizon)
+        lines.append(Line(one, recipient, (recipient, one.purpose.number), state))
+    return tuple(lines)
+
+
+class Rulings:
+    """The memory of one worker. Forgets all when it is full."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[object, ...], tuple[Ruling, ...]] = {}
+
+    def of(
+        self,
+        verdicts: Verdicts,
+        revision: str,
+        dataset: Dataset,
+        lines: tuple[Line, ...],
+        subjects: Sequence[Subject],
+        present: tuple[frozenset[str], ...],
+        field_sets: FieldSets,
+        horizon: Horizon,
+    ) -> tuple[Ruling, ...] | Missing | None:
+        """Rule on one event for every line. Missing: questions to ask first; None: a verdict is of another revision."""
+        profiles = tuple([_profile(lines, who, horizon) for who in subjects])
+        key = (revision, dataset, tuple([line.state for line in lines]), profiles, present)
+        known = self._known.get(key)
+        if known is not None:
+            return known
+        ruled = _rule(verdicts, revision, lines, profiles, present, field_sets)
+        if isinstance(ruled, tuple):
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()
+            self._known[key] = ruled
+        return ruled
+
+
+Profile = tuple[str, bool, tuple[tuple[str, int, int, str], ...]]
+"""(role, erased, per line: state, scope, assurance or the link's level, age)"""
+
+
+def _profile(lines: tuple[Line, ...], who: Subject, horizon: Horizon) -> Profile:
+    role, choices = who.mention.role, who.fact.choices
+    of_lines = []
+    for line in lines:
+        purpose = line.subscription.purpose
+        choice = choices.get(line.choice)
+        state = "none" if choice is None else choice_state(choice, horizon)
+        age = age_state(purpose, role, who.born, horizon.today()) if role in purpose.age_roles else "ok"
+        if not purpose.basis.needs_consent:
+            of_lines.append((state, 0, who.level, age))
+        elif choice is not None and state == "given":
+            of_lines.append((state, choice.scope, choice.assurance, age))
+        else:
+            of_lines.append((state, 0, 0, age))
+    return role, who.fact.erased or who.key is None, tuple(of_lines)
+
+
+def _rule(
+    verdicts: Verdicts,
+    revision: str,
+    lines: tuple[Line, ...],
+    profiles: tuple[Profile, ...],
+    present: tuple[frozenset[str], ...],
+    field_sets: FieldSets,
+) -> tuple[Ruling, ...] | Missing | None:
+    rulings: list[Ruling] = []
+    missing = Missing()
+    outdated = False
+    for at, line in enumerate(lines):
+        standings = tuple(
+            [
+                standing_of(line.subscription, role, *of_lines[at], erased=erased, field_sets=field_sets)
+                for role, erased, of_lines in profiles
+            ]
+        )
+        known = verdicts.all_known(line.subscription, standings, missing)
+        decision = decide(line.subscription, line.state, standings, present, known, revision=revision)
+        if isinstance(decision, Wait):
+            outdated |= decision.reason == "verdict.outdated"
+            continue
+        overall = () if isinstance(decision, Release) else decision.reasons
+        outcome = type(decision).__name__.lower()
+        bodies = [
+            outcome_body(line.subscription, outcome, one, part.fields, part.reasons, overall, there)
+            for one, part, there in zip(standings, decision.parts, present, strict=True)
+        ]
+        rulings.append(Ruling(outcome, tuple([part.fields for part in decision.parts]), tuple(bodies)))
+    if missing:
+        return missing
+    return None if outdated else tuple(rulings)
+
+
+def outcome_body(
+    subscription: Subscription,
+    outcome: str,
+    standing: Standing,
+    fields: frozenset[str],
+    reasons: tuple[str, ...],
+    overall: tuple[str, ...],
+    present: frozenset[str],
+) -> tuple[int, bytes]:
+    """Write an outcome as it is committed to and shown: canonical JSON; nothing in it names a person or an event."""
+    released = fields if outcome == "release" else frozenset()
+    body = canonical(
+        {
+            "agreement": subscription.agreement.code,
+            "dataset": subscription.dataset.name,
+            "fields": sorted(released),
+            "outcome": outcome,
+            "overall": list(overall),
+            "purpose": subscription.purpose.code,
+            "reasons": list(reasons),
+            "recipient": subscription.recipient,
+            "role": standing.role,
+            "version": subscription.agreement.version,
+            "withheld": sorted(present - released),
+        }
+    )
+    return intern_id(body), body

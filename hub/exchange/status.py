@@ -1,0 +1,48 @@
+"""What a publisher can learn of its own event: a MACed token says which one, without a table of who asked what."""
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from hashlib import blake2b
+from hmac import compare_digest
+
+from hub.core.errors import HubError, Kind
+from hub.identity.keys import Keyring
+from hub.store.engine import Store
+
+PREFIX = "st1."
+TAG_BYTES = 16
+
+
+def status_token(keys: Keyring, event: bytes) -> str:
+    """Return the token of an event hash (16 bytes). The hash is keyed by publisher, so nobody else's token fits it."""
+    return PREFIX + urlsafe_b64encode(event + _tag(keys, event)).decode().rstrip("=")
+
+
+def event_of(keys: Keyring, token: str) -> bytes:
+    """Return the event hash a token names. Raises HubError(NOT_FOUND) when it is not one of ours."""
+    try:
+        raw = urlsafe_b64decode(token.removeprefix(PREFIX) + "==")
+    except ValueError:
+        raw = b""
+    event, tag = raw[:16], raw[16:]
+    if not token.startswith(PREFIX) or len(raw) != 16 + TAG_BYTES or not compare_digest(tag, _tag(keys, event)):
+        raise HubError(
+            Kind.NOT_FOUND,
+            "no such event status",
+            remedy="Use the token that the 202 answer gave you.",
+            code="event-unknown",
+        )
+    return event
+
+
+def event_state(store: Store, event: bytes) -> str:
+    """Say how far an event is: accepted (the gate has not seen it), waiting (for a link), handled, or conflict."""
+    with store.read() as tx:
+        if tx.one("SELECT 1 FROM event_conflict WHERE event = ? LIMIT 1", (event,)):
+            return "conflict"
+        if tx.one("SELECT 1 FROM event_seen WHERE event = ?", (event,)) is None:
+            return "accepted"
+        return "waiting" if tx.one("SELECT 1 FROM waiting WHERE event = ? LIMIT 1", (event,)) else "handled"
+
+
+def _tag(keys: Keyring, event: bytes) -> bytes:
+    return blake2b(event, key=keys.status, digest_size=TAG_BYTES).digest()

@@ -1,0 +1,60 @@
+"""A publisher's key of the day: what lies on the bus is sealed under it, and unreadable once it is destroyed."""
+
+import threading
+
+from hub.identity.keys import Keyring, new_key, seal, unseal
+from hub.store.engine import Store, Tx
+
+US_PER_DAY = 86_400_000_000
+
+
+class DayKeys:
+    """Open day keys by (agency, day). Makes today's and tomorrow's when first asked, so that midnight needs no store."""
+
+    def __init__(self, store: Store, keys: Keyring) -> None:
+        self._store, self._wrapping = store, keys.wrapping
+        self._open: dict[tuple[int, int], bytes] = {}
+        self._lock = threading.Lock()
+
+    def for_publish(self, agency: int, now_us: int) -> tuple[int, bytes]:
+        """Return (day, key) to seal under now."""
+        day = now_us // US_PER_DAY
+        if (agency, day) not in self._open:
+            self._store.write(lambda tx: [self._ensure(tx, agency, one) for one in (day, day + 1)])
+        return day, self._open[agency, day]
+
+    def of(self, agency: int, day: int) -> bytes | None:
+        """Return the key, or None where it was destroyed or never was."""
+        with self._lock:
+            known = self._open.get((agency, day))
+        if known is not None:
+            return known
+        with self._store.read() as tx:
+            row = tx.one("SELECT key FROM day_key WHERE agency = ? AND day = ?", (agency, day))
+        return None if row is None or row[0] is None else self._unwrap(agency, day, row[0])
+
+    def destroy_before(self, day: int) -> int:
+        """Destroy every key of an earlier day; returns how many."""
+        gone = self._store.write(
+            lambda tx: tx.run("UPDATE day_key SET key = NULL WHERE day < ? AND key IS NOT NULL", (day,))
+        )
+        with self._lock:
+            self._open = {(agency, of): key for (agency, of), key in self._open.items() if of >= day}
+        return gone
+
+    def _ensure(self, tx: Tx, agency: int, day: int) -> None:
+        wrapped = seal(self._wrapping, new_key(), _place(agency, day))
+        tx.insert("day_key(agency, day, key)", [(agency, day, wrapped)], or_ignore=True)
+        row = tx.one("SELECT key FROM day_key WHERE agency = ? AND day = ?", (agency, day))
+        assert row is not None
+        self._unwrap(agency, day, row[0])
+
+    def _unwrap(self, agency: int, day: int, wrapped: bytes) -> bytes:
+        key = unseal(self._wrapping, wrapped, _place(agency, day))
+        with self._lock:
+            self._open[agency, day] = key
+        return key
+
+
+def _place(agency: int, day: int) -> bytes:
+    return b"day" + agency.to_bytes(4) + day.to_bytes(4)

@@ -1,0 +1,177 @@
+"""Keys: one root in a file with tight permissions; everything else is derived from it, or random and wrapped by it.
+
+Derived (HKDF-SHA256, RFC 5869, one label each): the wrapping key, keyed hashes, pseudonyms, status tokens.
+Random and wrapped (AES-256-GCM): one key per person, per publisher and day, per waiting (publisher, person id): these
+can be destroyed one by one, which is what erasure is.
+"""
+
+import os
+import secrets
+import stat
+import threading
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import NamedTuple
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from hub.core.errors import HubError, Kind
+
+ROOT_BYTES = 32
+NONCE_BYTES = 12  # AES-GCM, NIST SP 800-38D section 5.2.1.1: 96 bits
+HASH_BYTES = 16
+CACHED_KEYS = 200_000  # unwrapped person keys kept in memory: about 60 MB
+
+
+@dataclass(frozen=True, slots=True)
+class Keyring:
+    """The root's children. Named by what they are for, so that none can serve two purposes."""
+
+    wrapping: bytes
+    event: bytes
+    content: bytes
+    delivery: bytes
+    local: bytes
+    status: bytes
+    pseudonym: bytes
+    session: bytes
+    leaf: bytes
+
+
+def keyring(root: bytes) -> Keyring:
+    """Derive every fixed key from the root (32 bytes)."""
+    names = Keyring.__dataclass_fields__
+    return Keyring(**{name: derive(root, f"hub/1/{name}", ROOT_BYTES) for name in names})
+
+
+def derive(secret: bytes, label: str, length: int) -> bytes:
+    return HKDF(SHA256(), length, salt=None, info=label.encode()).derive(secret)
+
+
+def make_key_file(path: Path) -> None:
+    """Write a new random root, readable by its owner only. Never replaces one that is there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(urlsafe_b64encode(secrets.token_bytes(ROOT_BYTES)) + b"\n")
+
+
+def read_key_file(path: Path) -> bytes:
+    """Return the root. Raises HubError(STARTUP) when it is absent, readable by others, or not a key."""
+    try:
+        mode = path.stat().st_mode
+        text = path.read_bytes().strip()
+    except OSError as cause:
+        raise HubError(
+            Kind.STARTUP,
+            "the key file cannot be read",
+            where=path.name,
+            remedy="Set HUB_KEY_FILE to the root key's file, or make one with `hub keys init`. Without it nothing stored can be opened.",
+            code="key-file-missing",
+        ) from cause
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise HubError(
+            Kind.STARTUP,
+            f"the key file can be read by others (mode {stat.S_IMODE(mode):o})",
+            where=path.name,
+            remedy="chmod 600 it, and replace the key when somebody else may have seen it.",
+            code="key-file-open",
+        )
+    try:
+        root = urlsafe_b64decode(text)
+    except ValueError:
+        root = b""
+    if len(root) != ROOT_BYTES:
+        raise HubError(
+            Kind.STARTUP,
+            "the key file does not hold a key",
+            where=path.name,
+            remedy="Restore it from its backup.",
+            code="key-file-broken",
+        )
+    return root
+
+
+def keyed(key: bytes, *parts: str) -> bytes:
+    """Return a 16-byte keyed hash of texts that cannot run into each other (keyed BLAKE2b, RFC 7693)."""
+    return blake2b("\x1f".join(parts).encode(), key=key, digest_size=HASH_BYTES).digest()
+
+
+def new_key() -> bytes:
+    return secrets.token_bytes(32)
+
+
+def seal(key: bytes, plain: bytes, bound: bytes) -> bytes:
+    """Seal under a key with a fresh nonce, bound to where it stands. Returns nonce | ciphertext | tag: 28 bytes more."""
+    nonce = os.urandom(NONCE_BYTES)
+    return nonce + AESGCM(key).encrypt(nonce, plain, bound)
+
+
+def unseal(key: bytes, sealed: bytes, bound: bytes) -> bytes:
+    """Open what `seal` sealed. Raises cryptography's InvalidTag when it was altered, moved, or sealed under another key."""
+    return AESGCM(key).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], bound)
+
+
+class OpenKey(NamedTuple):
+    """A person's key, ready for use: what seals their parts, and what their salts are derived from."""
+
+    aead: AESGCM
+    salt: bytes
+
+
+def open_key(key: bytes) -> OpenKey:
+    return OpenKey(AESGCM(key), blake2b(b"salt", key=key, digest_size=32).digest())
+
+
+def seal_with(key: OpenKey, plain: bytes, bound: bytes) -> bytes:
+    nonce = os.urandom(NONCE_BYTES)
+    return nonce + key.aead.encrypt(nonce, plain, bound)
+
+
+def unseal_with(key: OpenKey, sealed: bytes, bound: bytes) -> bytes:
+    return key.aead.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], bound)
+
+
+class OpenKeys:
+    """Unwrapped person keys, the least recently used forgotten first. Thread-safe; `forget` on erasure."""
+
+    def __init__(self, wrapping: bytes, read: Callable[[list[int]], dict[int, bytes | None]]) -> None:
+        """`read` returns the wrapped keys of persons; None for an erased one."""
+        self._wrapping, self._read = wrapping, read
+        self._keys: OrderedDict[int, OpenKey] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def of(self, persons: list[int]) -> dict[int, OpenKey]:
+        """Return the keys of those persons who still have one."""
+        with self._lock:
+            found = {person: self._keys[person] for person in persons if person in self._keys}
+            for person in found:
+                self._keys.move_to_end(person)
+        missing = [person for person in persons if person not in found]
+        if missing:
+            wrapped = self._read(missing)
+            fresh = {p: open_key(unwrap_person(self._wrapping, p, w)) for p, w in wrapped.items() if w is not None}
+            found.update(fresh)
+            with self._lock:
+                self._keys.update(fresh)
+                while len(self._keys) > CACHED_KEYS:
+                    self._keys.popitem(last=False)
+        return found
+
+    def forget(self, person: int) -> None:
+        with self._lock:
+            self._keys.pop(person, None)
+
+
+def wrap_person(wrapping: bytes, person: int, key: bytes) -> bytes:
+    return seal(wrapping, key, b"person" + person.to_bytes(8))
+
+
+def unwrap_person(wrapping: bytes, person: int, wrapped: bytes) -> bytes:
+    return unseal(wrapping, wrapped, b"person" + person.to_bytes(8))

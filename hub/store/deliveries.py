@@ -1,0 +1,60 @@
+"""Deliveries and their queue: what is to be handed out to whom, in order, and in which state."""
+
+import struct
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import NamedTuple
+
+_PART = struct.Struct("<qqiBI")  # person, shape, stretch, assurance, sealed bytes
+
+
+class QueueState(IntEnum):
+    READY = 1
+    HELD = 2
+    OPENED = 3
+
+
+class DeliveryKind(IntEnum):
+    """Kinds of the feed. A client must not acknowledge one it does not know, except a notice."""
+
+    DATA = 1
+    CORRECTION = 2
+    STOP = 3
+    DELETE = 4
+    TEST = 5
+    NOTICE = 6
+
+
+class Part(NamedTuple):
+    """One person's share of a delivery. `shape` names (role, fields); `stretch` is the consent it was promised under."""
+
+    person: int
+    shape: int
+    stretch: int
+    assurance: int
+    sealed_bytes: int
+
+
+def pack_parts(parts: Sequence[Part]) -> bytes:
+    return b"".join([_PART.pack(*part) for part in parts])
+
+
+def unpack_parts(packed: bytes) -> list[Part]:
+    return [Part._make(fields) for fields in _PART.iter_unpack(packed)]
+
+
+class DeliveryRow(NamedTuple):
+    id: int
+    public: bytes
+    kind: int
+    recipient: int
+    subscription: int
+    version: int
+    audit: int
+    time_us: int
+    parts: bytes
+    payload: bytes
+
+
+DELIVERY = "delivery(id, public, kind, recipient, subscription, version, audit, time_us, parts, payload)"
+QUEUE = "queue(recipient, state, delivery, subscription, person, number, due_us)"

@@ -1,0 +1,277 @@
+"""SQLite as this hub uses it: one process, one writer thread with a fast lane, readers that each see one snapshot.
+
+Every change runs as a function of a `Tx` on the writer thread, inside `BEGIN IMMEDIATE`. That is the fence of this engine:
+a decision that reads its facts inside the transaction excludes every withdrawal, and the other way round. The lanes bound
+how long a withdrawal waits: for the one transaction that is running, never for a queue.
+
+Statements take their rows as one multi-row VALUES and return their rows as one JSON text, so that a batch costs few steps.
+`sqlite3` lets the interpreter lock go for each step: row by row, a busy thread would take it each time and keep it for a
+whole switch interval.
+"""
+
+import fcntl
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import orjson
+
+from hub.core.errors import HubError, Kind
+
+T = TypeVar("T")
+Row = tuple[Any, ...]
+
+MAX_VARIABLES = 32_000  # SQLite's own limit is 32,766 (SQLITE_MAX_VARIABLE_NUMBER)
+GROUP = 64  # small writes that share one commit at most: publishes one by one would each pay an fsync
+CHECKPOINT_PAGES = 4_000  # of 4 KiB: then the checkpointer copies the WAL home, beside the writer
+WAL_RESTART_PAGES = 65_536  # 256 MiB: then it may also block the writer for a moment, so that the file starts over
+
+
+class Lane(IntEnum):
+    """Who goes first. Withdrawals and suspensions wait for one running transaction, never for a queue."""
+
+    URGENT = 0
+    ORDINARY = 1
+
+
+class Tx:
+    """One open transaction, or one reader's snapshot. Not shared between threads."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
+        return self._connection.execute(sql, parameters).fetchall()
+
+    def one(self, sql: str, parameters: Sequence[Any] = ()) -> Row | None:
+        """Return the only row, or None. A second row is a programming error and is noticed."""
+        found = self._connection.execute(sql, parameters).fetchmany(2)
+        if len(found) > 1:
+            raise AssertionError("one row expected, several found")
+        return found[0] if found else None
+
+    def text(self, sql: str, parameters: Sequence[Any] = ()) -> str:
+        """Run a query that aggregates all it has into one JSON text, in one step of the engine."""
+        return str(self._connection.execute(sql, parameters).fetchone()[0])
+
+    def run(self, sql: str, parameters: Sequence[Any] = ()) -> int:
+        """Return how many rows changed."""
+        return self._connection.execute(sql, parameters).rowcount
+
+    def insert(self, into: str, rows: Sequence[Row], *, or_ignore: bool = False) -> int:
+        """Insert rows in few statements. `into` is `table(column, ...)`. Returns how many went in."""
+        if not rows:
+            return 0
+        width, done = len(rows[0]), 0
+        each = "(" + ",".join("?" * width) + ")"
+        most = max(1, MAX_VARIABLES // width)
+        verb = "INSERT OR IGNORE INTO " if or_ignore else "INSERT INTO "
+        for at in range(0, len(rows), most):
+            part = rows[at : at + most]
+            flat = [value for row in part for value in row]
+            done += self._connection.execute(verb + into + " VALUES " + ",".join([each] * len(part)), flat).rowcount
+        return done
+
+
+def marks(count: int) -> str:
+    """Return `?,?,...` for an IN list."""
+    return ",".join("?" * count)
+
+
+class Job(NamedTuple):
+    """One transaction on its way. `result` waits until it is durable and returns, or raises, what its work did."""
+
+    work: Callable[[Tx], Any]
+    group: bool
+    done: threading.Event
+    box: list[Any]  # the result, or the exception, once done is set
+
+    def result(self) -> Any:
+        self.done.wait()
+        if isinstance(self.box[0], BaseException):
+            raise self.box[0]
+        return self.box[0]
+
+
+class Store:
+    """The embedded engine. A second process on the same file is refused."""
+
+    def __init__(self, path: Path, *, synchronous: str = "FULL") -> None:
+        """Open, and hold the file's lock until `close`. Raises HubError(STARTUP) when another process has it."""
+        self.path, self.synchronous = path, synchronous
+        self.commits = 0
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock_file = path.with_suffix(".lock").open("w")
+        try:
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as cause:
+            raise HubError(
+                Kind.STARTUP,
+                "another hub already runs on this store",
+                where=path.name,
+                remedy="Talk to the running hub (its commands use its socket), or stop it first. One process owns a SQLite store.",
+                code="store-in-use",
+            ) from cause
+        self._queues: tuple[deque[Job], deque[Job]] = (deque(), deque())
+        self._wake = threading.Condition()
+        self._closing = False
+        self._readers = threading.local()
+        self._opened: list[sqlite3.Connection] = []
+        self._writer = threading.Thread(target=self._write_all, name="store-writer", daemon=True)
+        self._checkpointer = threading.Thread(target=self._checkpoint_all, name="store-checkpointer", daemon=True)
+        self._checkpoint_due = threading.Event()
+        self._writer.start()
+        self._checkpointer.start()
+
+    def connect(self) -> sqlite3.Connection:
+        """Open one more connection, set up as this hub needs it."""
+        connection = sqlite3.connect(
+            self.path, isolation_level=None, check_same_thread=False, cached_statements=512, timeout=30
+        )
+        for pragma in (
+            "journal_mode=WAL",
+            f"synchronous={self.synchronous}",
+            "busy_timeout=30000",
+            "foreign_keys=ON",
+            "wal_autocheckpoint=0",
+            "cache_size=-65536",
+            "mmap_size=1073741824",  # a reader drops its page cache whenever the writer commits; mapped pages cost no copy
+            "secure_delete=FAST",  # personal values are sealed under keys that can be destroyed; this is the second line
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+        self._opened.append(connection)
+        return connection
+
+    def write(self, work: Callable[[Tx], T], *, lane: Lane = Lane.ORDINARY, group: bool = False) -> T:
+        """Run `work` in one transaction on the writer thread; return when it is committed and durable.
+
+        `group` lets it share a commit with others of its kind: for small independent writes. What `work` raises
+        rolls back its own changes and is raised here. Must not be called from inside another `write`.
+        """
+        result: T = self.submit(work, lane=lane, group=group).result()
+        return result
+
+    def submit(self, work: Callable[[Tx], Any], *, lane: Lane = Lane.ORDINARY, group: bool = False) -> Job:
+        """Queue `work` and return at once: the gate prepares its next batch while this one commits."""
+        job = Job(work, group, threading.Event(), [])
+        with self._wake:
+            if self._closing:
+                raise HubError(
+                    Kind.UNAVAILABLE, "the hub is stopping", remedy="Try again in a moment.", code="stopping"
+                )
+            self._queues[lane].append(job)
+            self._wake.notify()
+        return job
+
+    @contextmanager
+    def read(self) -> Iterator[Tx]:
+        """Give this thread's reader, on one snapshot for as long as the block runs."""
+        connection = getattr(self._readers, "connection", None)
+        if connection is None:
+            connection = self._readers.connection = self.connect()
+        connection.execute("BEGIN")
+        try:
+            yield Tx(connection)
+        finally:
+            connection.execute("ROLLBACK")
+
+    def wal_bytes(self) -> int:
+        wal = self.path.with_name(self.path.name + "-wal")
+        return wal.stat().st_size if wal.exists() else 0
+
+    def close(self) -> None:
+        """Finish what is queued, then let the file go."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        self._checkpoint_due.set()
+        self._writer.join()
+        self._checkpointer.join()
+        for connection in self._opened:
+            connection.close()
+        self._lock_file.close()
+
+    # The writer thread.
+    def _write_all(self) -> None:
+        connection = self.connect()
+        while jobs := self._next():
+            self._transact(connection, jobs)
+
+    def _next(self) -> list[Job]:
+        """Wait for the next job; several where small ones may share a commit. Empty when closing and all is done."""
+        urgent, ordinary = self._queues
+        with self._wake:
+            while not urgent and not ordinary:
+                if self._closing:
+                    return []
+                self._wake.wait()
+            if urgent:
+                return [urgent.popleft()]
+            jobs = [ordinary.popleft()]
+            if jobs[0].group:
+                while ordinary and ordinary[0].group and len(jobs) < GROUP:
+                    jobs.append(ordinary.popleft())
+            return jobs
+
+    def _transact(self, connection: sqlite3.Connection, jobs: list[Job]) -> None:
+        """Run jobs in one transaction; one that fails is rolled back alone."""
+        tx, several = Tx(connection), len(jobs) > 1
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            for job in jobs:
+                if several:
+                    connection.execute("SAVEPOINT job")
+                try:
+                    job.box.append(job.work(tx))
+                except Exception as error:  # noqa: BLE001 - handed to the caller of `write`, who raises it
+                    job.box.append(error)
+                    if not several:
+                        connection.execute("ROLLBACK")
+                        return
+                    connection.execute("ROLLBACK TO job")
+                if several:
+                    connection.execute("RELEASE job")
+            connection.execute("COMMIT")
+            self.commits += 1
+        except sqlite3.Error as cause:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            failure = HubError(
+                Kind.UNAVAILABLE,
+                "the store could not commit; nothing was changed",
+                remedy="Check disk space and the disk's health; the hub tries again by itself.",
+                code="store-unavailable",
+            )
+            failure.__cause__ = cause
+            for job in jobs:
+                job.box[:] = [failure]
+        finally:
+            for job in jobs:
+                job.done.set()
+            if self.commits % 32 == 0:
+                self._checkpoint_due.set()
+
+    def _checkpoint_all(self) -> None:
+        """Copy the WAL home beside the writer; only a very long one may hold the writer up for a moment."""
+        connection = self.connect()
+        connection.execute("PRAGMA busy_timeout=20")  # it holds the writer while it waits for readers
+        while not self._closing:
+            self._checkpoint_due.wait(timeout=1.0)
+            self._checkpoint_due.clear()
+            pages = self.wal_bytes() // 4096
+            if pages > CHECKPOINT_PAGES:
+                how = "RESTART" if pages > WAL_RESTART_PAGES else "PASSIVE"
+                try:
+                    connection.execute(f"PRAGMA wal_checkpoint({how})")
+                except sqlite3.OperationalError:  # a reader is in the way: the next round will do
+                    continue
+
+
+def loads(text: str) -> Any:
+    """Parse what `Tx.text` returned."""
+    return orjson.loads(text)

@@ -1,0 +1,33 @@
+"""How far each partition is decided. A position moves only from where its owner read it; anything else is a newer owner."""
+
+from collections.abc import Sequence
+
+from hub.ports import Owned
+from hub.store.engine import Tx
+
+
+class Superseded(Exception):
+    """Zero rows matched: another owner, or another commit, was first. The transaction rolls back and nothing is lost."""
+
+
+def advance(tx: Tx, owned: Sequence[Owned]) -> None:
+    """Move positions inside the decision's transaction. Raises Superseded where owner epoch or old offset differ."""
+    for part in owned:
+        moved = tx.run(
+            "UPDATE position SET next = ? WHERE partition = ? AND epoch = ? AND next = ?",
+            (part.next, part.partition, part.epoch, part.first),
+        )
+        if moved != 1:
+            raise Superseded(part.partition)
+
+
+def own(tx: Tx, partition: str) -> tuple[int, int]:
+    """Take a partition over: raise its owner epoch, so that a former owner's commit matches no row. Returns (epoch, next)."""
+    tx.run(
+        "INSERT INTO position(partition, epoch, next) VALUES (?, 1, 0)"
+        " ON CONFLICT(partition) DO UPDATE SET epoch = epoch + 1",
+        (partition,),
+    )
+    row = tx.one("SELECT epoch, next FROM position WHERE partition = ?", (partition,))
+    assert row is not None
+    return row[0], row[1]

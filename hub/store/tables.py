@@ -1,0 +1,363 @@
+"""Every table, and why it has the shape it has. Alembic's first schema says the same, and a test compares the two.
+
+Hot tables are lean: integer and short binary keys, no index that the hot path does not need, content apart from state.
+Insert-only from the first day: `audit`, `delivery`, `event_seen`, `history`, `interned`, `consent_event`, `receipt`.
+Queue and sequence state (`queue`, `handout.acked_us`, `position`, `recipient_counter`) lives elsewhere and may change.
+Times are UTC microseconds. Personal values are sealed; what is not sealed are random ids, keyed hashes and numbers.
+"""
+
+from typing import Any
+
+from sqlalchemy import BigInteger, Index, Integer, LargeBinary, PrimaryKeyConstraint
+from sqlmodel import Field, SQLModel
+
+INT = BigInteger().with_variant(Integer(), "sqlite")  # INTEGER PRIMARY KEY is SQLite's rowid itself
+NO_ROWID = {"sqlite_with_rowid": False}  # the primary key is the table: one b-tree instead of two
+
+
+def clustered(*columns: str) -> tuple[Any, ...]:
+    """Table arguments of a table that is its own primary key."""
+    return (PrimaryKeyConstraint(*columns), NO_ROWID)
+
+
+def integer(*, primary: bool = False, null: bool = False) -> Any:
+    return Field(default=None if null else ..., sa_type=INT, primary_key=primary, nullable=null)
+
+
+def binary(*, primary: bool = False, null: bool = False) -> Any:
+    return Field(default=None if null else ..., sa_type=LargeBinary, primary_key=primary, nullable=null)
+
+
+# What is agreed.
+
+
+class CatalogueVersion(SQLModel, table=True):
+    """One approved version of an agency, dataset, purpose or agreement, as canonical JSON. Never changed."""
+
+    __tablename__ = "catalogue_version"
+    __table_args__ = clustered("kind", "code", "version")
+    kind: str
+    code: str
+    version: int
+    digest: str
+    document: str
+    approved_us: int = integer()
+
+
+class AgreementState(SQLModel, table=True):
+    """Whether an agreement is in force: a fact of the store, fenced, not part of the policy revision."""
+
+    __tablename__ = "agreement_state"
+    number: int = integer(primary=True)
+    phase: str  # in_force | unsigned | suspended | ended
+    since_us: int = integer()
+
+
+class AgencyState(SQLModel, table=True):
+    __tablename__ = "agency_state"
+    number: int = integer(primary=True)
+    suspended: int  # 0 | 1
+    since_us: int = integer()
+
+
+class AgencyKey(SQLModel, table=True):
+    """One public key of an agency (JWK). Several may be valid at once, so that keys can be rotated."""
+
+    __tablename__ = "agency_key"
+    __table_args__ = clustered("agency", "kid")
+    agency: str
+    kid: str
+    jwk: str
+    from_us: int = integer()
+    until_us: int = integer()
+
+
+class Fact(SQLModel, table=True):
+    """Single facts by name: `policy_revision`, `catalogue_digest`."""
+
+    __tablename__ = "fact"
+    name: str = Field(primary_key=True)
+    value: str
+
+
+class Fence(SQLModel, table=True):
+    """Person, agreement, agency and policy each have an epoch. Whoever changes them adds one; an absent row is epoch 0."""
+
+    __tablename__ = "fence"
+    __table_args__ = clustered("kind", "subject")
+    kind: int
+    subject: int = integer()
+    epoch: int = integer()
+
+
+# People.
+
+
+class Person(SQLModel, table=True):
+    """A person, under a random id that never leaves the hub. `key` is wrapped; erasure destroys it and leaves the mark."""
+
+    __tablename__ = "person"
+    id: int = integer(primary=True)
+    created_us: int = integer()
+    erased_us: int | None = integer(null=True)
+    key: bytes | None = binary(null=True)
+    born: bytes | None = binary(null=True)  # sealed ISO date, where a register gave it
+
+
+class Link(SQLModel, table=True):
+    """An agency's own id of a person, for an interval.
+
+    `local` is a keyed hash of (agency, id); the id itself is sealed for that person.
+    """
+
+    __tablename__ = "link"
+    __table_args__ = (PrimaryKeyConstraint("local", "from_us"), Index("link_person", "person"), NO_ROWID)
+    local: bytes = binary()
+    agency: int
+    from_us: int = integer()
+    until_us: int | None = integer(null=True)
+    person: int = integer()
+    level: int  # 1..3
+    disputed: int = 0
+    sealed: bytes = binary()
+
+
+class Choice(SQLModel, table=True):
+    """What a person's choices mean now, per recipient and purpose: one short row, all that a decision reads of consent.
+
+    It is the projection of the consent's events, changed in their transaction. `scope` is an interned list of
+    [dataset, field]; 0 where the basis asks for none.
+    """
+
+    __tablename__ = "choice"
+    __table_args__ = clustered("person", "recipient", "purpose")
+    person: int = integer()
+    recipient: int
+    purpose: int
+    state: int
+    stretch: int
+    scope: int = integer()
+    until_us: int = integer()  # half-open; 2**62 where none was named
+    assurance: int
+    consent: int = integer()
+
+
+class Consent(SQLModel, table=True):
+    """One consent record; its content is the fold of its events."""
+
+    __tablename__ = "consent"
+    __table_args__ = (Index("consent_person", "person"),)
+    number: int = integer(primary=True)
+    public: str = Field(unique=True)
+    person: int = integer()
+    recipient: int
+    purpose: int
+    stretch: int
+    state: str
+    requested_us: int = integer()
+
+
+class ConsentEvent(SQLModel, table=True):
+    """One hash-chained event of a consent: its canonical bytes (RFC 8785), sealed for the person."""
+
+    __tablename__ = "consent_event"
+    __table_args__ = clustered("consent", "seq")
+    consent: int = integer()
+    seq: int
+    at_us: int = integer()
+    sealed: bytes = binary()
+    hash: bytes = binary()
+
+
+class Receipt(SQLModel, table=True):
+    """What a person was told in return for an act of theirs; immutable, sealed for them."""
+
+    __tablename__ = "receipt"
+    __table_args__ = (Index("receipt_consent", "consent"),)
+    id: str = Field(primary_key=True)
+    consent: int = integer()
+    kind: str
+    at_us: int = integer()
+    person: int = integer()
+    sealed: bytes = binary()
+
+
+class Session(SQLModel, table=True):
+    """A citizen's sign-in, kept on the server. The cookie's value is stored as a hash only."""
+
+    __tablename__ = "session"
+    token: bytes = binary(primary=True)
+    principal: str
+    csrf: bytes = binary()
+    expires_us: int = integer()
+
+
+# An event's way.
+
+
+class BusRecord(SQLModel, table=True):
+    """The embedded bus. `id` is partition * 2**40 + offset, so that each partition grows at its own end."""
+
+    __tablename__ = "bus_record"
+    id: int = integer(primary=True)
+    key: bytes = binary()
+    value: bytes = binary()
+
+
+class BusTopic(SQLModel, table=True):
+    __tablename__ = "bus_topic"
+    number: int = integer(primary=True)
+    name: str = Field(unique=True)
+
+
+class Position(SQLModel, table=True):
+    """How far a partition is decided. Moves in the decision's transaction, where owner epoch and old offset still match."""
+
+    __tablename__ = "position"
+    partition: str = Field(primary_key=True)
+    epoch: int = integer()
+    next: int = integer()
+
+
+class DayKey(SQLModel, table=True):
+    """A publisher's key of one day, wrapped, for what lies on the bus. Destroyed after the bus's retention."""
+
+    __tablename__ = "day_key"
+    __table_args__ = clustered("agency", "day")
+    agency: int
+    day: int  # days since 1970
+    key: bytes | None = binary(null=True)
+
+
+class EventSeen(SQLModel, table=True):
+    """Every event ever taken off the bus: a repeat is dropped, other content under the same id is a conflict."""
+
+    __tablename__ = "event_seen"
+    __table_args__ = clustered("event")
+    event: bytes = binary()  # keyed hash of (publisher, source, id), 16 bytes
+    content: bytes = binary()  # keyed hash of the content, 16 bytes
+
+
+class EventConflict(SQLModel, table=True):
+    __tablename__ = "event_conflict"
+    __table_args__ = clustered("event", "at_us")
+    event: bytes = binary()
+    at_us: int = integer()
+
+
+class Waiting(SQLModel, table=True):
+    """An event whose person is not linked, or that stands behind one. Sealed anew; listed; expires."""
+
+    __tablename__ = "waiting"
+    __table_args__ = (Index("waiting_subject", "subject", "dataset"), Index("waiting_local", "local"))
+    id: int = integer(primary=True)
+    publisher: int
+    dataset: int
+    subject: bytes = binary()  # keyed hash of (publisher, its id of the event's subject): its place in order
+    local: bytes = binary()  # keyed hash of (publisher, the id that is not linked)
+    event: bytes = binary()
+    since_us: int = integer()
+    until_us: int = integer()
+    sealed: bytes = binary()
+
+
+class WaitingKey(SQLModel, table=True):
+    """The key of waiting events, per keyed hash of (publisher, its person id): there is no person yet to own one."""
+
+    __tablename__ = "waiting_key"
+    __table_args__ = clustered("subject")
+    subject: bytes = binary()
+    key: bytes = binary()
+
+
+class Audit(SQLModel, table=True):
+    """One row per decided event, per page of hand-outs, per act. `leaf` is final; `detail` is sealed per party.
+
+    The id is drawn under the fences that were read, whose epochs stand beside it.
+    """
+
+    __tablename__ = "audit"
+    id: int = integer(primary=True)
+    kind: int
+    at_us: int = integer()
+    leaf: bytes = binary()
+    fences: bytes = binary()
+    detail: bytes = binary()
+
+
+class History(SQLModel, table=True):
+    """A person's own index of the decisions about them."""
+
+    __tablename__ = "history"
+    __table_args__ = clustered("person", "audit")
+    person: int = integer()
+    audit: int = integer()
+
+
+class Interned(SQLModel, table=True):
+    """Texts that repeat (field sets, outcomes as they are committed to): named by their content, never personal."""
+
+    __tablename__ = "interned"
+    id: int = integer(primary=True)  # first 63 bits of the SHA-256 of `body`
+    body: str
+
+
+class Delivery(SQLModel, table=True):
+    """One minimised payload for one recipient, each part sealed for the person it is about. Append-only."""
+
+    __tablename__ = "delivery"
+    id: int = integer(primary=True)
+    public: bytes = binary()  # 16 bytes, deterministic, the recipient's own name of it
+    kind: int
+    recipient: int
+    subscription: int
+    version: int  # of the agreement, for the envelope; never part of the id
+    audit: int = integer()
+    time_us: int = integer()
+    parts: bytes = binary()  # per person: id, role, stretch, assurance, field set, length (hub/store/deliveries.py)
+    payload: bytes = binary()
+
+
+class Queue(SQLModel, table=True):
+    """What is still to be handed out or acknowledged, by state. In the order of `delivery`, which is the events' order."""
+
+    __tablename__ = "queue"
+    __table_args__ = clustered("recipient", "state", "delivery")
+    recipient: int
+    state: int  # 1 ready, 2 held, 3 opened
+    delivery: int = integer()
+    subscription: int
+    person: int = integer()  # of the event's subject: the chain is (subscription, person)
+    number: int = integer()  # 0: never opened
+    due_us: int = integer()  # opened: when it may come again; held: when the hold expires
+
+
+class RecipientCounter(SQLModel, table=True):
+    __tablename__ = "recipient_counter"
+    recipient: int = Field(primary_key=True)
+    number: int = integer()
+
+
+class Handout(SQLModel, table=True):
+    """One opened delivery under the recipient's running number, and when it was acknowledged."""
+
+    __tablename__ = "handout"
+    __table_args__ = clustered("recipient", "number")
+    recipient: int
+    number: int = integer()
+    delivery: int = integer()
+    opened_us: int = integer()
+    acked_us: int | None = integer(null=True)
+    ended: int = 0  # 1: cancelled after it was opened; a `stop` went out under its number
+
+
+class HandoutPerson(SQLModel, table=True):
+    """Which opened deliveries held a part of this person, and under which stretch of consent they relied on it."""
+
+    __tablename__ = "handout_person"
+    __table_args__ = clustered("person", "recipient", "number", "stretch")
+    person: int = integer()
+    recipient: int
+    number: int = integer()
+    stretch: int
+    audit: int = integer()
