@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tokenize
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -105,6 +106,16 @@ def test_what_stands_alone_imports_only_what_it_names(package: str) -> None:
         if name not in mine
     }
     assert strangers == set()
+
+
+def test_the_agency_side_installs_with_its_own_few_dependencies() -> None:
+    """`pip install ./agency_adapters` asks for what it imports, in the versions that the hub is tested with."""
+    alone, whole = (
+        set(tomllib.loads((ROOT / name).read_text(encoding="utf-8"))["project"]["dependencies"])
+        for name in ("agency_adapters/pyproject.toml", "pyproject.toml")
+    )
+    assert {re.split(r"[>=\[;]", dependency)[0] for dependency in alone} == ALLOWED["agency_adapters"]
+    assert alone <= whole
 
 
 def test_nothing_grows_too_long_unexplained() -> None:
