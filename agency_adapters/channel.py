@@ -103,11 +103,10 @@ class Channel:
         *,
         clock: Clock = system_clock,
         sleep: Callable[[float], None] = time.sleep,
-        chance: random.Random | None = None,
+        uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self.settings, self.http = settings, http
-        self._key, self._clock, self._sleep = key, clock, sleep
-        self._chance = chance or random.Random()  # noqa: S311 - spreads pauses, keeps no secret
+        self._key, self._clock, self._sleep, self._uniform = key, clock, sleep, uniform
         self._lock = threading.Lock()
         self._issuer = settings.issuer
         self._token: _Token | None = None
@@ -115,7 +114,7 @@ class Channel:
     def send(self, ask: Ask) -> httpx.Response:
         """Send until answered below 300. Raises `HubProblem`, or `HubUnreachable` once all attempts are used up."""
         last: AgencyError | None = None
-        for pause_s in self.settings.backoff.pauses_s(self._chance):
+        for pause_s in self.settings.backoff.pauses_s(self._uniform):
             self._sleep(max(pause_s, min(_told_s(last), self.settings.backoff.cap_s)))
             try:
                 return self._send_authorised(ask)

@@ -1,7 +1,6 @@
 """When to try again: capped exponential pauses with full jitter, so that many agencies do not return in step."""
 
-import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 
@@ -13,8 +12,8 @@ class Backoff:
     first_s: float = 0.25
     cap_s: float = 30.0
 
-    def pauses_s(self, chance: random.Random) -> Iterator[float]:
-        """Yield the pause before each attempt; the first is 0."""
+    def pauses_s(self, uniform: Callable[[float, float], float]) -> Iterator[float]:
+        """Yield the pause before each attempt; the first is 0. `uniform` draws between two numbers."""
         yield 0.0
         for attempt in range(self.attempts - 1):
-            yield chance.uniform(0.0, min(self.cap_s, self.first_s * 2**attempt))
+            yield uniform(0.0, min(self.cap_s, self.first_s * 2**attempt))
