@@ -19,7 +19,8 @@ ARGS ?=
 UV := env -u VIRTUAL_ENV UV_PROJECT_ENVIRONMENT=.venv UV_PYTHON_DOWNLOADS=never UV_SYSTEM_CERTS=1 $(BIN)/uv
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint policies policies-check bench torture mutants clean
+.PHONY: help install demo test lint lint-ruff lint-format lint-types lint-imports lint-sizes
+.PHONY: policies policies-check bench torture mutants clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -40,18 +41,26 @@ $(BIN)/uv:
 demo: install
 	$(BIN)/hub demo $(ARGS)
 
-lint: install
+lint: lint-ruff lint-format lint-types lint-imports lint-sizes
+
+lint-ruff: install
 	$(BIN)/ruff check .
+lint-format: install
 	$(BIN)/ruff format --check .
+lint-types: install
 	$(BIN)/mypy
+lint-imports: install
 	$(BIN)/lint-imports --no-logo
+lint-sizes: install
 	$(BIN)/python deploy/tools/sizes.py
 
+# Everything runs even when the lint fails, so that one run tells it all; pytest's closing line is the last when all is well.
 test: install
-	@date +%s > .venv/test-began
-	@$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not torture" --durations 15 $(ARGS)
-	@took=$$(( $$(date +%s) - $$(cat .venv/test-began) )); echo "make test took $$took s of $(BUDGET_S) s"
+	@began=$$(date +%s); failed=0; \
+	$(MAKE) --no-print-directory --keep-going lint || failed=1; \
+	left=$$(( $(BUDGET_S) - $$(date +%s) + began )); echo "$$left s left for the tests of the $(BUDGET_S) s that all may take"; \
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not torture" --durations 15 $(ARGS) || failed=1; \
+	if [ $$failed != 0 ]; then echo "make test: something above failed" >&2; fi; exit $$failed
 
 $(OPA): deploy/tools/install_opa.sh
 	PYTHON=$(PYTHON) deploy/tools/install_opa.sh
