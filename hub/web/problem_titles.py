@@ -51,6 +51,14 @@ TITLES = MappingProxyType(
         "local-store-unusable": "The hub's local store cannot be opened",
         # events and their way
         "event-unknown": "There is no such event status",
+        "event-malformed": "This is not a CloudEvent of the publisher's",
+        "event-schema": "The data does not fit the dataset's schema",
+        "event-time": "The event's time is too far back or ahead",
+        "event-too-large": "The event is too large",
+        "dataset-unknown": "No such dataset is the agency's to publish",
+        "dataset-version": "No such version of the dataset is approved",
+        "releases-stopped": "The operator has stopped all releases; nothing is lost",
+        "queue-changed": "The queue changed meanwhile",
         # engines
         "stopping": "The hub is stopping; try again in a moment",
         "store-unavailable": "The store is down; nothing was changed",
