@@ -14,6 +14,7 @@ from hub.core.agreement import Catalogue, Dataset
 from hub.core.event import Event, Mention
 from hub.core.minimise import Fields, fields_by_person, mentions
 from hub.identity.keys import Keyring, keyed, seal, unseal
+from hub.identity.people import local_of
 from hub.ports import Record
 
 US_PER_DAY = 86_400_000_000
@@ -54,13 +55,9 @@ def event_hash(keys: Keyring, publisher: str, source: str, event_id: str) -> byt
     return keyed(keys.event, publisher, source, event_id)
 
 
-def local_hash(keys: Keyring, agency: str, local_id: str) -> bytes:
-    return keyed(keys.local, agency, local_id)
-
-
 def seal_event(keys: Keyring, event: Event, tags: Tags, *, day: int, day_key: bytes) -> Record:
     """Make the record of an event: sealed, under a key that only tells which records are about the same person."""
-    to, key = topic(event.publisher, event.type), local_hash(keys, event.publisher, event.subject)
+    to, key = topic(event.publisher, event.type), local_of(keys, event.publisher, event.subject)
     plain = orjson.dumps(
         [event.source, event.id, event.version, event.subject, event.time_us, event.data, tags.case, tags.actor]
     )
@@ -100,10 +97,10 @@ def take(
         dataset,
         event_hash(keys, publisher, source, event_id),
         blake2b(plain, key=keys.content, digest_size=16).digest(),
-        local_hash(keys, publisher, subject),
+        local_of(keys, publisher, subject),
         time_us,
         persons,
-        tuple([local_hash(keys, publisher, person.local_id) for person in persons]),
+        tuple([local_of(keys, publisher, person.local_id) for person in persons]),
         fields_by_person(dataset, data, persons),
         Tags(case, actor),
         plain,

@@ -20,8 +20,9 @@ from hub.exchange.intake import NO_TAGS, Tags, Taken
 from hub.exchange.rulings import Line, Ruling, Rulings, Subject, lines_of
 from hub.exchange.standing import FieldSets, Horizon
 from hub.exchange.verdicts import Missing
-from hub.exchange.world import World, born_of, dumps, link_place
+from hub.exchange.world import World, born_of, dumps
 from hub.identity.keys import OpenKey, unseal_with
+from hub.identity.people import link_place
 from hub.identity.pseudonyms import pseudonym
 from hub.store.deliveries import DeliveryKind, Part, QueueState, pack_parts
 from hub.store.facts import AGENCY_FENCE, AGREEMENT_FENCE, POLICY_FENCE, LinkFact, PersonFact, RuleFacts

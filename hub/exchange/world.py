@@ -11,8 +11,9 @@ import orjson
 from hub.core.agreement import Catalogue, Dataset
 from hub.exchange.verdicts import Verdicts
 from hub.identity.keys import Keyring, OpenKey, OpenKeys, unseal_with
+from hub.identity.people import born_place
 from hub.ports import Bus, Clock
-from hub.store.engine import Store
+from hub.store.engine import Store, Tx
 from hub.store.facts import scopes
 
 
@@ -31,6 +32,13 @@ class FieldSets:
                 self.learn(scopes(tx, missing))
         return self._known
 
+    def within(self, tx: Tx, ids: set[int]) -> Mapping[int, Mapping[str, frozenset[str]]]:
+        """The same, where a transaction is open already."""
+        missing = [number for number in ids if number not in self._known]
+        if missing:
+            self.learn(scopes(tx, missing))
+        return self._known
+
     def learn(self, bodies: Mapping[int, list[list[str]]]) -> None:
         """Take in bodies as stored: a list of [dataset, field]."""
         for number, items in bodies.items():
@@ -39,6 +47,20 @@ class FieldSets:
                 sets.setdefault(dataset, set()).add(name)
             with self._lock:
                 self._known[number] = {dataset: frozenset(names) for dataset, names in sets.items()}
+
+
+class Shapes:
+    """Interned shapes of delivery parts in memory: (role, fields)."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[str, frozenset[str]]] = {}
+
+    def of(self, tx: Tx, ids: set[int]) -> Mapping[int, tuple[str, frozenset[str]]]:
+        missing = [number for number in ids if number not in self._known]
+        if missing:
+            for number, body in scopes(tx, missing).items():
+                self._known[number] = (body["role"], frozenset(body["fields"]))
+        return self._known
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +90,8 @@ class World:
     zone: ZoneInfo
     field_sets: FieldSets
     day_key: Callable[[str, int], bytes | None]  # (publisher, day) -> the key its events of that day are sealed under
+    stopped: Callable[[], bool] = lambda: False  # the operator's flag file: read by every hand-out before it commits
+    shapes: Shapes = field(default_factory=Shapes)
     limits: Limits = field(default_factory=Limits)
 
 
@@ -76,16 +100,6 @@ def born_of(sealed: bytes | None, person: int, key: OpenKey | None) -> date | No
     if sealed is None or key is None:
         return None
     return date.fromisoformat(unseal_with(key, sealed, born_place(person)).decode())
-
-
-def born_place(person: int) -> bytes:
-    """Return what a sealed date of birth is bound to."""
-    return b"born" + person.to_bytes(8)
-
-
-def link_place(agency: int, person: int) -> bytes:
-    """Return what a sealed local id is bound to."""
-    return b"link" + agency.to_bytes(4) + person.to_bytes(8)
 
 
 def dumps(value: object) -> bytes:

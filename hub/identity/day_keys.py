@@ -1,6 +1,7 @@
 """A publisher's key of the day: what lies on the bus is sealed under it, and unreadable once it is destroyed."""
 
 import threading
+from collections.abc import Sequence
 
 from hub.identity.keys import Keyring, new_key, seal, unseal
 from hub.store.engine import Store, Tx
@@ -20,7 +21,7 @@ class DayKeys:
         """Return (day, key) to seal under now."""
         day = now_us // US_PER_DAY
         if (agency, day) not in self._open:
-            self._store.write(lambda tx: [self._ensure(tx, agency, one) for one in (day, day + 1)])
+            self._store.write(lambda tx: self._ensure(tx, agency, (day, day + 1)))
         return day, self._open[agency, day]
 
     def of(self, agency: int, day: int) -> bytes | None:
@@ -42,12 +43,11 @@ class DayKeys:
             self._open = {(agency, of): key for (agency, of), key in self._open.items() if of >= day}
         return gone
 
-    def _ensure(self, tx: Tx, agency: int, day: int) -> None:
-        wrapped = seal(self._wrapping, new_key(), _place(agency, day))
-        tx.insert("day_key(agency, day, key)", [(agency, day, wrapped)], or_ignore=True)
-        row = tx.one("SELECT key FROM day_key WHERE agency = ? AND day = ?", (agency, day))
-        assert row is not None
-        self._unwrap(agency, day, row[0])
+    def _ensure(self, tx: Tx, agency: int, days: Sequence[int]) -> None:
+        fresh = [(agency, day, seal(self._wrapping, new_key(), _place(agency, day))) for day in days]
+        tx.insert("day_key(agency, day, key)", fresh, or_ignore=True)
+        for day, wrapped in tx.rows("SELECT day, key FROM day_key WHERE agency = ? AND day >= ?", (agency, days[0])):
+            self._unwrap(agency, day, wrapped)
 
     def _unwrap(self, agency: int, day: int, wrapped: bytes) -> bytes:
         key = unseal(self._wrapping, wrapped, _place(agency, day))

@@ -8,7 +8,7 @@ Times are UTC microseconds. Personal values are sealed; what is not sealed are r
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Index, Integer, LargeBinary, PrimaryKeyConstraint
+from sqlalchemy import BigInteger, Index, Integer, LargeBinary, PrimaryKeyConstraint, text
 from sqlmodel import Field, SQLModel
 
 INT = BigInteger().with_variant(Integer(), "sqlite")  # INTEGER PRIMARY KEY is SQLite's rowid itself
@@ -322,7 +322,11 @@ class Queue(SQLModel, table=True):
     """What is still to be handed out or acknowledged, by state. In the order of `delivery`, which is the events' order."""
 
     __tablename__ = "queue"
-    __table_args__ = clustered("recipient", "state", "delivery")
+    __table_args__ = (
+        PrimaryKeyConstraint("recipient", "state", "delivery"),
+        Index("queue_held", "person", "subscription", "delivery", sqlite_where=text("state = 2")),
+        NO_ROWID,
+    )
     recipient: int
     state: int  # 1 ready, 2 held, 3 opened
     delivery: int = integer()

@@ -1,0 +1,76 @@
+"""Acknowledge: a recipient says what it has. Only then a delivery leaves the queue; until then it comes again."""
+
+from collections.abc import Sequence
+from hmac import compare_digest
+from typing import NamedTuple
+
+from hub.core.errors import HubError, Item, Kind
+from hub.exchange.world import World
+from hub.store.deliveries import QueueState
+from hub.store.engine import Tx, marks
+
+
+class Acknowledgement(NamedTuple):
+    """One delivery as the recipient got it: its number, and the id that proves it was this one (32 hex characters)."""
+
+    number: int
+    id: str
+
+
+class Acknowledged(NamedTuple):
+    acknowledged: int
+    already: int
+
+
+def acknowledge(world: World, agency: str, given: Sequence[Acknowledgement]) -> Acknowledged:
+    """Settle what the recipient has. All or nothing.
+
+    Raises HubError(NOT_FOUND), with an item for each, when any was never handed out to this agency under that id.
+    """
+    recipient = world.catalogue.agencies[agency].number
+    return world.store.write(lambda tx: _settle(tx, recipient, given, world.clock()), group=True)
+
+
+def _settle(tx: Tx, recipient: int, given: Sequence[Acknowledgement], now_us: int) -> Acknowledged:
+    numbers = sorted({one.number for one in given})
+    rows = tx.rows(
+        "SELECT h.number, d.public, h.delivery, h.acked_us IS NULL, h.ended FROM handout h"
+        f" JOIN delivery d ON d.id = h.delivery WHERE h.recipient = ? AND h.number IN ({marks(len(numbers))})",
+        (recipient, *numbers),
+    )
+    known = {number: (public, delivery, open_, ended) for number, public, delivery, open_, ended in rows}
+    unknown = [
+        Item(
+            "was never handed out to you under this number and id",
+            f"/acknowledgements/{at}",
+            "Acknowledge what a pull gave you.",
+        )
+        for at, one in enumerate(given)
+        if one.number not in known or not (_is(one.id, known[one.number][0]) or known[one.number][3])
+    ]
+    if unknown:
+        raise HubError(
+            Kind.NOT_FOUND,
+            f"{len(unknown)} of {len(given)} were never handed out to you; nothing was acknowledged",
+            where="/acknowledgements",
+            remedy="Send number and id of each delivery exactly as pulled.",
+            code="delivery-unknown",
+            items=tuple(unknown),
+        )
+    # After a stop took the number over, the stopped delivery's own id settles nothing: the stop is still to be read.
+    fresh = {one.number for one in given if known[one.number][2] and _is(one.id, known[one.number][0])}
+    if fresh:
+        deliveries = [known[number][1] for number in fresh]
+        tx.run(
+            f"DELETE FROM queue WHERE recipient = ? AND state = ? AND delivery IN ({marks(len(fresh))})",
+            (recipient, QueueState.OPENED.value, *deliveries),
+        )
+        tx.run(
+            f"UPDATE handout SET acked_us = ? WHERE recipient = ? AND number IN ({marks(len(fresh))})",
+            (now_us, recipient, *sorted(fresh)),
+        )
+    return Acknowledged(len(fresh), len({one.number for one in given}) - len(fresh))
+
+
+def _is(text: str, public: bytes) -> bool:
+    return compare_digest(text.encode(), public.hex().encode())

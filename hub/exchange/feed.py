@@ -1,0 +1,74 @@
+"""What a recipient reads: one delivery as a CloudEvent, opened after its hand-out has committed."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import orjson
+
+from hub.core.agreement import Subscription
+from hub.core.minimise import merge, minimise
+from hub.identity.keys import NONCE_BYTES, OpenKey
+from hub.store.deliveries import DeliveryKind, Part
+
+US = 1_000_000
+
+
+class Opened(NamedTuple):
+    """One delivery that may leave now: its row, its number, and per part the fields that were decided just now."""
+
+    public: bytes
+    kind: int
+    number: int
+    subscription: Subscription | None  # None for a notice
+    version: int
+    time_us: int
+    parts: Sequence[Part]
+    fields: Sequence[frozenset[str]]
+    payload: bytes
+
+
+def cloud_event(opened: Opened, keys: Mapping[int, OpenKey], wrapping: OpenKey) -> dict[str, Any]:
+    """Open a delivery into what the recipient gets. Fields lost since the gate stay behind; none are added."""
+    event: dict[str, Any] = {
+        "specversion": "1.0",
+        "id": opened.public.hex(),
+        "source": "urn:hub",
+        "time": rfc3339(opened.time_us),
+        "kind": DeliveryKind(opened.kind).name.lower(),
+        "number": opened.number,
+    }
+    if opened.subscription is not None:
+        one = opened.subscription
+        event["type"] = one.dataset.name
+        event["dataschema"] = f"{one.dataset.name}/{one.dataset.version}"
+        event["purpose"] = one.purpose.code
+        event["agreement"] = one.agreement.code
+        event["agreementversion"] = opened.version
+    if not opened.parts:
+        event.setdefault("type", "hub.notice")
+        event["data"] = orjson.loads(_open(wrapping, opened.payload, opened.public))
+        return event
+    shares, at = [], 0
+    for part, fields in zip(opened.parts, opened.fields, strict=True):
+        sealed = opened.payload[at : at + part.sealed_bytes]
+        at += part.sealed_bytes
+        if not fields:
+            continue
+        name, share = orjson.loads(_open(keys[part.person], sealed, opened.public))
+        if name is not None:
+            event["subject"] = name
+        shares.append(minimise(share, fields))
+    event["data"] = merge(shares)
+    return event
+
+
+def rfc3339(time_us: int) -> str:
+    """Return the instant in UTC, to the millisecond where it has any."""
+    whole, rest = divmod(time_us, US)
+    text = datetime.fromtimestamp(whole, tz=UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{text}.{rest // 1000:03d}Z" if rest else text + "Z"
+
+
+def _open(key: OpenKey, sealed: bytes, bound: bytes) -> bytes:
+    return key.aead.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], bound)

@@ -1,0 +1,394 @@
+"""The hand-out: the only exit. Whatever leaves is decided again, in the transaction that opens it. An event's life, part three.
+
+In one transaction per recipient page:
+1. candidates by state, in event order per (subscription, person), none passing a held or untouched one
+2. facts read again, under the fence                     3. decide again: release opens, hold holds, refusal cancels,
+   wait leaves untouched                                 4. running numbers, audit row, commit
+Then, and only then, payloads are opened and bytes leave. What is not acknowledged comes again and is decided again.
+The moment of release is the commit; the bytes of a hand-out that took too long after it are dropped, and come again.
+"""
+
+import os
+import struct
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import orjson
+
+from hub.core.age import age_state
+from hub.core.agreement import Subscription
+from hub.core.decide import AgreementState, Hold, Refusal, Release, Standing, Wait, decide_cached
+from hub.core.errors import HubError, Kind
+from hub.core.leaf import NONCE_BYTES, LeafKind, canonical, leaf, merkle_root
+from hub.exchange.feed import Opened
+from hub.exchange.prepare import public_id
+from hub.exchange.standing import Horizon, agreement_state, choice_state, standing_of
+from hub.exchange.verdicts import Missing
+from hub.exchange.world import World, born_of, dumps
+from hub.failpoints import reach
+from hub.identity.keys import OpenKey, seal
+from hub.store.deliveries import DELIVERY, QUEUE, DeliveryKind, Part, QueueState, unpack_parts
+from hub.store.engine import Tx, marks
+from hub.store.facts import PersonFact, RuleFacts, persons_of, read_persons, read_rules, rules_of
+from hub.store.interned import intern_id
+
+US_PER_DAY = 86_400_000_000
+_ENTRY = struct.Struct("<qqqi")  # delivery, number, interned outcome, stretch: one per delivery in a page's detail
+
+
+class Candidate(NamedTuple):
+    """One row of the queue with its delivery."""
+
+    delivery: int
+    state: int
+    subscription: int
+    person: int
+    number: int
+    public: bytes
+    kind: int
+    version: int
+    time_us: int
+    parts: tuple[Part, ...]
+    payload: bytes
+
+
+class Judged(NamedTuple):
+    """A candidate and what was decided of it just now; `fields` per part."""
+
+    candidate: Candidate
+    outcome: str  # release | hold | refusal | wait
+    fields: tuple[frozenset[str], ...]
+    body: tuple[int, bytes]
+    stretches: tuple[int, ...]
+
+
+class Page(NamedTuple):
+    """One committed hand-out. Its payloads are still sealed."""
+
+    opened: tuple[Opened, ...]
+    more: bool
+    cancelled: int
+    held: int
+    committed_us: int
+
+
+class _Facts(NamedTuple):
+    rules: RuleFacts
+    persons: Mapping[int, PersonFact]
+    keys: Mapping[int, OpenKey]
+    shapes: Mapping[int, tuple[str, frozenset[str]]]
+    field_sets: Mapping[int, Mapping[str, frozenset[str]]]
+    horizon: Horizon
+
+
+def hand_out(world: World, agency: str, limit: int) -> Page:
+    """Open up to `limit` deliveries for an agency, in order. Raises HubError(UNAVAILABLE) when nothing may be decided."""
+    recipient = world.catalogue.agencies[agency].number
+    missing = Missing()
+    page = world.store.write(lambda tx: _transaction(world, tx, recipient, min(limit, world.limits.page), missing))
+    if missing:  # verdicts that nobody had asked for: fetched outside the transaction, and then once more
+        world.verdicts.ask(missing)
+        if not page.opened:
+            again = Missing()
+            page = world.store.write(
+                lambda tx: _transaction(world, tx, recipient, min(limit, world.limits.page), again)
+            )
+    reach("handout.committed")
+    return page
+
+
+def _transaction(world: World, tx: Tx, recipient: int, limit: int, missing: Missing) -> Page:
+    reach("handout.begun")
+    now_us = world.clock()
+    candidates = _candidates(tx, recipient, limit, now_us, world.limits.outstanding)  # 1.
+    if not candidates:
+        return Page((), False, 0, 0, now_us)
+    facts = _read(world, tx, candidates, now_us)  # 2.
+    judged = _judge_all(world, facts, candidates, missing)  # 3.
+    reach("handout.decided")
+    if world.stopped():
+        raise HubError(
+            Kind.UNAVAILABLE,
+            "releases are stopped by the operator",
+            remedy="Nothing is lost; pull again later.",
+            code="releases-stopped",
+        )
+    page = _write(world, tx, recipient, judged, len(candidates) >= limit, now_us)  # 4.
+    reach("handout.before_commit")
+    return page
+
+
+def _candidates(tx: Tx, recipient: int, limit: int, now_us: int, outstanding: int) -> list[Candidate]:
+    """Choose by state, in the order of the events: opened ones that are due again, then ready ones behind nothing held."""
+    row = tx.one("SELECT count(*) FROM queue WHERE recipient = ? AND state = ?", (recipient, QueueState.OPENED.value))
+    assert row is not None
+    fresh = min(limit, max(0, outstanding - row[0]))
+    columns = (
+        "q.delivery, q.state, q.subscription, q.person, q.number,"
+        " d.public, d.kind, d.version, d.time_us, d.parts, d.payload"
+        " FROM queue q JOIN delivery d ON d.id = q.delivery"
+    )
+    due = tx.rows(
+        f"SELECT {columns} WHERE q.recipient = ? AND q.state = ? AND q.due_us <= ? ORDER BY q.delivery LIMIT ?",
+        (recipient, QueueState.OPENED.value, now_us, limit),
+    )
+    ready = tx.rows(
+        f"SELECT {columns} WHERE q.recipient = ? AND q.state = ? AND (d.kind <> ? OR NOT EXISTS (SELECT 1 FROM queue h"
+        " INDEXED BY queue_held WHERE h.person = q.person AND h.subscription = q.subscription AND h.state = 2"
+        " AND h.delivery < q.delivery)) ORDER BY q.delivery LIMIT ?",
+        (recipient, QueueState.READY.value, DeliveryKind.DATA.value, min(fresh, limit - len(due))),
+    )
+    return [Candidate._make((*row[:9], tuple(unpack_parts(row[9])), row[10])) for row in due + ready]
+
+
+def _read(world: World, tx: Tx, candidates: Sequence[Candidate], now_us: int) -> _Facts:
+    ids = sorted({part.person for one in candidates for part in one.parts})
+    persons = persons_of(read_persons(tx, ids, names=False))
+    keys = world.open_keys.of([number for number, person in persons.items() if not person.erased])
+    scopes = {choice.scope for person in persons.values() for choice in person.choices.values()}
+    shapes = world.shapes.of(tx, {part.shape for one in candidates for part in one.parts})
+    field_sets = world.field_sets.within(tx, scopes)
+    return _Facts(rules_of(read_rules(tx)), persons, keys, shapes, field_sets, Horizon(now_us, world.zone))
+
+
+def _judge_all(world: World, facts: _Facts, candidates: Sequence[Candidate], missing: Missing) -> list[Judged]:
+    """Decide each again. One that waits or is held blocks the later ones of its chain that were never opened."""
+    judged: list[Judged] = []
+    blocked: set[tuple[int, int]] = set()
+    states: dict[int, AgreementState] = {}
+    for one in candidates:
+        chain = (one.subscription, one.person)
+        if one.kind != DeliveryKind.DATA:
+            judged.append(Judged(one, "release", tuple(facts.shapes[p.shape][1] for p in one.parts), _PLAIN, ()))
+            continue
+        if chain in blocked and not one.number:
+            continue
+        result = _judge(world, facts, one, states, missing)
+        if result.outcome in ("wait", "hold"):
+            blocked.add(chain)
+        judged.append(result)
+    return judged
+
+
+def _judge(world: World, facts: _Facts, one: Candidate, states: dict[int, AgreementState], missing: Missing) -> Judged:
+    subscription = world.catalogue.subscriptions.get(one.subscription)
+    if subscription is None:  # no approved agreement grants this any more
+        return Judged(one, "refusal", (frozenset(),) * len(one.parts), _GONE, ())
+    state = states.get(one.subscription)
+    if state is None:
+        agencies = world.catalogue.agencies
+        provider, recipient = agencies[subscription.agreement.provider].number, agencies[subscription.recipient].number
+        state = states[one.subscription] = agreement_state(
+            subscription, facts.rules, provider, recipient, facts.horizon
+        )
+    recipient = world.catalogue.agencies[subscription.recipient].number
+    standings, stretches = [], []
+    for part in one.parts:
+        found, stretch = _standing(world, facts, subscription, recipient, part)
+        standings.append(found)
+        stretches.append(stretch)
+    present = tuple([facts.shapes[part.shape][1] for part in one.parts])
+    verdicts = world.verdicts.all_known(subscription, tuple(standings), missing)
+    decision = decide_cached(subscription, state, tuple(standings), present, verdicts, revision=facts.rules.revision)
+    if isinstance(decision, Wait):
+        return Judged(one, "wait", (), _PLAIN, ())
+    fields = tuple([part.fields for part in decision.parts])
+    return Judged(one, type(decision).__name__.lower(), fields, _outcome(decision), tuple(stretches))
+
+
+def _standing(
+    world: World, facts: _Facts, subscription: Subscription, recipient: int, part: Part
+) -> tuple[Standing, int]:
+    """Say where the person of a part stands now, and the stretch of consent that holds now."""
+    role = facts.shapes[part.shape][0]
+    person, key = facts.persons.get(part.person), facts.keys.get(part.person)
+    if person is None or key is None:
+        return Standing(role, "none", None, 0, "ok", erased=True), 0
+    purpose = subscription.purpose
+    choice = person.choices.get((recipient, purpose.number))
+    age = "ok"
+    if role in purpose.age_roles:
+        age = age_state(purpose, role, born_of(person.born, part.person, key), facts.horizon.today())
+    stretch = choice.stretch if choice else 0
+    state = choice_state(choice, facts.horizon) if choice else "none"
+    scope, assurance = 0, part.assurance
+    if choice is not None and purpose.basis.needs_consent:
+        scope, assurance = choice.scope, choice.assurance
+    found = standing_of(
+        subscription, role, state, scope, assurance, age,
+        erased=person.erased, field_sets=facts.field_sets, kept=stretch == part.stretch,
+    )  # fmt: skip
+    return found, stretch
+
+
+def _write(world: World, tx: Tx, recipient: int, judged: Sequence[Judged], more: bool, now_us: int) -> Page:
+    """Number, move in the queue, and write the page's audit row; one row over a root of everything it did."""
+    settled = [one for one in judged if one.outcome != "wait"]
+    if not settled:
+        return Page((), False, 0, 0, now_us)
+    row = tx.one(
+        "SELECT (SELECT coalesce(max(id), 0) + 1 FROM audit), (SELECT coalesce(max(id), 0) + 1 FROM delivery),"
+        " coalesce((SELECT number FROM recipient_counter WHERE recipient = ?), 0)",
+        (recipient,),
+    )
+    assert row is not None
+    audit, next_delivery, last = row
+    numbers, opened, cancelled, held = {}, [], [], []
+    for one in settled:
+        if one.outcome == "release":
+            if not one.candidate.number:
+                last += 1
+            numbers[one.candidate.delivery] = one.candidate.number or last
+            opened.append(one)
+        elif one.outcome == "hold":
+            held.append(one)
+        else:
+            cancelled.append(one)
+    due_us = now_us + world.limits.redeliver_us
+    _leave(tx, recipient, [one.candidate for one in settled])
+    tx.insert(
+        QUEUE,
+        [
+            (recipient, QueueState.OPENED.value, c.delivery, c.subscription, c.person, numbers[c.delivery], due_us)
+            for c in (one.candidate for one in opened)
+        ]
+        + [_held_row(world, recipient, one.candidate, now_us) for one in held],
+    )
+    first = [one for one in opened if not one.candidate.number]
+    tx.insert(
+        "handout(recipient, number, delivery, opened_us, ended)",
+        [(recipient, numbers[one.candidate.delivery], one.candidate.delivery, now_us, 0) for one in first],
+    )
+    tx.insert(
+        "handout_person(person, recipient, number, stretch, audit)",
+        sorted(
+            (part.person, recipient, numbers[one.candidate.delivery], stretch, audit)
+            for one in opened
+            for part, fields, stretch in zip(one.candidate.parts, one.fields, one.stretches, strict=False)
+            if fields
+        ),
+        or_ignore=True,
+    )
+    if first:
+        tx.run(
+            "INSERT INTO recipient_counter(recipient, number) VALUES (?, ?)"
+            " ON CONFLICT(recipient) DO UPDATE SET number = excluded.number",
+            (recipient, last),
+        )
+    _stop_opened(world, tx, recipient, [one for one in cancelled if one.candidate.number], next_delivery, audit, now_us)
+    _audit(world, tx, audit, settled, numbers, now_us)
+    bodies = {one.body[0]: one.body[1] for one in settled}
+    tx.insert("interned(id, body)", [(number, body.decode()) for number, body in bodies.items()], or_ignore=True)
+    return Page(
+        tuple([_opened(world, one, numbers[one.candidate.delivery]) for one in opened]),
+        more,
+        len(cancelled),
+        len(held),
+        now_us,
+    )
+
+
+def _leave(tx: Tx, recipient: int, rows: Sequence[Candidate]) -> None:
+    """Take rows out of the states they were chosen in. Fewer than chosen means somebody settled one meanwhile."""
+    for state in (QueueState.READY.value, QueueState.OPENED.value):
+        ids = [row.delivery for row in rows if row.state == state]
+        if ids:
+            gone = tx.run(
+                f"DELETE FROM queue WHERE recipient = ? AND state = ? AND delivery IN ({marks(len(ids))})",
+                (recipient, state, *ids),
+            )
+            if gone != len(ids):
+                raise HubError(Kind.CONFLICT, "the queue changed meanwhile", remedy="Pull again.", code="queue-changed")
+
+
+def _held_row(world: World, recipient: int, row: Candidate, now_us: int) -> tuple[int, ...]:
+    days = world.catalogue.subscriptions[row.subscription].agreement.look_back_days
+    return (
+        recipient,
+        QueueState.HELD.value,
+        row.delivery,
+        row.subscription,
+        row.person,
+        row.number,
+        now_us + days * US_PER_DAY,
+    )
+
+
+def _stop_opened(
+    world: World, tx: Tx, recipient: int, cancelled: Sequence[Judged], next_delivery: int, audit: int, now_us: int
+) -> None:
+    """Tell a recipient, under the same number, that what it may have got unacknowledged is stopped."""
+    for delivery, one in enumerate(cancelled, next_delivery):
+        row = one.candidate
+        public = public_id(world.keys.delivery, row.public, row.subscription)
+        text = seal(world.keys.wrapping, dumps({"stops": row.public.hex()}), public)
+        tx.insert(
+            DELIVERY,
+            [
+                (
+                    delivery,
+                    public,
+                    DeliveryKind.STOP.value,
+                    recipient,
+                    row.subscription,
+                    row.version,
+                    audit,
+                    now_us,
+                    b"",
+                    text,
+                )
+            ],
+        )
+        tx.insert(QUEUE, [(recipient, QueueState.READY.value, delivery, row.subscription, row.person, row.number, 0)])
+        tx.run(
+            "UPDATE handout SET delivery = ?, ended = 1 WHERE recipient = ? AND number = ?",
+            (delivery, recipient, row.number),
+        )
+
+
+def _audit(
+    world: World, tx: Tx, audit: int, settled: Sequence[Judged], numbers: Mapping[int, int], now_us: int
+) -> None:
+    """Write one row for the page: a commitment to the RFC 6962 root of its entries, each salted by its delivery's name."""
+    nonce = os.urandom(NONCE_BYTES)
+    entries, detail = [], []
+    for one in settled:
+        number = numbers.get(one.candidate.delivery, one.candidate.number)
+        entries.append(nonce + one.candidate.public + number.to_bytes(8) + one.body[1])
+        stretch = one.stretches[0] if one.stretches else 0
+        detail.append(_ENTRY.pack(one.candidate.delivery, number, one.body[0], stretch))
+    row_leaf = leaf(LeafKind.HANDOUT, at_us=now_us, nonce=nonce, commitments=[merkle_root(entries)])
+    tx.insert(
+        "audit(id, kind, at_us, leaf, fences, detail)",
+        [(audit, LeafKind.HANDOUT.value, now_us, row_leaf, b"", b"".join(detail))],
+    )
+
+
+def _opened(world: World, one: Judged, number: int) -> Opened:
+    row = one.candidate
+    subscription = world.catalogue.subscriptions.get(row.subscription)
+    return Opened(
+        row.public, row.kind, number, subscription, row.version, row.time_us, row.parts, one.fields, row.payload
+    )
+
+
+@lru_cache(maxsize=1 << 14)
+def _outcome(decision: Release | Hold | Refusal) -> tuple[int, bytes]:
+    """Write a second decision as it is committed to: outcome, fields per part, reasons."""
+    overall = () if isinstance(decision, Release) else decision.reasons
+    return _body(type(decision).__name__.lower(), [sorted(part.fields) for part in decision.parts], list(overall))
+
+
+def _body(outcome: str, fields: list[list[str]], reasons: list[str]) -> tuple[int, bytes]:
+    body = canonical({"fields": fields, "outcome": outcome, "reasons": reasons})
+    return intern_id(body), body
+
+
+_PLAIN = _body("release", [], [])  # a stop or a notice: it carries nothing that anybody could withhold
+_GONE = _body("refusal", [], ["agreement.ended"])
+
+
+def release_bytes(page: Sequence[dict[str, object]], more: bool) -> bytes:
+    """Serialise a page of opened deliveries."""
+    return orjson.dumps({"deliveries": page, "more": more})

@@ -1,0 +1,210 @@
+"""Publish: check an agency's events against the catalogue, seal them, and put them on the bus. It knows nothing of people.
+
+Whoever is published about, and whether they are known or consent, makes no difference here: a well-formed event of one's
+own dataset is always accepted, so nobody can use this door to find anything out. An event's life, part one of three.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import jsonschema_rs
+
+from hub.core.agreement import Catalogue, Dataset
+from hub.core.errors import HubError, Item, Kind
+from hub.core.event import Event
+from hub.core.minimise import misnamed
+from hub.exchange.intake import Tags, event_hash, seal_event
+from hub.exchange.schema_words import schema_items
+from hub.exchange.status import status_token
+from hub.identity.keys import Keyring
+from hub.ports import Bus, Clock, Record
+
+US = 1_000_000
+TEXT_MAX = 256  # characters of id, subject, and the opaque tags: enough for any URN
+SOURCE = "urn:agency:"
+
+
+@dataclass(frozen=True, slots=True)
+class PublishDesk:
+    """What publishing needs: no person, no consent, no decision."""
+
+    bus: Bus
+    keys: Keyring
+    catalogue: Catalogue
+    datasets: Mapping[tuple[str, int], Dataset]
+    validators: Mapping[tuple[str, int], jsonschema_rs.Validator]
+    day_key: Callable[[int, int], tuple[int, bytes]]  # (agency, now) -> (day, key)
+    clock: Clock
+    event_bytes: int = 65_536
+    oldest_us: int = 366 * 86_400 * US
+    newest_us: int = 300 * US
+
+
+class Accepted(NamedTuple):
+    id: str
+    token: str  # asks for this event's state later
+
+
+Outcome = Accepted | HubError
+"""Of one event: accepted, or why not. The others of its batch are not touched by it."""
+
+
+def validators_of(datasets: Mapping[tuple[str, int], Dataset]) -> dict[tuple[str, int], jsonschema_rs.Validator]:
+    """Compile every schema once. Formats are asserted (JSON Schema 2020-12, section 7.2.2)."""
+    return {
+        name: jsonschema_rs.Draft202012Validator(dict(dataset.schema), validate_formats=True)
+        for name, dataset in datasets.items()
+    }
+
+
+def publish(
+    desk: PublishDesk, agency: str, envelopes: Sequence[Any], *, sizes: Sequence[int] = (), dry_run: bool = False
+) -> list[Outcome]:
+    """Check each CloudEvent (as parsed JSON), and make those accepted durable together before returning.
+
+    `sizes` are the events' bytes where known. A dry run says the same and stores nothing.
+    Raises HubError(UNAVAILABLE) when the bus is down: then none of them is promised anything.
+    """
+    now_us = desk.clock()
+    number = desk.catalogue.agencies[agency].number
+    day, key = desk.day_key(number, now_us)
+    outcomes: list[Outcome] = []
+    records: list[Record] = []
+    for at, envelope in enumerate(envelopes):
+        try:
+            if sizes and sizes[at] > desk.event_bytes:
+                raise too_large(sizes[at], desk.event_bytes)
+            event, tags = read_event(desk, agency, envelope, now_us)
+        except HubError as refused:
+            outcomes.append(refused)
+            continue
+        records.append(seal_event(desk.keys, event, tags, day=day, day_key=key))
+        token = status_token(desk.keys, event_hash(desk.keys, agency, event.source, event.id))
+        outcomes.append(Accepted(event.id, token))
+    if records and not dry_run:
+        desk.bus.publish(records)
+    return outcomes
+
+
+def read_event(desk: PublishDesk, agency: str, envelope: Any, now_us: int) -> tuple[Event, Tags]:
+    """Read one CloudEvent 1.0 and check it against its dataset. Raises HubError with every error of it at once."""
+    if not isinstance(envelope, dict):
+        raise _malformed([Item("an event is a JSON object", "", "Send a CloudEvents 1.0 object.")])
+    found = _attributes(envelope, agency)
+    if found:
+        raise _malformed(found)
+    dataset = _own_dataset(desk, agency, envelope)
+    time_us = _instant(envelope["time"])
+    if time_us is None:
+        raise _malformed([Item("time must be RFC 3339 with an offset, as in 2026-01-31T09:30:00Z", "/time")])
+    if not now_us - desk.oldest_us <= time_us <= now_us + desk.newest_us:
+        raise HubError(
+            Kind.INVALID,
+            f"time lies more than {desk.oldest_us // (86_400 * US)} days back, or more than {desk.newest_us // US} s ahead",
+            where="/time",
+            remedy="Send when it happened; check the clock of the sending machine.",
+            code="event-time",
+        )
+    data = envelope["data"]
+    validator = desk.validators[dataset.name, dataset.version]
+    items: tuple[Item, ...] = ()
+    if not validator.is_valid(data):
+        items = schema_items(validator.iter_errors(data), "/data", schema=f"{dataset.name} v{dataset.version}")
+    elif wrong := misnamed(dataset, envelope["subject"], data):
+        items = tuple(Item("must be the same person as `subject`", f"/data/{name}") for name in wrong)
+    if items:
+        raise HubError(
+            Kind.INVALID,
+            f"data does not fit {dataset.name} v{dataset.version}: {len(items)} {'errors' if len(items) > 1 else 'error'}",
+            where="/data",
+            remedy="Mend the fields listed and send the event again under the same id.",
+            code="event-schema",
+            items=items,
+        )
+    tags = Tags(envelope.get("case", ""), envelope.get("actor", ""))
+    event = Event(
+        agency, envelope["source"], envelope["id"], dataset.name, dataset.version, envelope["subject"], time_us, data
+    )
+    return event, tags
+
+
+def too_large(size: int, most: int) -> HubError:
+    return HubError(
+        Kind.TOO_LARGE,
+        f"the event has {size} bytes; {most} are allowed",
+        remedy="Send references instead of documents; a dataset describes what happened, not its files.",
+        code="event-too-large",
+    )
+
+
+def _attributes(envelope: Mapping[str, Any], agency: str) -> list[Item]:
+    """Check the CloudEvents attributes (spec 1.0.2, section 3.1); values are not repeated."""
+    items = [
+        Item(f"{name} must be text of 1 to {TEXT_MAX} characters", f"/{name}", f"Set {name}.")
+        for name in ("id", "source", "type", "subject", "time")
+        if not isinstance(envelope.get(name), str) or not 0 < len(envelope[name]) <= TEXT_MAX
+    ]
+    items += [
+        Item(f"{name} must be text of at most {TEXT_MAX} characters", f"/{name}")
+        for name in ("case", "actor")
+        if name in envelope and (not isinstance(envelope[name], str) or len(envelope[name]) > TEXT_MAX)
+    ]
+    if envelope.get("specversion") != "1.0":
+        items.append(Item('specversion must be "1.0"', "/specversion"))
+    if not isinstance(envelope.get("data"), dict):
+        items.append(Item("data must be a JSON object", "/data"))
+    content_type = envelope.get("datacontenttype", "application/json")
+    if not isinstance(content_type, str) or content_type.partition(";")[0].strip() != "application/json":
+        items.append(Item("datacontenttype must be application/json", "/datacontenttype"))
+    if isinstance(envelope.get("source"), str) and envelope["source"] != SOURCE + agency:
+        items.append(Item("source must be the publishing agency itself", "/source", f"Send {SOURCE}{agency}."))
+    return items
+
+
+def _own_dataset(desk: PublishDesk, agency: str, envelope: Mapping[str, Any]) -> Dataset:
+    """Find the dataset by `type` and `dataschema`. Another agency's answers as if it did not exist."""
+    newest = desk.catalogue.datasets.get(envelope["type"])
+    if newest is None or newest.provider != agency:
+        raise HubError(
+            Kind.NOT_FOUND,
+            "no dataset of this name is yours to publish",
+            where="/type",
+            remedy="See the datasets you publish in GET /v1/agency.",
+            code="dataset-unknown",
+        )
+    schema = envelope.get("dataschema")
+    if schema is None:
+        return newest
+    match = re.fullmatch(re.escape(newest.name) + r"/([1-9]\d{0,5})", schema) if isinstance(schema, str) else None
+    dataset = desk.datasets.get((newest.name, int(match[1]))) if match else None
+    if dataset is None:
+        raise HubError(
+            Kind.INVALID,
+            "dataschema names no approved version of this dataset",
+            where="/dataschema",
+            remedy=f"Leave it out for the newest, or send {newest.name}/{newest.version}.",
+            code="dataset-version",
+        )
+    return dataset
+
+
+def _malformed(items: Sequence[Item]) -> HubError:
+    return HubError(
+        Kind.MALFORMED,
+        "this is not a CloudEvent of yours",
+        remedy="Mend the attributes listed (CloudEvents 1.0).",
+        code="event-malformed",
+        items=tuple(items),
+    )
+
+
+def _instant(text: str) -> int | None:
+    """Read RFC 3339; None where it is something else, or says no offset."""
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return None if when.tzinfo is None else int(when.timestamp() * US)

@@ -1,0 +1,213 @@
+"""People and their links: which local id of which agency is which person. Only an agency with the right `link` says so.
+
+Identity never merges two people: an id that is linked to somebody else is a conflict that a human must undo first.
+Unlinking ends an interval and leaves the past as it was; the id then belongs to nobody until it is linked again.
+"""
+
+import os
+import secrets
+from collections.abc import Sequence
+from datetime import date
+from functools import partial
+from typing import NamedTuple
+
+from hub.core.agreement import Catalogue
+from hub.core.errors import HubError, Kind
+from hub.core.leaf import NONCE_BYTES, LeafKind, canonical, commitment, leaf, salts
+from hub.identity.keys import (
+    Keyring,
+    OpenKey,
+    OpenKeys,
+    keyed,
+    new_key,
+    open_key,
+    seal_with,
+    unwrap_person,
+    wrap_person,
+)
+from hub.ports import Clock
+from hub.store.engine import Lane, Store, Tx, marks
+from hub.store.facts import PERSON_FENCE, raise_fence
+
+LINKS_AT_ONCE = 1_000  # a bulk file is sent in pieces: each is one transaction, and a withdrawal waits for one at most
+
+
+class NewLink(NamedTuple):
+    """`local_id` at `agency` is the person whom the linking agency calls `mine`. `level` 1..3 is P1..P3."""
+
+    agency: str
+    local_id: str
+    mine: str
+    level: int
+    born: date | None = None
+
+
+class Register(NamedTuple):
+    """What linking works with."""
+
+    store: Store
+    keys: Keyring
+    open_keys: OpenKeys
+    catalogue: Catalogue
+    clock: Clock
+
+
+Outcome = str | HubError
+"""Of one link: "linked", "known" (it was so already), or why not."""
+
+
+def local_of(keys: Keyring, agency: str, local_id: str) -> bytes:
+    """Return the keyed hash under which an agency's id of a person is looked up."""
+    return keyed(keys.local, agency, local_id)
+
+
+def link_place(agency: int, person: int) -> bytes:
+    """Return what a sealed local id is bound to."""
+    return b"link" + agency.to_bytes(4) + person.to_bytes(8)
+
+
+def born_place(person: int) -> bytes:
+    """Return what a sealed date of birth is bound to."""
+    return b"born" + person.to_bytes(8)
+
+
+def link(register: Register, linker: str, links: Sequence[NewLink]) -> list[Outcome]:
+    """Link ids, each on its own: a conflict in one does not touch the others. Makes the person where `mine` is new."""
+    outcomes: list[Outcome] = []
+    for at in range(0, len(links), LINKS_AT_ONCE):
+        outcomes += register.store.write(partial(_link_all, register, linker, links[at : at + LINKS_AT_ONCE]))
+    return outcomes
+
+
+def unlink(register: Register, linker: str, *, agency: str, local_id: str) -> None:
+    """End a link. Raises HubError(NOT_FOUND) when there is none. What was queued from it is cancelled by the caller's fence.
+
+    The person's fence is taken, so no decision that relied on the link commits after this has returned.
+    """
+    register.store.write(lambda tx: _unlink(register, tx, agency, local_id), lane=Lane.URGENT)
+
+
+def person_of(tx: Tx, keys: Keyring, agency: str, local_id: str) -> int | None:
+    """Find the person an agency's id is linked to now."""
+    row = tx.one("SELECT person FROM link WHERE local = ? AND until_us IS NULL", (local_of(keys, agency, local_id),))
+    return None if row is None else int(row[0])
+
+
+def _link_all(register: Register, linker: str, links: Sequence[NewLink], tx: Tx) -> list[Outcome]:
+    return [_link(register, tx, linker, one) for one in links]
+
+
+def _link(register: Register, tx: Tx, linker: str, one: NewLink) -> Outcome:
+    if one.agency not in register.catalogue.agencies:
+        return HubError(
+            Kind.INVALID, "no such agency", where="/agency", remedy="See the catalogue.", code="agency-unknown"
+        )
+    person = person_of(tx, register.keys, linker, one.mine)
+    there = person_of(tx, register.keys, one.agency, one.local_id)
+    if person is not None and there is not None and person != there:
+        return HubError(
+            Kind.CONFLICT,
+            "this id is linked to somebody else; two people are never merged",
+            remedy="Find out which is right; undo the wrong link first.",
+            code="link-conflict",
+        )
+    if person is None and there is not None:
+        person = there
+    if person is None:
+        person = _new_person(register, tx, one.born)
+        _insert(register, tx, linker, one.mine, person, one.level)
+    elif one.born is not None:
+        _note_birth(register, tx, person, one.born)
+    if there is None and (one.agency, one.local_id) != (linker, one.mine):
+        _insert(register, tx, one.agency, one.local_id, person, one.level)
+    elif person_of(tx, register.keys, linker, one.mine) is None:
+        _insert(register, tx, linker, one.mine, person, one.level)
+    elif there is not None:
+        return "known"
+    raise_fence(tx, PERSON_FENCE, person)
+    _record(register, tx, person, "linked", one.agency, one.level)
+    return "linked"
+
+
+def _new_person(register: Register, tx: Tx, born: date | None) -> int:
+    person = secrets.randbits(62) + 1
+    key = new_key()
+    sealed = seal_with(open_key(key), born.isoformat().encode(), born_place(person)) if born else None
+    tx.insert(
+        "person(id, created_us, erased_us, key, born)",
+        [(person, register.clock(), None, wrap_person(register.keys.wrapping, person, key), sealed)],
+    )
+    return person
+
+
+def _note_birth(register: Register, tx: Tx, person: int, born: date) -> None:
+    key = _key(register, tx, person)
+    tx.run(
+        "UPDATE person SET born = ? WHERE id = ?",
+        (seal_with(key, born.isoformat().encode(), born_place(person)), person),
+    )
+
+
+def _insert(register: Register, tx: Tx, agency: str, local_id: str, person: int, level: int) -> None:
+    number = register.catalogue.agencies[agency].number
+    sealed = seal_with(_key(register, tx, person), local_id.encode(), link_place(number, person))
+    tx.insert(
+        "link(local, agency, from_us, until_us, person, level, disputed, sealed)",
+        [(local_of(register.keys, agency, local_id), number, register.clock(), None, person, level, 0, sealed)],
+    )
+
+
+def _unlink(register: Register, tx: Tx, agency: str, local_id: str) -> None:
+    person = person_of(tx, register.keys, agency, local_id)
+    if person is None or agency not in register.catalogue.agencies:
+        raise HubError(Kind.NOT_FOUND, "no such link", remedy="It may have been undone before.", code="link-unknown")
+    raise_fence(tx, PERSON_FENCE, person)
+    now_us = register.clock()
+    tx.run(
+        "UPDATE link SET until_us = ? WHERE local = ? AND until_us IS NULL",
+        (now_us, local_of(register.keys, agency, local_id)),
+    )
+    _cancel_queued(register, tx, person)
+    _record(register, tx, person, "unlinked", agency, 0)
+
+
+def _cancel_queued(register: Register, tx: Tx, person: int) -> None:
+    """Take what still waits in any queue under this person's name off it: it may be about somebody else."""
+    rows = tx.rows("SELECT DISTINCT delivery FROM queue WHERE person = ? AND number = 0", (person,))
+    ids = [row[0] for row in rows]
+    if ids:
+        tx.run(f"DELETE FROM queue WHERE number = 0 AND delivery IN ({marks(len(ids))})", ids)
+
+
+def _record(register: Register, tx: Tx, person: int, act: str, agency: str, level: int) -> None:
+    """Write the audit row of a link, and the person's history row."""
+    nonce, key = os.urandom(NONCE_BYTES), _key(register, tx, person)
+    body = canonical({"act": act, "agency": agency, "level": level})
+    row = tx.one("SELECT coalesce(max(id), 0) + 1 FROM audit")
+    assert row is not None
+    commit = commitment(salts(key.salt, nonce, 1)[0], b"", body)
+    now_us = register.clock()
+    tx.insert(
+        "audit(id, kind, at_us, leaf, fences, detail)",
+        [
+            (
+                row[0],
+                LeafKind.LINK.value,
+                now_us,
+                leaf(LeafKind.LINK, at_us=now_us, nonce=nonce, commitments=[commit]),
+                b"",
+                seal_with(key, body, nonce),
+            )
+        ],
+    )
+    tx.insert("history(person, audit)", [(person, row[0])])
+
+
+def _key(register: Register, tx: Tx, person: int) -> OpenKey:
+    """Open a person's key inside this transaction: it may have been made in it."""
+    row = tx.one("SELECT key FROM person WHERE id = ?", (person,))
+    if row is None or row[0] is None:
+        raise HubError(
+            Kind.GONE, "this person was erased", remedy="Nothing can be linked to them.", code="person-erased"
+        )
+    return open_key(unwrap_person(register.keys.wrapping, person, row[0]))
