@@ -57,8 +57,14 @@ TITLES = MappingProxyType(
         "event-too-large": "The event is too large",
         "dataset-unknown": "No such dataset is the agency's to publish",
         "dataset-version": "No such version of the dataset is approved",
+        "delivery-unknown": "No such delivery was handed out to the agency",
         "releases-stopped": "The operator has stopped all releases; nothing is lost",
         "queue-changed": "The queue changed meanwhile",
+        # links between local ids and persons
+        "agency-unknown": "There is no such agency",
+        "link-unknown": "There is no such link",
+        "link-conflict": "The local id is linked already",
+        "person-erased": "The person was erased",
         # engines
         "stopping": "The hub is stopping; try again in a moment",
         "store-unavailable": "The store is down; nothing was changed",
