@@ -23,6 +23,9 @@ from agency_adapters.ndjson import Broken, Resource, read_directory
 DATASETS = ("pop.person", "civil.birth.registered", "health.condition", "health.immunisation")
 MAPPING = "1"  # part of every event id: raise it when the same resource is mapped to other content
 ADULT_YEARS = 18
+TEXT_CHARS = 200  # the datasets' limit for a text: better the rest of the event than none of it
+SEXES = ("female", "male", "other", "unknown")  # valueset-administrative-gender
+STATUSES = ("completed", "not-done")  # valueset-immunization-status, without entered-in-error
 
 _ID = re.compile(r"[A-Za-z0-9.\-]{1,64}")  # datatypes.html#id
 
@@ -83,9 +86,9 @@ def _mapped(
     facts = [fact for fact in mapping(resource, reference, left_out) if fact.dataset in publishers]
     if not facts:
         return Skipped(where, "a dataset that this publisher does not publish")
-    return Mapped(
-        where, tuple(_event(fact, resource, publishers[fact.dataset], id_key) for fact in facts), tuple(left_out)
-    )
+    left_out += [f"{fact.dataset}/{name}" for fact in facts for name in fact.data if not _fits(fact.data[name])]
+    events = tuple(_event(fact, resource, publishers[fact.dataset], id_key) for fact in facts)
+    return Mapped(where, events, tuple(left_out))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +109,12 @@ def _event(fact: _Fact, resource: dict[str, Any], publisher: str, id_key: bytes)
         "subject": fact.subject,
         "time": fact.time,
         "datacontenttype": "application/json",
-        "data": {name: value for name, value in fact.data.items() if value is not None},
+        "data": {name: value for name, value in fact.data.items() if value is not None and _fits(value)},
     }
+
+
+def _fits(value: Any) -> bool:
+    return not isinstance(value, str) or len(value) <= TEXT_CHARS
 
 
 def _event_id(dataset: str, resource: dict[str, Any], id_key: bytes) -> str:
@@ -144,11 +151,14 @@ def _patient(patient: dict[str, Any], reference: date, left_out: list[str]) -> I
     """
     born = r4.full_date(patient, "Patient", "birthDate")
     changed = r4.meta(patient, "lastUpdated")
-    names = r4.names(patient)
+    names, sex = r4.names(patient), r4.text(patient, "gender")
+    if sex is not None and sex not in SEXES:
+        sex = None
+        left_out.append("Patient.gender")
     person = {
         "person_id": patient["id"],
         "names": names,
-        "sex": r4.text(patient, "gender"),
+        "sex": sex,
         "dob": born,
         "address": r4.address_line(patient),
         "municipality": r4.text(r4.first(patient, "address"), "city"),
@@ -159,7 +169,7 @@ def _patient(patient: dict[str, Any], reference: date, left_out: list[str]) -> I
         birth = {
             "child_id": patient["id"],
             "dob": born,
-            "sex": r4.text(patient, "gender"),
+            "sex": sex,
             "place": r4.birth_place(patient),
             "names": names,
             "multiple_birth": r4.multiple_birth(patient),
@@ -197,8 +207,8 @@ def _immunization(immunization: dict[str, Any], _reference: date, _left_out: lis
     coding = r4.coding_of(immunization, "Immunization", "vaccineCode")
     occurred = immunization.get("occurrenceDateTime")
     status = r4.text(immunization, "status")
-    if status is None:
-        raise r4.Unusable("Immunization.status is missing")
+    if status not in STATUSES:
+        raise r4.Unusable(f"Immunization.status is none of {', '.join(STATUSES)}")
     data = {
         "patient_id": subject,
         "vaccine_code": coding["code"],
