@@ -151,10 +151,13 @@ class Channel:
             )
         )
 
-    def request(self, request: httpx.Request) -> httpx.Response:
-        """Send one prepared request as it is, without token or repeat. Raises `HubUnreachable`."""
+    def request(self, request: httpx.Request, *, stream: bool = False) -> httpx.Response:
+        """Send one prepared request as it is, without token or repeat. Raises `HubUnreachable`.
+
+        With `stream` the body is not read and the connection stays open until the response is closed.
+        """
         try:
-            return self.http.send(request)
+            return self.http.send(request, stream=stream)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             if isinstance(error.__cause__, ssl.SSLError) or "CERTIFICATE" in str(error):
                 remedy = "The certificate is not trusted: name the hub's CA with `ca_file`, or have it renewed."

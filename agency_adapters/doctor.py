@@ -40,12 +40,13 @@ def examine(client: HubClient, *, clock: Clock = system_clock) -> list[Finding]:
     """Take all six steps. What stands in the way of one is its finding; never raises `AgencyError`."""
     try:
         before_us = clock()
-        greeting = client.channel.request(client.channel.http.build_request("GET", "/healthz"))
+        greeting = client.channel.request(client.channel.http.build_request("GET", "/healthz"), stream=True)
         now_us = (before_us + clock()) // 2
+        certificate = _certificate(greeting, now_us=now_us)  # while the connection is open: it goes with it
+        greeting.close()
     except AgencyError as error:
         reach = Finding("TLS", False, error.what, error.remedy)
         return [_not_tried("clock", _TLS), reach, *map(_not_tried, ("key", "token", "agreements", "round trip"))]
-    certificate = _certificate(greeting, now_us=now_us)
     key, token = _sign_in(client)
     if not token.passed:
         by_date = _clock_by_date(greeting, now_us=now_us)
@@ -99,7 +100,7 @@ def _certificate(greeting: httpx.Response, *, now_us: int) -> Finding:
         return Finding("TLS", True, "plain http, and the hub is on this machine")
     stream = greeting.extensions.get("network_stream")
     tls = stream.get_extra_info("ssl_object") if stream is not None else None
-    ends = (tls.getpeercert() or {}).get("notAfter") if isinstance(tls, ssl.SSLObject | ssl.SSLSocket) else None
+    ends = (tls.getpeercert() or {}).get("notAfter") if tls is not None else None
     if not isinstance(ends, str):
         return Finding("TLS", False, "the certificate's end is not to be seen", "Ask who runs the proxy in between.")
     days = int((int(ssl.cert_time_to_seconds(ends)) * _US - now_us) / _DAY_US)

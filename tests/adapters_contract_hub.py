@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -130,13 +131,13 @@ def problem(status: int, code: str, **more: str) -> Response:
 
 
 @contextmanager
-def serving() -> Iterator[ContractHub]:
-    """Serve a new one on loopback; `issuer` is its address."""
+def serving(tls: Path | None = None) -> Iterator[ContractHub]:
+    """Serve a new one on loopback; `issuer` is its address. `tls`: a PEM file of key and certificate."""
     contract, app = ContractHub(), FastAPI()
     app.add_api_route("/{path:path}", contract.answer, methods=["GET", "POST"])
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        contract.issuer = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off"))
+        contract.issuer = f"{'https' if tls else 'http'}://127.0.0.1:{listener.getsockname()[1]}"
+        server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off", ssl_certfile=tls))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         while not server.started:
