@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from hub.core.agreement import Catalogue
 from hub.core.catalogue.document import Document, to_document
+from hub.core.catalogue.sheet import day_text
 from hub.core.errors import HubError, Item, Kind
 
 Direction = Literal["widened", "narrowed", "new", "ended", "changed"]
@@ -81,9 +82,12 @@ def _sets(what: str, old: Iterable[str], new: Iterable[str], widened: list[str],
         narrowed.append(f"{what}: {', '.join(less)} removed")
 
 
-def _amount(what: str, old: int, new: int, widened: list[str], narrowed: list[str]) -> None:
+def _amount(
+    what: str, old: int, new: int, more: list[str], less: list[str], *, show: Callable[[int], str] = str
+) -> None:
+    """Note an amount that grew under `more`, one that shrank under `less`."""
     if old != new:
-        (widened if new > old else narrowed).append(f"{what}: {old} -> {new}")
+        (more if new > old else less).append(f"{what}: {show(old)} -> {show(new)}")
 
 
 def _agency(old: Document, new: Document, widened: list[str], narrowed: list[str]) -> frozenset[str]:
@@ -100,7 +104,8 @@ def _purpose(old: Document, new: Document, widened: list[str], narrowed: list[st
     for dataset in sorted(old["wanted"].keys() | new["wanted"].keys()):
         _sets(f"wants of {dataset}", _wanted(old, dataset), _wanted(new, dataset), widened, narrowed)
     _amount("retention_days", old["retention_days"], new["retention_days"], widened, narrowed)
-    _amount("assurance P", old["assurance"], new["assurance"], narrowed, widened)  # more certainty reaches fewer
+    # more certainty of who is who reaches fewer
+    _amount("assurance", old["assurance"], new["assurance"], narrowed, widened, show=lambda level: f"P{level}")
     required = {name: wanted["required"] for name, wanted in old["wanted"].items()}
     if required == {name: wanted["required"] for name, wanted in new["wanted"].items()}:
         return frozenset({"version", "retention_days", "assurance", "wanted"})
@@ -118,8 +123,8 @@ def _agreement(old: Document, new: Document, widened: list[str], narrowed: list[
         before, after = old["ceiling"].get(dataset, []), new["ceiling"].get(dataset, [])
         _sets(f"grants of {dataset}", before, after, widened, narrowed)
     _amount("look_back_days", old["look_back_days"], new["look_back_days"], widened, narrowed)
-    _amount("valid_until_us", old["valid_until_us"], new["valid_until_us"], widened, narrowed)
-    _amount("valid_from_us", old["valid_from_us"], new["valid_from_us"], narrowed, widened)  # a later start is less
+    _amount("valid_until", old["valid_until_us"], new["valid_until_us"], widened, narrowed, show=day_text)
+    _amount("valid_from", old["valid_from_us"], new["valid_from_us"], narrowed, widened, show=day_text)
     told = {"version", "purposes", "ceiling", "look_back_days", "valid_until_us", "valid_from_us", "subscriptions"}
     return frozenset(told)
 

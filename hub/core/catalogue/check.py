@@ -194,7 +194,9 @@ def _ceiling(drafts: Drafts, draft: Marked[Paper]) -> list[Item]:
             continue
         findings += _fields(f"{agreement.code} v{agreement.version}", "grants", ceiling, dataset, where)
         if dataset.sound and dataset.value.provider != agreement.provider:
-            what = f"{agreement.code} is {agreement.provider}'s, and {name} is {dataset.value.provider}'s"
+            what = (
+                f"{agreement.code} is of {agreement.provider} and grants {name}, which is of {dataset.value.provider}"
+            )
             findings.append(Item(what, where, "An agency grants its own datasets only."))
         needed = {
             field for purpose in purposes if name in purpose.value.wanted for field in purpose.value.wanted[name].fields

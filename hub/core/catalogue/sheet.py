@@ -239,3 +239,8 @@ class Sheet:
 def midnight_us(day: date) -> int:
     """Return the first instant of a day, UTC."""
     return (day.toordinal() - EPOCH) * US_PER_DAY
+
+
+def day_text(instant_us: int) -> str:
+    """Return the day of an instant, as the files write it."""
+    return date.fromordinal(EPOCH + instant_us // US_PER_DAY).isoformat()
