@@ -252,8 +252,13 @@ def _outcomes(result: PublishResult) -> None:
 
 def _line(document: Mapping[str, Any]) -> None:
     """Write one JSON line and flush it: what follows may rely on its having left."""
-    sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python tries once more at its exit
+        what = f"standard output cannot be written: {error.strerror or type(error).__name__}"
+        raise AgencyError(what, remedy="What was not written was not acknowledged and comes again.") from error
 
 
 def _tell(text: str) -> None:
@@ -272,9 +277,6 @@ def main() -> None:
         sys.exit(EXIT_UNREACHABLE if isinstance(error.cause, HubUnreachable) else EXIT_PROBLEM)
     except AgencyError as error:
         _tell(f"{error.what}. {error.remedy}")
-        sys.exit(EXIT_PROBLEM)
-    except BrokenPipeError:  # the reader of our lines went away; what it did not get was not acknowledged
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_PROBLEM)
 
 

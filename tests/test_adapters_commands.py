@@ -149,6 +149,19 @@ def test_nothing_is_acknowledged_whose_line_did_not_leave(lindum: ContractHub, t
     assert lindum.acknowledged == []
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here to stand for a full disk")
+def test_nothing_is_acknowledged_on_a_full_disk(lindum: ContractHub, tmp_path: Path) -> None:
+    """A line in a buffer has not left: a disk that is full after the fact costs no delivery."""
+    lindum.outbox = [delivery(1)]
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    environment = buffered | {"XDG_CONFIG_HOME": str(tmp_path / "config")}
+    command = [sys.executable, "-m", "agency_adapters", "pull"]
+    with Path("/dev/full").open("w") as full:
+        ran = subprocess.run(command, env=environment, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (ran.returncode, "No space left" in ran.stderr, "Traceback" in ran.stderr) == (1, True, False)
+    assert lindum.acknowledged == []
+
+
 @pytest.mark.parametrize("form", ["lines", "array", "stdin"])
 def test_publish_writes_one_outcome_per_event(lindum: ContractHub, run: Run, tmp_path: Path, form: str) -> None:
     """A refused event makes the exit code 1 and is told apart from the accepted ones."""
