@@ -40,8 +40,10 @@ def cloud_event(opened: Opened, keys: Mapping[int, OpenKey], wrapping: OpenKey) 
     }
     if opened.subscription is not None:
         one = opened.subscription
-        event["type"] = one.dataset.name
-        event["dataschema"] = f"{one.dataset.name}/{one.dataset.version}"
+        if opened.kind == DeliveryKind.STOP:
+            event["type"] = "hub.stop"
+        else:
+            event["type"], event["dataschema"] = one.dataset.name, f"{one.dataset.name}/{one.dataset.version}"
         event["purpose"] = one.purpose.code
         event["agreement"] = one.agreement.code
         event["agreementversion"] = opened.version

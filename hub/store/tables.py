@@ -155,6 +155,8 @@ class Consent(SQLModel, table=True):
     stretch: int
     state: str
     requested_us: int = integer()
+    events: int
+    head: bytes = binary()  # hash of the latest event: without it nobody notices that the last ones are gone
 
 
 class ConsentEvent(SQLModel, table=True):

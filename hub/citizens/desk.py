@@ -1,0 +1,207 @@
+"""What the citizens' door works with, and the few steps that every act of theirs has in common."""
+
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from consent.chain import Event
+from consent.errors import Code, ConsentError
+from consent.history import fold
+from consent.record import Record
+from consent.states import State
+from consent.terms import Item as Asked
+from consent.terms import Terms
+from hub.core.agreement import Basis, Catalogue, Purpose, Subscription
+from hub.core.errors import HubError, Item, Kind
+from hub.core.leaf import NONCE_BYTES, LeafKind, canonical, commitment, leaf, salts
+from hub.identity.keys import Keyring, OpenKey, OpenKeys, seal_with, unseal_with
+from hub.ports import Clock
+from hub.store.consents import ConsentRow, add_events, consent_by_public, save_choice, save_consent, sealed_events
+from hub.store.engine import Store, Tx
+from hub.store.facts import NEVER_US, PERSON_FENCE, raise_fence
+from hub.store.interned import intern_id
+
+US_PER_DAY = 86_400_000_000
+CONSENT_DAYS = 365  # the longest one consent lasts unless its purpose keeps data longer; then it is asked again
+_KINDS = {
+    Code.ILLEGAL: Kind.CONFLICT,
+    Code.OTHER_PERSON: Kind.FORBIDDEN,
+    Code.NOT_THEIRS: Kind.FORBIDDEN,
+    Code.ASSURANCE: Kind.FORBIDDEN,
+    Code.TOO_EARLY: Kind.CONFLICT,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CitizenDesk:
+    """The citizens' own world. `ring` wakes a recipient's waiting pull after an act that concerns it."""
+
+    store: Store
+    keys: Keyring
+    open_keys: OpenKeys
+    catalogue: Catalogue
+    clock: Clock
+    ring: Callable[[int], None] = lambda recipient: None
+
+
+class NotTheirs(HubError):
+    """Somebody else's, or nobody's: both look the same."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            Kind.NOT_FOUND, "there is no such entry of yours", remedy="Go back to your list.", code="entry-unknown"
+        )
+
+
+def lines_of(catalogue: Catalogue, recipient: str, purpose: str) -> tuple[Subscription, ...]:
+    """Return every subscription of a recipient's purpose, over all its providers."""
+    return tuple(
+        one for one in catalogue.subscriptions.values() if one.recipient == recipient and one.purpose.code == purpose
+    )
+
+
+def terms_of(catalogue: Catalogue, recipient: str, purpose: Purpose) -> Terms:
+    """Say what a consent for this purpose is asked to cover: the allowed fields of all its subscriptions."""
+    lines = lines_of(catalogue, recipient, purpose.code)
+    items = frozenset(
+        Asked(one.dataset.name, name, name in one.required, one.agreement.provider)
+        for one in lines
+        for name in one.allowed
+    )
+    days = max(CONSENT_DAYS, purpose.retention_days)
+    return Terms(recipient, purpose.code, items, days * US_PER_DAY, frozenset({f"{purpose.code}/{purpose.version}"}))
+
+
+def purpose_asked(catalogue: Catalogue, recipient: str, code: str) -> Purpose:
+    """Find a purpose that needs consent and that this recipient has an agreement for."""
+    purpose = catalogue.purposes.get(code)
+    if purpose is None or not lines_of(catalogue, recipient, code):
+        raise HubError(
+            Kind.NOT_FOUND,
+            "you have no agreement for a purpose of this name",
+            where="/purpose",
+            remedy="See your agreements in GET /v1/agency.",
+            code="purpose-unknown",
+        )
+    if not purpose.basis.needs_consent:
+        raise HubError(
+            Kind.INVALID,
+            f"{code} rests on {purpose.basis.value}; nobody is asked for consent to it",
+            where="/purpose",
+            remedy="Ask only where there is a choice.",
+            code="purpose-not-asked",
+        )
+    return purpose
+
+
+def own_consent(tx: Tx, public: str, person: int) -> ConsentRow:
+    """Find a record of this person's own. Raises NotTheirs."""
+    row = consent_by_public(tx, public)
+    if row is None or row.person != person:
+        raise NotTheirs
+    return row
+
+
+def key_of(desk: CitizenDesk, person: int) -> OpenKey:
+    key = desk.open_keys.of([person]).get(person)
+    if key is None:
+        raise NotTheirs
+    return key
+
+
+def record_of(tx: Tx, key: OpenKey, row: ConsentRow) -> Record:
+    """Rebuild a record from its sealed events; a chain that does not hold is refused, never repaired."""
+    events = [
+        Event(unseal_with(key, sealed, _place(row.number, seq)), hash_)
+        for seq, (sealed, hash_) in enumerate(sealed_events(tx, row.number))
+    ]
+    return fold(events, head=row.head)
+
+
+def save_step(tx: Tx, key: OpenKey, row: ConsentRow, record: Record, events: tuple[Event, ...]) -> ConsentRow:
+    """Append the events of a step and move the record's head."""
+    sealed = [
+        (one.said.at_us, seal_with(key, one.canonical, _place(row.number, row.events + at)), one.hash)
+        for at, one in enumerate(events)
+    ]
+    add_events(tx, row.number, row.events, sealed)
+    moved = row._replace(
+        stretch=record.stretch, state=record.state.value, events=row.events + len(events), head=record.head
+    )
+    save_consent(tx, moved)
+    return moved
+
+
+def project(tx: Tx, catalogue: Catalogue, row: ConsentRow, record: Record) -> None:
+    """Write what the record means now into the one row that decisions read, and raise the person's fence."""
+    scope = canonical(sorted([dataset, name] for dataset, name in record.items)) if record.items else b"[]"
+    tx.insert("interned(id, body)", [(intern_id(scope), scope.decode())], or_ignore=True)
+    save_choice(
+        tx,
+        person=row.person,
+        recipient=row.recipient,
+        purpose=row.purpose,
+        state=record.state.value,
+        stretch=record.stretch,
+        scope=intern_id(scope),
+        until_us=record.until_us or NEVER_US,
+        assurance=record.acr,
+        consent=row.number,
+    )
+    raise_fence(tx, PERSON_FENCE, row.person)
+
+
+def write_audit(
+    tx: Tx, key: OpenKey, person: int, kind: LeafKind, detail: Mapping[str, object], *, at_us: int, name: bytes = b""
+) -> int:
+    """Write an act's audit row and the person's history row. The detail is sealed for the person; the leaf commits to it."""
+    nonce, body = os.urandom(NONCE_BYTES), canonical(detail)
+    row = tx.one("SELECT coalesce(max(id), 0) + 1 FROM audit")
+    assert row is not None
+    audit = int(row[0])
+    commit = commitment(salts(key.salt, nonce, 1)[0], name, body)
+    tx.insert(
+        "audit(id, kind, at_us, leaf, fences, detail)",
+        [
+            (
+                audit,
+                kind.value,
+                at_us,
+                leaf(kind, at_us=at_us, nonce=nonce, commitments=[commit]),
+                b"",
+                seal_with(key, body, nonce),
+            )
+        ],
+    )
+    tx.insert("history(person, audit)", [(person, audit)])
+    return audit
+
+
+def refused(error: ConsentError) -> HubError:
+    """Shape a consent's refusal for the hub's one error family."""
+    return HubError(
+        _KINDS.get(error.code, Kind.INVALID),
+        error.what,
+        where="/items" if error.items else "",
+        remedy=error.remedy,
+        code=f"consent-{error.code.value}",
+        items=tuple(Item(one, "/items") for one in error.items),
+    )
+
+
+def new_public() -> str:
+    """Return a fresh public id of a record or a receipt."""
+    return secrets.token_urlsafe(15)
+
+
+def asks_for_consent(purpose: Purpose) -> bool:
+    return purpose.basis in (Basis.CONSENT, Basis.EXPLICIT_REQUEST)
+
+
+def is_open(state: str) -> bool:
+    return state == State.REQUESTED.value
+
+
+def _place(consent: int, seq: int) -> bytes:
+    return b"consent" + consent.to_bytes(8) + seq.to_bytes(4)

@@ -1,0 +1,137 @@
+"""Consent records in the store: their events, sealed and chained, and the one short row that decisions read."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from hub.store.engine import Tx
+from hub.store.facts import CHOICE_STATES
+
+
+class ConsentRow(NamedTuple):
+    number: int
+    public: str
+    person: int
+    recipient: int
+    purpose: int
+    stretch: int
+    state: str
+    requested_us: int
+    events: int
+    head: bytes
+
+
+_COLUMNS = "number, public, person, recipient, purpose, stretch, state, requested_us, events, head"
+
+
+def consent_by_public(tx: Tx, public: str) -> ConsentRow | None:
+    row = tx.one(f"SELECT {_COLUMNS} FROM consent WHERE public = ?", (public,))
+    return None if row is None else ConsentRow._make(row)
+
+
+def consents_of(tx: Tx, person: int) -> list[ConsentRow]:
+    """Return every record of a person, oldest first."""
+    return [
+        ConsentRow._make(row)
+        for row in tx.rows(f"SELECT {_COLUMNS} FROM consent WHERE person = ? ORDER BY number", (person,))
+    ]
+
+
+def latest_stretch(tx: Tx, person: int, recipient: int, purpose: int) -> int:
+    """Return the latest stretch of consent of this person, recipient and purpose; 0 where there was none."""
+    row = tx.one(
+        "SELECT coalesce(max(stretch), 0) FROM consent WHERE person = ? AND recipient = ? AND purpose = ?",
+        (person, recipient, purpose),
+    )
+    assert row is not None
+    return int(row[0])
+
+
+def next_number(tx: Tx) -> int:
+    row = tx.one("SELECT coalesce(max(number), 0) + 1 FROM consent")
+    assert row is not None
+    return int(row[0])
+
+
+def save_consent(tx: Tx, row: ConsentRow) -> None:
+    """Insert or update the head of a record. Its events are inserted apart, and never change."""
+    tx.run(
+        f"INSERT INTO consent({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT(number) DO UPDATE SET stretch = excluded.stretch, state = excluded.state,"
+        " events = excluded.events, head = excluded.head",
+        row,
+    )
+
+
+def sealed_events(tx: Tx, consent: int) -> list[tuple[bytes, bytes]]:
+    """Return (sealed canonical bytes, hash) of every event, oldest first."""
+    return [
+        (sealed, hash_)
+        for sealed, hash_ in tx.rows(
+            "SELECT sealed, hash FROM consent_event WHERE consent = ? ORDER BY seq", (consent,)
+        )
+    ]
+
+
+def add_events(tx: Tx, consent: int, first: int, events: Sequence[tuple[int, bytes, bytes]]) -> None:
+    """Append (moment, sealed bytes, hash)."""
+    tx.insert(
+        "consent_event(consent, seq, at_us, sealed, hash)",
+        [(consent, first + at, at_us, sealed, hash_) for at, (at_us, sealed, hash_) in enumerate(events)],
+    )
+
+
+def save_choice(
+    tx: Tx,
+    *,
+    person: int,
+    recipient: int,
+    purpose: int,
+    state: str,
+    stretch: int,
+    scope: int,
+    until_us: int,
+    assurance: int,
+    consent: int,
+) -> None:
+    """Set the one row that decisions read of a person's choice. Belongs into the transaction of what changed it."""
+    tx.run(
+        "INSERT INTO choice(person, recipient, purpose, state, stretch, scope, until_us, assurance, consent)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(person, recipient, purpose) DO UPDATE SET"
+        " state = excluded.state, stretch = excluded.stretch, scope = excluded.scope, until_us = excluded.until_us,"
+        " assurance = excluded.assurance, consent = excluded.consent",
+        (person, recipient, purpose, CHOICE_STATES.index(state), stretch, scope, until_us, assurance, consent),
+    )
+
+
+class OpenedRow(NamedTuple):
+    """One delivery that was opened with a part of a person in it."""
+
+    recipient: int
+    number: int
+    public: bytes
+    subscription: int
+    opened_us: int
+
+
+def opened_under(tx: Tx, *, person: int, recipient: int, stretch: int, subscriptions: Sequence[int]) -> list[OpenedRow]:
+    """Return what was opened for a recipient under one stretch of consent. Read under the person's fence."""
+    rows = tx.rows(
+        "SELECT h.recipient, h.number, d.public, d.subscription, h.opened_us FROM handout_person p"
+        " JOIN handout h ON h.recipient = p.recipient AND h.number = p.number JOIN delivery d ON d.id = h.delivery"
+        " WHERE p.person = ? AND p.recipient = ? AND p.stretch = ? ORDER BY h.number",
+        (person, recipient, stretch),
+    )
+    wanted = set(subscriptions)
+    return [OpenedRow._make(row) for row in rows if row[3] in wanted]
+
+
+def add_receipt(tx: Tx, *, receipt: str, consent: int, kind: str, at_us: int, person: int, sealed: bytes) -> None:
+    tx.insert("receipt(id, consent, kind, at_us, person, sealed)", [(receipt, consent, kind, at_us, person, sealed)])
+
+
+def receipt_of(tx: Tx, consent: int, kind: str) -> tuple[str, bytes] | None:
+    """Return (id, sealed) of a record's latest receipt of a kind."""
+    row = tx.one(
+        "SELECT id, sealed FROM receipt WHERE consent = ? AND kind = ? ORDER BY at_us DESC LIMIT 1", (consent, kind)
+    )
+    return None if row is None else (row[0], row[1])
