@@ -28,9 +28,9 @@ LEAST_COVERAGE_PERCENT = 95
 
 
 def find_opa(named: str | None = None) -> str | None:
-    """Return the path of an OPA binary, or None where there is none."""
+    """Return the whole path of an OPA binary (it is run in another directory), or None where there is none."""
     places = [named, os.environ.get("OPA"), str(ROOT / ".tools" / "bin" / "opa"), shutil.which("opa")]
-    return next((place for place in places if place and Path(place).is_file()), None)
+    return next((str(Path(place).resolve()) for place in places if place and Path(place).is_file()), None)
 
 
 def build(opa: str, policies_dir: Path) -> tuple[bytes, dict[str, Any]]:

@@ -2,9 +2,9 @@
 # title: What may never be released, whatever was signed or consented to?
 # description: >-
 #   The entries stand in `policies/must_deny.json`, each with title, citation and scenario, for people to review. An
-#   entry names its `datasets` and may narrow itself by `fields` (else the dataset as a whole), `purposes` and `recipients` it is
-#   about, `purposes_except` and `recipients_except` it is not about. Papers that would release such a field are
-#   refused as a whole, under the entry's own code: somebody has to correct them.
+#   entry names its `datasets` and may narrow itself by `fields` (else the dataset as a whole), by `purposes` and
+#   `recipients` that it is about, or by `purposes_except` and `recipients_except` that it is not about. Papers that
+#   would release such a field are refused as a whole, under the entry's own code: somebody has to correct them.
 # scope: package
 package hub.must_deny
 

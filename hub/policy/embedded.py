@@ -16,7 +16,7 @@ from hub.core.errors import HubError, Kind
 from hub.core.question import Question, Verdict
 from hub.policy.compiled import ENTRYPOINT, REMEDY, read_compiled
 
-MOST_QUESTIONS = 500  # a call into the module; some 80 kB of input and 11 ms, far below every limit beneath
+MOST_QUESTIONS = 500  # a call into the module; some 80 kB of input and 20 ms, far below every limit beneath
 INSTANCES = 2  # the gate's and the hand-out's; an instance serves one thread at a time, the rest queue for it
 BORROW_TIMEOUT_S = 2.0  # for a free instance: a hundred times a full call
 EVALUATION_TIMEOUT_S = 2.0  # the same for the call itself; the policy has no loop that could come near
