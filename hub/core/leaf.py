@@ -2,7 +2,7 @@
 
 A leaf says its kind, its hour, a nonce, and salted commitments to what each party may be shown. The detail is sealed
 beside it; salts come from the person's own key, so destroying that key closes the commitments for ever.
-Canonical means RFC 8785: keys sorted, no spaces; all values here are integers and base64 text, so plain formatting is exact.
+Canonical means RFC 8785: keys sorted, no spaces; values are integers and base64 text, so plain formatting is exact.
 """
 
 from base64 import b64encode

@@ -176,7 +176,7 @@ class Gate:
             if not decided.complete:
                 raise Undecided
             reach("gate.decided")
-            self._insert(tx, decided, taken, unreadable)
+            self._insert(tx, decided, unreadable)
             advance(tx, owned)
             reach("gate.before_commit")
             return _counts(decided, taken, unreadable)
@@ -194,7 +194,7 @@ class Gate:
         return counts
 
     def _settle(self, following: Round | None) -> None:
-        """After a failure see off what is queued: a batch behind one that rolled back matches no position, and rolls back."""
+        """After a failure see off what is queued: behind one that rolled back no position matches, and it does too."""
         for queued in (self._commit, following):
             if queued is not None:
                 try:
@@ -216,7 +216,7 @@ class Gate:
             keys,
         )
 
-    def _insert(self, tx: Tx, decided: Prepared, taken: Sequence[Taken], unreadable: int) -> None:
+    def _insert(self, tx: Tx, decided: Prepared, unreadable: int) -> None:
         """Write the rows of a batch. Ids continue where the tables end, under the fences just read."""
         row = tx.one("SELECT (SELECT coalesce(max(id), 0) FROM audit), (SELECT coalesce(max(id), 0) FROM delivery)")
         assert row is not None
@@ -286,7 +286,7 @@ class Gate:
         tx.insert(QUEUE, [notice.queue])
 
     def _unreadable(self, tx: Tx, audit: int, count: int) -> None:
-        """Record records whose key is destroyed or whose bytes are not what was sealed: they cannot be decided by anybody."""
+        """Note records whose key is destroyed or whose bytes are not what was sealed: nobody can decide them now."""
         now_us = self._world.clock()
         row_leaf = leaf(LeafKind.EXPIRY, at_us=now_us, nonce=new_key()[:NONCE_BYTES], commitments=())
         tx.insert(
@@ -301,7 +301,7 @@ class Gate:
 
 
 def read_facts(tx: Tx, taken: Sequence[Taken]) -> Facts:
-    """Read what the decisions of this batch rely on. The same events give the same queries, so texts can be compared."""
+    """Read what the decisions of this batch rely on. The same events give the same queries, so texts compare."""
     intake = read_intake(
         tx,
         events=sorted({event.event for event in taken if not event.waiting}),

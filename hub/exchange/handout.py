@@ -1,4 +1,4 @@
-"""The hand-out: the only exit. Whatever leaves is decided again, in the transaction that opens it. An event's life, part three.
+"""The hand-out: the only exit. What leaves is decided again, in the transaction that opens it. An event's life, part 3.
 
 In one transaction per recipient page:
 1. candidates by state, in event order per (subscription, person), none passing a held or untouched one
@@ -13,8 +13,6 @@ import struct
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
-
-import orjson
 
 from hub.core.age import age_state
 from hub.core.agreement import Subscription
@@ -83,7 +81,10 @@ class _Facts(NamedTuple):
 
 
 def hand_out(world: World, agency: str, limit: int) -> Page:
-    """Open up to `limit` deliveries for an agency, in order. Raises HubError(UNAVAILABLE) when nothing may be decided."""
+    """Open up to `limit` deliveries for an agency, in order.
+
+    Raises HubError(UNAVAILABLE) when nothing can be decided, or the operator stopped all releases.
+    """
     recipient = world.catalogue.agencies[agency].number
     missing = Missing()
     page = world.store.write(lambda tx: _transaction(world, tx, recipient, min(limit, world.limits.page), missing))
@@ -120,7 +121,7 @@ def _transaction(world: World, tx: Tx, recipient: int, limit: int, missing: Miss
 
 
 def _candidates(tx: Tx, recipient: int, limit: int, now_us: int, outstanding: int) -> list[Candidate]:
-    """Choose by state, in the order of the events: opened ones that are due again, then ready ones behind nothing held."""
+    """Choose by state, in the events' order: opened ones that are due again, then ready ones behind nothing held."""
     row = tx.one("SELECT count(*) FROM queue WHERE recipient = ? AND state = ?", (recipient, QueueState.OPENED.value))
     assert row is not None
     fresh = min(limit, max(0, outstanding - row[0]))
@@ -185,7 +186,7 @@ def _judge(world: World, facts: _Facts, one: Candidate, states: dict[int, Agreem
     recipient = world.catalogue.agencies[subscription.recipient].number
     standings, stretches = [], []
     for part in one.parts:
-        found, stretch = _standing(world, facts, subscription, recipient, part)
+        found, stretch = _standing(facts, subscription, recipient, part)
         standings.append(found)
         stretches.append(stretch)
     present = tuple([facts.shapes[part.shape][1] for part in one.parts])
@@ -197,9 +198,7 @@ def _judge(world: World, facts: _Facts, one: Candidate, states: dict[int, Agreem
     return Judged(one, type(decision).__name__.lower(), fields, _outcome(decision), tuple(stretches))
 
 
-def _standing(
-    world: World, facts: _Facts, subscription: Subscription, recipient: int, part: Part
-) -> tuple[Standing, int]:
+def _standing(facts: _Facts, subscription: Subscription, recipient: int, part: Part) -> tuple[Standing, int]:
     """Say where the person of a part stands now, and the stretch of consent that holds now."""
     role = facts.shapes[part.shape][0]
     person, key = facts.persons.get(part.person), facts.keys.get(part.person)
@@ -223,7 +222,7 @@ def _standing(
 
 
 def _write(world: World, tx: Tx, recipient: int, judged: Sequence[Judged], more: bool, now_us: int) -> Page:
-    """Number, move in the queue, and write the page's audit row; one row over a root of everything it did."""
+    """Number, move in the queue, and write the page's audit row: one row over a root of everything it did."""
     settled = [one for one in judged if one.outcome != "wait"]
     if not settled:
         return Page((), False, 0, 0, now_us)
@@ -234,28 +233,42 @@ def _write(world: World, tx: Tx, recipient: int, judged: Sequence[Judged], more:
     )
     assert row is not None
     audit, next_delivery, last = row
-    numbers, opened, cancelled, held = {}, [], [], []
-    for one in settled:
-        if one.outcome == "release":
-            if not one.candidate.number:
-                last += 1
-            numbers[one.candidate.delivery] = one.candidate.number or last
-            opened.append(one)
-        elif one.outcome == "hold":
-            held.append(one)
-        else:
-            cancelled.append(one)
-    due_us = now_us + world.limits.redeliver_us
-    _leave(tx, recipient, [one.candidate for one in settled])
-    tx.insert(
-        QUEUE,
-        [
-            (recipient, QueueState.OPENED.value, c.delivery, c.subscription, c.person, numbers[c.delivery], due_us)
-            for c in (one.candidate for one in opened)
-        ]
-        + [_held_row(world, recipient, one.candidate, now_us) for one in held],
-    )
+    opened = [one for one in settled if one.outcome == "release"]
+    held = [one for one in settled if one.outcome == "hold"]
+    cancelled = [one for one in settled if one.outcome == "refusal"]
     first = [one for one in opened if not one.candidate.number]
+    numbers = {one.candidate.delivery: one.candidate.number for one in opened}
+    numbers.update({one.candidate.delivery: last + at for at, one in enumerate(first, 1)})
+    _leave(tx, recipient, [one.candidate for one in settled])
+    due_us = now_us + world.limits.redeliver_us
+    rows = [
+        (recipient, QueueState.OPENED.value, c.delivery, c.subscription, c.person, numbers[c.delivery], due_us)
+        for c in (one.candidate for one in opened)
+    ]
+    tx.insert(QUEUE, rows + [_held_row(world, recipient, one.candidate, now_us) for one in held])
+    _note_opened(tx, recipient, opened, first, numbers, audit, now_us)
+    if first:
+        tx.run(
+            "INSERT INTO recipient_counter(recipient, number) VALUES (?, ?)"
+            " ON CONFLICT(recipient) DO UPDATE SET number = excluded.number",
+            (recipient, last + len(first)),
+        )
+    _stop_opened(world, tx, recipient, [one for one in cancelled if one.candidate.number], next_delivery, audit, now_us)
+    _audit(tx, audit, settled, numbers, now_us)
+    leaving = tuple([_opened(world, one, numbers[one.candidate.delivery]) for one in opened])
+    return Page(leaving, more, len(cancelled), len(held), now_us)
+
+
+def _note_opened(
+    tx: Tx,
+    recipient: int,
+    opened: Sequence[Judged],
+    first: Sequence[Judged],
+    numbers: Mapping[int, int],
+    audit: int,
+    now_us: int,
+) -> None:
+    """Note under which number each delivery was opened, and whose parts it held under which stretch of consent."""
     tx.insert(
         "handout(recipient, number, delivery, opened_us, ended)",
         [(recipient, numbers[one.candidate.delivery], one.candidate.delivery, now_us, 0) for one in first],
@@ -266,26 +279,9 @@ def _write(world: World, tx: Tx, recipient: int, judged: Sequence[Judged], more:
             (part.person, recipient, numbers[one.candidate.delivery], stretch, audit)
             for one in opened
             for part, fields, stretch in zip(one.candidate.parts, one.fields, one.stretches, strict=False)
-            if fields
+            if fields  # a stop or a notice has no stretches: it released nothing
         ),
         or_ignore=True,
-    )
-    if first:
-        tx.run(
-            "INSERT INTO recipient_counter(recipient, number) VALUES (?, ?)"
-            " ON CONFLICT(recipient) DO UPDATE SET number = excluded.number",
-            (recipient, last),
-        )
-    _stop_opened(world, tx, recipient, [one for one in cancelled if one.candidate.number], next_delivery, audit, now_us)
-    _audit(world, tx, audit, settled, numbers, now_us)
-    bodies = {one.body[0]: one.body[1] for one in settled}
-    tx.insert("interned(id, body)", [(number, body.decode()) for number, body in bodies.items()], or_ignore=True)
-    return Page(
-        tuple([_opened(world, one, numbers[one.candidate.delivery]) for one in opened]),
-        more,
-        len(cancelled),
-        len(held),
-        now_us,
     )
 
 
@@ -347,10 +343,8 @@ def _stop_opened(
         )
 
 
-def _audit(
-    world: World, tx: Tx, audit: int, settled: Sequence[Judged], numbers: Mapping[int, int], now_us: int
-) -> None:
-    """Write one row for the page: a commitment to the RFC 6962 root of its entries, each salted by its delivery's name."""
+def _audit(tx: Tx, audit: int, settled: Sequence[Judged], numbers: Mapping[int, int], now_us: int) -> None:
+    """Write one row for the page: a commitment to the RFC 6962 root of its entries, each salted by its own name."""
     nonce = os.urandom(NONCE_BYTES)
     entries, detail = [], []
     for one in settled:
@@ -363,6 +357,8 @@ def _audit(
         "audit(id, kind, at_us, leaf, fences, detail)",
         [(audit, LeafKind.HANDOUT.value, now_us, row_leaf, b"", b"".join(detail))],
     )
+    bodies = dict([one.body for one in settled])
+    tx.insert("interned(id, body)", [(number, body.decode()) for number, body in bodies.items()], or_ignore=True)
 
 
 def _opened(world: World, one: Judged, number: int) -> Opened:
@@ -387,8 +383,3 @@ def _body(outcome: str, fields: list[list[str]], reasons: list[str]) -> tuple[in
 
 _PLAIN = _body("release", [], [])  # a stop or a notice: it carries nothing that anybody could withhold
 _GONE = _body("refusal", [], ["agreement.ended"])
-
-
-def release_bytes(page: Sequence[dict[str, object]], more: bool) -> bytes:
-    """Serialise a page of opened deliveries."""
-    return orjson.dumps({"deliveries": page, "more": more})

@@ -4,13 +4,14 @@ The bytes are day (4) | nonce (12) | ciphertext; bound to topic and key, so that
 """
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import orjson
 from cryptography.exceptions import InvalidTag
 
-from hub.core.agreement import Catalogue, Dataset
+from hub.core.agreement import Catalogue, Dataset, Subscription
 from hub.core.event import Event, Mention
 from hub.core.minimise import Fields, fields_by_person, mentions
 from hub.identity.keys import Keyring, keyed, seal, unseal
@@ -91,7 +92,8 @@ def take(
     agency = catalogue.agencies.get(publisher)
     if dataset is None or agency is None:
         return None
-    persons = mentions(dataset, subject, data)
+    heard = roles_heard(dataset, catalogue.by_dataset.get(name, ()))
+    persons = tuple([one for one in mentions(dataset, subject, data) if one.role in heard])
     return Taken(
         agency.number,
         dataset,
@@ -108,7 +110,11 @@ def take(
     )
 
 
-def data_of(plain: bytes) -> tuple[str, str, Any]:
-    """Return (source, id, data) of an opened record, for whoever must name the event to its own publisher."""
-    source, event_id, _, _, _, data, _, _ = orjson.loads(plain)
-    return source, event_id, data
+@lru_cache(maxsize=4096)  # keyed by the dataset's and the subscriptions' identity: one entry per approved version
+def roles_heard(dataset: Dataset, subscriptions: tuple[Subscription, ...]) -> frozenset[str]:
+    """Name the roles whose fields anybody may hear of. Whoever else an event names is nobody's business here: their
+    fields go nowhere, and their missing link holds nothing up."""
+    allowed: frozenset[str] = frozenset().union(*[one.allowed for one in subscriptions])
+    roles = {field.role for field in dataset.fields.values() if field.name in allowed}
+    bases = {dataset.fields[one.base] for one in dataset.derived.values() if one.name in allowed}
+    return frozenset(roles | {base.role for base in bases} | {dataset.subject_role})

@@ -25,8 +25,9 @@ def conflict_notice(world: World, event: Taken, *, audit: int, delivery: int) ->
     text = {"type": "event.conflict", "dataset": event.dataset.name, "event": status_token(world.keys, event.event)}
     body = canonical({"dataset": event.dataset.name, "kind": "event.conflict"})
     commit = commitment(keyed(world.keys.leaf, nonce.hex()), public, body)
+    row_leaf = leaf(LeafKind.CONFLICT, at_us=now_us, nonce=nonce, commitments=[commit])
     return NoticeRows(
-        (audit, LeafKind.CONFLICT, now_us, leaf(LeafKind.CONFLICT, at_us=now_us, nonce=nonce, commitments=[commit]), b"", body),
+        (audit, LeafKind.CONFLICT.value, now_us, row_leaf, b"", body),
         DeliveryRow(
             delivery, public, DeliveryKind.NOTICE, event.publisher, 0, 0, audit, now_us, b"",
             seal(world.keys.wrapping, dumps(text), public),

@@ -23,7 +23,7 @@ from hub.exchange.verdicts import Missing
 from hub.exchange.world import World, born_of, dumps
 from hub.identity.keys import OpenKey, unseal_with
 from hub.identity.people import link_place
-from hub.identity.pseudonyms import pseudonym
+from hub.identity.pseudonyms import alias, pseudonym
 from hub.store.deliveries import DeliveryKind, Part, QueueState, pack_parts
 from hub.store.facts import AGENCY_FENCE, AGREEMENT_FENCE, POLICY_FENCE, LinkFact, PersonFact, RuleFacts
 from hub.store.interned import intern_id
@@ -133,7 +133,7 @@ def prepare(world: World, batch: Sequence[Taken], known: Known, rulings: Rulings
 
 
 def nonces(chunk: int = 512) -> Callable[[], bytes]:
-    """Return a source of random 12-byte nonces that asks the system once for many: each call to it costs microseconds."""
+    """Return a source of random 12-byte nonces that asks the system once for many: each such call is slow."""
     pool: list[bytes] = []
 
     def draw() -> bytes:
@@ -155,7 +155,7 @@ def _unlinked(event: Taken, known: Known) -> bytes | None:
 
 
 def _decide_event(bench: Bench, event: Taken, out: Prepared) -> None:
-    """Decide one event for every subscription: one audit row, one history row a person, one delivery a release or hold."""
+    """Decide one event for every subscription: an audit row, a history row a person, a delivery per release or hold."""
     world, known = bench.world, bench.known
     subjects = [_subject(known, mention, local) for mention, local in zip(event.persons, event.locals, strict=True)]
     lines = bench.lines.get(event.dataset)
@@ -225,7 +225,12 @@ def _deliver(
         if not fields:
             continue
         assert who.key is not None  # an erased person has no fields
-        share = rewrite(event.dataset, minimise(data, fields), lambda role, local_id: names.get((role, local_id)))
+        share = rewrite(
+            event.dataset,
+            minimise(data, fields),
+            lambda role, local_id: names.get((role, local_id)),
+            identifier=lambda field, value: alias(secret, recipient, field, value),
+        )
         mention = who.mention
         plain = dumps([names[mention.role, mention.local_id] if at == 0 else None, share])
         nonce = bench.nonces()

@@ -1,7 +1,8 @@
-"""Publish: check an agency's events against the catalogue, seal them, and put them on the bus. It knows nothing of people.
+"""Publish: check an agency's events against the catalogue, seal them, put them on the bus. It knows nothing of people.
 
-Whoever is published about, and whether they are known or consent, makes no difference here: a well-formed event of one's
-own dataset is always accepted, so nobody can use this door to find anything out. An event's life, part one of three.
+Whoever is published about, and whether they are known or consent, makes no difference here: a well-formed event of
+one's own dataset is always accepted, so nobody can use this door to find anything out. An event's life, part one of
+three; the gate is the second.
 """
 
 import re
@@ -103,7 +104,7 @@ def read_event(desk: PublishDesk, agency: str, envelope: Any, now_us: int) -> tu
     if not now_us - desk.oldest_us <= time_us <= now_us + desk.newest_us:
         raise HubError(
             Kind.INVALID,
-            f"time lies more than {desk.oldest_us // (86_400 * US)} days back, or more than {desk.newest_us // US} s ahead",
+            f"time is over {desk.oldest_us // (86_400 * US)} days back, or over {desk.newest_us // US} s ahead",
             where="/time",
             remedy="Send when it happened; check the clock of the sending machine.",
             code="event-time",
@@ -118,7 +119,7 @@ def read_event(desk: PublishDesk, agency: str, envelope: Any, now_us: int) -> tu
     if items:
         raise HubError(
             Kind.INVALID,
-            f"data does not fit {dataset.name} v{dataset.version}: {len(items)} {'errors' if len(items) > 1 else 'error'}",
+            f"data does not fit {dataset.name} v{dataset.version}; errors: {len(items)}",
             where="/data",
             remedy="Mend the fields listed and send the event again under the same id.",
             code="event-schema",

@@ -55,7 +55,7 @@ def standing_of(
     field_sets: FieldSets,
     kept: bool = True,
 ) -> Standing:
-    """Say where one person stands towards one subscription. `kept` is the hand-out's question: does the promised stretch run?"""
+    """Say where one person stands towards one subscription. `kept`: does the promised stretch still run?"""
     if not subscription.purpose.basis.needs_consent:
         return Standing(role, "objected" if state == "objected" else "none", None, assurance, age, erased)
     if state != "given":

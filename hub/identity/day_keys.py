@@ -10,7 +10,7 @@ US_PER_DAY = 86_400_000_000
 
 
 class DayKeys:
-    """Open day keys by (agency, day). Makes today's and tomorrow's when first asked, so that midnight needs no store."""
+    """Open day keys by (agency, day). Makes today's and tomorrow's when first asked: midnight then needs no store."""
 
     def __init__(self, store: Store, keys: Keyring) -> None:
         self._store, self._wrapping = store, keys.wrapping

@@ -72,7 +72,7 @@ def read_key_file(path: Path) -> bytes:
             Kind.STARTUP,
             "the key file cannot be read",
             where=path.name,
-            remedy="Set HUB_KEY_FILE to the root key's file, or make one with `hub keys init`. Without it nothing stored can be opened.",
+            remedy="Set HUB_KEY_FILE to the key's file, or make one: `hub keys new FILE`. Nothing opens without it.",
             code="key-file-missing",
         ) from cause
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
@@ -108,13 +108,13 @@ def new_key() -> bytes:
 
 
 def seal(key: bytes, plain: bytes, bound: bytes) -> bytes:
-    """Seal under a key with a fresh nonce, bound to where it stands. Returns nonce | ciphertext | tag: 28 bytes more."""
+    """Seal under a fresh nonce, bound to where it stands. Returns nonce | ciphertext | tag: 28 bytes more."""
     nonce = os.urandom(NONCE_BYTES)
     return nonce + AESGCM(key).encrypt(nonce, plain, bound)
 
 
 def unseal(key: bytes, sealed: bytes, bound: bytes) -> bytes:
-    """Open what `seal` sealed. Raises cryptography's InvalidTag when it was altered, moved, or sealed under another key."""
+    """Open what `seal` sealed. Raises cryptography's InvalidTag when it was altered, moved, or is another key's."""
     return AESGCM(key).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], bound)
 
 

@@ -79,8 +79,8 @@ def link(register: Register, linker: str, links: Sequence[NewLink]) -> list[Outc
     return outcomes
 
 
-def unlink(register: Register, linker: str, *, agency: str, local_id: str) -> None:
-    """End a link. Raises HubError(NOT_FOUND) when there is none. What was queued from it is cancelled by the caller's fence.
+def unlink(register: Register, *, agency: str, local_id: str) -> None:
+    """End a link, and take what waits under it off the queues. Raises HubError(NOT_FOUND) when there is none.
 
     The person's fence is taken, so no decision that relied on the link commits after this has returned.
     """
@@ -167,11 +167,11 @@ def _unlink(register: Register, tx: Tx, agency: str, local_id: str) -> None:
         "UPDATE link SET until_us = ? WHERE local = ? AND until_us IS NULL",
         (now_us, local_of(register.keys, agency, local_id)),
     )
-    _cancel_queued(register, tx, person)
+    _cancel_queued(tx, person)
     _record(register, tx, person, "unlinked", agency, 0)
 
 
-def _cancel_queued(register: Register, tx: Tx, person: int) -> None:
+def _cancel_queued(tx: Tx, person: int) -> None:
     """Take what still waits in any queue under this person's name off it: it may be about somebody else."""
     rows = tx.rows("SELECT DISTINCT delivery FROM queue WHERE person = ? AND number = 0", (person,))
     ids = [row[0] for row in rows]

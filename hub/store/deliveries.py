@@ -26,7 +26,7 @@ class DeliveryKind(IntEnum):
 
 
 class Part(NamedTuple):
-    """One person's share of a delivery. `shape` names (role, fields); `stretch` is the consent it was promised under."""
+    """One person's share of a delivery. `shape` names (role, fields); it was promised under `stretch` of consent."""
 
     person: int
     shape: int

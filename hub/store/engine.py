@@ -1,12 +1,12 @@
 """SQLite as this hub uses it: one process, one writer thread with a fast lane, readers that each see one snapshot.
 
-Every change runs as a function of a `Tx` on the writer thread, inside `BEGIN IMMEDIATE`. That is the fence of this engine:
-a decision that reads its facts inside the transaction excludes every withdrawal, and the other way round. The lanes bound
-how long a withdrawal waits: for the one transaction that is running, never for a queue.
+Every change runs as a function of a `Tx` on the writer thread, inside `BEGIN IMMEDIATE`. That is the fence of this
+engine: a decision that reads its facts inside the transaction excludes every withdrawal, and the other way round. The
+lanes bound how long a withdrawal waits: for the one transaction that is running, never for a queue.
 
-Statements take their rows as one multi-row VALUES and return their rows as one JSON text, so that a batch costs few steps.
-`sqlite3` lets the interpreter lock go for each step: row by row, a busy thread would take it each time and keep it for a
-whole switch interval.
+Statements take their rows as one multi-row VALUES and return their rows as one JSON text, so that a batch costs few
+steps. `sqlite3` lets the interpreter lock go for each step: row by row, a busy thread would take it each time and keep
+it for a whole switch interval.
 """
 
 import fcntl
@@ -114,7 +114,7 @@ class Store:
                 Kind.STARTUP,
                 "another hub already runs on this store",
                 where=path.name,
-                remedy="Talk to the running hub (its commands use its socket), or stop it first. One process owns a SQLite store.",
+                remedy="Talk to the running hub (commands do), or stop it: one process owns a SQLite store.",
                 code="store-in-use",
             ) from cause
         self._queues: tuple[deque[Job], deque[Job]] = (deque(), deque())
@@ -140,8 +140,8 @@ class Store:
             "foreign_keys=ON",
             "wal_autocheckpoint=0",
             "cache_size=-65536",
-            "mmap_size=1073741824",  # a reader drops its page cache whenever the writer commits; mapped pages cost no copy
-            "secure_delete=FAST",  # personal values are sealed under keys that can be destroyed; this is the second line
+            "mmap_size=1073741824",  # readers drop their page cache at each commit; mapped pages cost no copy
+            "secure_delete=FAST",  # personal values are sealed under destroyable keys; this is the second line
         ):
             connection.execute(f"PRAGMA {pragma}")
         self._opened.append(connection)

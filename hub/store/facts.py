@@ -1,7 +1,8 @@
 """Everything a decision relies on, read in few steps: one JSON text per query, compared as text.
 
-The gate reads these before its transaction, to prepare, and again inside it, to decide: when the texts are the same, the
-prepared outcome *is* the decision on the facts under the fence, because `decide` is pure. When they are not, it decides anew.
+The gate reads these before its transaction, to prepare, and again inside it, to decide: when the texts are the same,
+the prepared outcome *is* the decision on the facts under the fence, because `decide` is pure. When they are not, it
+decides anew.
 """
 
 from collections.abc import Sequence
@@ -114,8 +115,8 @@ def read_persons(tx: Tx, persons: Sequence[int], *, names: bool = True) -> Perso
             persons,
         ),
         tx.text(
-            "SELECT json_group_array(json_array(person, recipient, purpose, state, stretch, scope, until_us, assurance))"
-            f" FROM choice WHERE person IN ({here})",
+            "SELECT json_group_array(json_array(person, recipient, purpose, state, stretch, scope, until_us,"
+            f" assurance)) FROM choice WHERE person IN ({here})",
             persons,
         ),
         tx.text(
@@ -161,14 +162,14 @@ def rules_of(text: str) -> RuleFacts:
     revision, phases, suspended, epochs = loads(text)
     return RuleFacts(
         revision or "",
-        {number: phase for number, phase in phases},
+        dict(phases),
         frozenset(suspended),
         {(kind, subject): epoch for kind, subject, epoch in epochs},
     )
 
 
 def raise_fence(tx: Tx, kind: int, subject: int) -> int:
-    """Take a fence exclusively and add one to its epoch. On this engine the transaction itself excludes everybody else."""
+    """Take a fence exclusively and add one to its epoch. On this engine the transaction itself excludes all others."""
     tx.run(
         "INSERT INTO fence(kind, subject, epoch) VALUES (?, ?, 1)"
         " ON CONFLICT(kind, subject) DO UPDATE SET epoch = epoch + 1",

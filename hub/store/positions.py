@@ -1,4 +1,4 @@
-"""How far each partition is decided. A position moves only from where its owner read it; anything else is a newer owner."""
+"""How far each partition is decided. It moves only from where its owner read it; else there is a newer owner."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from hub.store.engine import Tx
 
 
 class Superseded(Exception):
-    """Zero rows matched: another owner, or another commit, was first. The transaction rolls back and nothing is lost."""
+    """Zero rows matched: another owner, or another commit, was first. The transaction rolls back; nothing is lost."""
 
 
 def advance(tx: Tx, owned: Sequence[Owned]) -> None:
@@ -22,7 +22,7 @@ def advance(tx: Tx, owned: Sequence[Owned]) -> None:
 
 
 def own(tx: Tx, partition: str) -> tuple[int, int]:
-    """Take a partition over: raise its owner epoch, so that a former owner's commit matches no row. Returns (epoch, next)."""
+    """Take a partition over: raise its epoch, so that a former owner's commit matches no row. Returns (epoch, next)."""
     tx.run(
         "INSERT INTO position(partition, epoch, next) VALUES (?, 1, 0)"
         " ON CONFLICT(partition) DO UPDATE SET epoch = epoch + 1",

@@ -81,7 +81,7 @@ class Fact(SQLModel, table=True):
 
 
 class Fence(SQLModel, table=True):
-    """Person, agreement, agency and policy each have an epoch. Whoever changes them adds one; an absent row is epoch 0."""
+    """Person, agreement, agency and policy have an epoch. Whoever changes them adds one; an absent row is epoch 0."""
 
     __tablename__ = "fence"
     __table_args__ = clustered("kind", "subject")
@@ -94,7 +94,7 @@ class Fence(SQLModel, table=True):
 
 
 class Person(SQLModel, table=True):
-    """A person, under a random id that never leaves the hub. `key` is wrapped; erasure destroys it and leaves the mark."""
+    """A person, under a random id that never leaves. `key` is wrapped; erasure destroys it and leaves the mark."""
 
     __tablename__ = "person"
     id: int = integer(primary=True)
@@ -213,7 +213,7 @@ class BusTopic(SQLModel, table=True):
 
 
 class Position(SQLModel, table=True):
-    """How far a partition is decided. Moves in the decision's transaction, where owner epoch and old offset still match."""
+    """How far a partition is decided. Moves in the decision's transaction, where owner epoch and old offset match."""
 
     __tablename__ = "position"
     partition: str = Field(primary_key=True)
@@ -321,7 +321,7 @@ class Delivery(SQLModel, table=True):
 
 
 class Queue(SQLModel, table=True):
-    """What is still to be handed out or acknowledged, by state. In the order of `delivery`, which is the events' order."""
+    """What is still to be handed out or acknowledged, by state; in the order of `delivery`, which is the events'."""
 
     __tablename__ = "queue"
     __table_args__ = (

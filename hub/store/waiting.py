@@ -30,7 +30,7 @@ def linked_now(tx: Tx, limit: int) -> list[WaitingRow]:
 
 
 def settle(tx: Tx, ids: Sequence[int]) -> int:
-    """Take decided events off the list; returns how many were still on it. Keys that nothing waits under go with them."""
+    """Take decided events off the list; returns how many were on it. Keys that nothing waits under go with them."""
     if not ids:
         return 0
     gone = tx.run(f"DELETE FROM waiting WHERE id IN ({marks(len(ids))})", ids)
