@@ -5,7 +5,7 @@ beside it; salts come from the person's own key, so destroying that key closes t
 Canonical means RFC 8785: keys sorted, no spaces; values are integers and base64 text, so plain formatting is exact.
 """
 
-from base64 import b64encode
+from binascii import b2a_base64
 from collections.abc import Sequence
 from enum import IntEnum
 from hashlib import blake2b, sha256
@@ -35,19 +35,18 @@ class LeafKind(IntEnum):
 
 def leaf(kind: LeafKind, *, at_us: int, nonce: bytes, commitments: Sequence[bytes]) -> bytes:
     """Return the final bytes. `commitments` are SHA-256 values in the order of the sealed detail."""
-    listed = '","'.join([b64encode(one).decode() for one in commitments])
-    quoted = f'"{listed}"' if commitments else ""
-    return (
-        f'{{"c":[{quoted}],"h":{at_us // US_PER_HOUR},"k":{kind.value},"n":"{b64encode(nonce).decode()}","v":{SCHEMA}}}'
-    ).encode()
+    listed = b'","'.join([b2a_base64(one, newline=False) for one in commitments])
+    quoted = b'"%b"' % listed if commitments else b""
+    noted = b2a_base64(nonce, newline=False)
+    return b'{"c":[%b],"h":%d,"k":%d,"n":"%b","v":%d}' % (quoted, at_us // US_PER_HOUR, kind, noted, SCHEMA)
 
 
 def salts(salt_key: bytes, nonce: bytes, count: int) -> list[bytes]:
     """Derive `count` salts of 16 bytes from a person's salt key and the row's nonce (keyed BLAKE2b, RFC 7693)."""
-    stream = b"".join(
+    blocks = [
         blake2b(nonce + block.to_bytes(4), key=salt_key, digest_size=64).digest() for block in range((count + 3) // 4)
-    )
-    return [stream[at : at + SALT_BYTES] for at in range(0, count * SALT_BYTES, SALT_BYTES)]
+    ]
+    return [block[at : at + SALT_BYTES] for block in blocks for at in (0, 16, 32, 48)][:count]
 
 
 def commitment(salt: bytes, name: bytes, body: bytes) -> bytes:

@@ -30,6 +30,8 @@ from hub.store.interned import intern_id
 
 US_PER_DAY = 86_400_000_000
 _OUTCOME = struct.Struct("<iqi")  # subscription, interned body, stretch: one per recipient in a person's sealed detail
+_DATA, _READY, _HELD = DeliveryKind.DATA.value, QueueState.READY.value, QueueState.HELD.value
+_DECISION = LeafKind.DECISION.value
 _PERSON = struct.Struct("<qH")  # person, bytes of sealed detail that follow
 
 
@@ -191,7 +193,7 @@ def _decide_event(bench: Bench, event: Taken, out: Prepared) -> None:
     now_us = bench.horizon.now_us
     row_leaf = leaf(LeafKind.DECISION, at_us=now_us, nonce=nonce, commitments=commitments)
     fences = struct.pack(f"<q{len(subjects)}i", _rule_fences(bench, event, out), *[who.fact.epoch for who in subjects])
-    out.audits.append((LeafKind.DECISION.value, now_us, row_leaf, fences, detail))
+    out.audits.append((_DECISION, now_us, row_leaf, fences, detail))
     out.history += [(person, audit) for person in {who.person for who in subjects}]
 
 
@@ -245,7 +247,7 @@ def _deliver(
     out.deliveries.append(
         NewDelivery(
             public,
-            DeliveryKind.DATA.value,
+            _DATA,
             line.recipient,
             line.subscription.number,
             line.subscription.agreement.version,
@@ -253,7 +255,7 @@ def _deliver(
             event.time_us,
             pack_parts(parts),
             b"".join(sealed),
-            QueueState.HELD.value if held else QueueState.READY.value,
+            _HELD if held else _READY,
             subjects[0].person,
             due_us,
         )

@@ -25,7 +25,7 @@ def _cipher(secret: bytes, agency: str) -> AESSIV:
 def pseudonym(secret: bytes, agency: str, person: int) -> str:
     """Return the agency's own name of `person`: `p1.` and 32 characters of base64url."""
     sealed = _cipher(secret, agency).encrypt(person.to_bytes(8), None)
-    return f"p{VERSION}." + urlsafe_b64encode(sealed).decode().rstrip("=")
+    return f"p{VERSION}." + urlsafe_b64encode(sealed).decode()  # 24 bytes: 32 characters, never padded
 
 
 def alias(secret: bytes, agency: str, field: str, value: str) -> str:
