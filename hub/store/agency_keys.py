@@ -1,0 +1,34 @@
+"""The public keys that agencies registered, as stored: several per agency, so that they can be rotated."""
+
+from typing import NamedTuple
+
+from hub.store.engine import Store, Tx
+
+COLUMNS = "agency, kid, jwk, from_us, until_us"
+FOR_EVER_US = 2**62
+
+
+class KeyRow(NamedTuple):
+    """One public key: a JWK as canonical text, counting from `from_us` until just before `until_us`."""
+
+    agency: str
+    kid: str
+    jwk: str
+    from_us: int
+    until_us: int
+
+
+def all_keys(store: Store) -> list[KeyRow]:
+    with store.read() as tx:
+        return [KeyRow._make(row) for row in tx.rows(f"SELECT {COLUMNS} FROM agency_key ORDER BY agency, from_us, kid")]
+
+
+def put_key(tx: Tx, row: KeyRow, *, most: int) -> None:
+    """Register a key; under a kid that is there it takes its place. Beyond `most` the agency's oldest ones go."""
+    tx.run("DELETE FROM agency_key WHERE agency = ? AND kid = ?", (row.agency, row.kid))
+    tx.insert(f"agency_key({COLUMNS})", [row])
+    tx.run(
+        "DELETE FROM agency_key WHERE agency = ? AND kid NOT IN"
+        " (SELECT kid FROM agency_key WHERE agency = ? ORDER BY from_us DESC, kid = ? DESC LIMIT ?)",
+        (row.agency, row.agency, row.kid, most),
+    )

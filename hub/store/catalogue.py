@@ -1,0 +1,266 @@
+"""Approved catalogues in the store: each part's versions as documents, and which of them are in force together.
+
+A version is one row of `catalogue_version`, never changed. What is in force is itself such a row: kind "catalogue",
+whose document names one version of every part; the fact `catalogue_digest` says which of these counts now.
+Agencies carry no version of their own; each change of one is numbered here.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+import orjson
+
+from hub.core.agreement import Catalogue, Dataset
+from hub.core.catalogue import Change, difference, from_document, refuse_rewrites, to_document
+from hub.core.errors import HubError, Item, Kind
+from hub.core.leaf import NONCE_BYTES, LeafKind, canonical, commitment, leaf
+from hub.ports import Clock
+from hub.store.engine import Lane, Store, Tx
+from hub.store.facts import AGENCY_FENCE, AGREEMENT_FENCE, POLICY_FENCE, raise_fence
+
+Document = dict[str, Any]
+KINDS = ("agencies", "datasets", "purposes", "agreements")
+WHOLE = "catalogue"
+NOTHING: Document = {kind: {} for kind in KINDS}
+
+
+class Approved(NamedTuple):
+    """The catalogue in force, every approved version of every dataset, and the policy revision that goes with it."""
+
+    catalogue: Catalogue
+    datasets: Mapping[tuple[str, int], Dataset]
+    revision: str  # "" where nothing was ever approved
+
+
+class Applied(NamedTuple):
+    """What an approval did. `audit` is 0 where everything stood as proposed already."""
+
+    digest: str
+    revision: str
+    changes: tuple[Change, ...]
+    audit: int
+
+
+class _Stored(NamedTuple):
+    """Every version ever approved, by (kind, code), oldest first."""
+
+    versions: Mapping[tuple[str, str], list[tuple[int, str, Document]]]  # version, digest, document
+    in_force: Document
+    digest: str
+    revision: str
+
+
+def load_approved(store: Store) -> Approved:
+    """Read what is approved. An empty store has an empty catalogue, under which nothing is ever released."""
+    with store.read() as tx:
+        stored = _read(tx)
+    catalogue = from_document(stored.in_force)
+    datasets = dict(_older_datasets(stored))
+    datasets.update({(one.name, one.version): one for one in catalogue.datasets.values()})
+    return Approved(catalogue, datasets, stored.revision)
+
+
+def apply(
+    store: Store,
+    clock: Clock,
+    proposed: Catalogue,
+    *,
+    revision: str,
+    salt: Callable[[bytes], bytes],
+    expected: str | None = None,
+) -> Applied:
+    """Approve a catalogue: what it says is in force when this returns, and nothing decided under the former commits.
+
+    In one transaction, in the fast lane:
+    1. nothing approved is rewritten, no number reused     2. the fences of policy, changed agreements and agencies
+    3. new versions, the agreements' standing, the facts     4. the audit row
+    `revision` is the policy's under `proposed`; `salt` derives one from a nonce; `expected` is the digest that whoever
+    approves has compared with. Raises HubError: INVALID (a rewrite), CONFLICT (another one was applied meanwhile).
+    """
+    return store.write(lambda tx: _apply(tx, clock(), proposed, revision, salt, expected), lane=Lane.URGENT)
+
+
+def _apply(
+    tx: Tx, now_us: int, proposed: Catalogue, revision: str, salt: Callable[[bytes], bytes], expected: str | None
+) -> Applied:
+    stored = _read(tx)
+    approved = from_document(stored.in_force)
+    if expected is not None and expected != approved.digest:
+        raise HubError(
+            Kind.CONFLICT,
+            "another catalogue was approved meanwhile",
+            remedy="Look at the difference again.",
+            code="catalogue-moved",
+        )
+    changes = difference(approved, proposed)
+    if not changes and revision == stored.revision and stored.digest:
+        return Applied(proposed.digest, revision, (), 0)
+    refuse_rewrites(approved, proposed)  # 1.
+    after = to_document(proposed)
+    _refuse_reuse(stored, after)
+    fences = _raise_fences(tx, stored.in_force, after)  # 2.
+    _write_versions(tx, stored, after, proposed.digest, now_us)  # 3.
+    _write_standing(tx, stored.in_force, after, now_us)
+    for name, value in (("catalogue_digest", proposed.digest), ("policy_revision", revision)):
+        tx.run(
+            "INSERT INTO fact(name, value) VALUES (?, ?) ON CONFLICT(name) DO UPDATE SET value = excluded.value",
+            (name, value),
+        )
+    audit = _audit(tx, changes, proposed.digest, revision, fences, salt, now_us)  # 4.
+    return Applied(proposed.digest, revision, changes, audit)
+
+
+def _read(tx: Tx) -> _Stored:
+    versions: dict[tuple[str, str], list[tuple[int, str, Document]]] = {}
+    for kind, code, version, digest, document in tx.rows(
+        "SELECT kind, code, version, digest, document FROM catalogue_version ORDER BY kind, code, version"
+    ):
+        versions.setdefault((kind, code), []).append((version, digest, orjson.loads(document)))
+    facts: dict[str, str] = dict(tx.rows("SELECT name, value FROM fact"))
+    digest = facts.get("catalogue_digest", "")
+    in_force: Document = NOTHING
+    for _, of, manifest in versions.get((WHOLE, WHOLE), ()):
+        if of == digest:
+            in_force = {
+                kind: {code: _version(versions, kind, code, version) for code, version in manifest[kind].items()}
+                for kind in KINDS
+            }
+    return _Stored(versions, in_force, digest, facts.get("policy_revision", ""))
+
+
+def _version(
+    versions: Mapping[tuple[str, str], list[tuple[int, str, Document]]], kind: str, code: str, version: int
+) -> Document:
+    return next(document for number, _, document in versions[kind, code] if number == version)
+
+
+def _older_datasets(stored: _Stored) -> Iterator[tuple[tuple[str, int], Dataset]]:
+    """Read every approved version of every dataset: events of an older one may still be on their way."""
+    for (kind, name), versions in stored.versions.items():
+        if kind == "datasets":
+            for version, _, document in versions:
+                yield (name, version), from_document(NOTHING | {"datasets": {name: document}}).datasets[name]
+
+
+def _refuse_reuse(stored: _Stored, after: Document) -> None:
+    """Hold the proposal to versions and numbers that were approved once and are not in force any more."""
+    items = []
+    numbers: dict[tuple[str, int], str] = {}
+    for (kind, _), versions in stored.versions.items():
+        for _, _, document in versions:
+            if kind in KINDS:
+                numbers |= _numbers(kind, document)
+    for kind in KINDS:
+        for code, document in after[kind].items():
+            for version, digest, _ in stored.versions.get((kind, code), ()):
+                if kind != "agencies" and version == document["version"] and digest != _digest(document):
+                    items.append(
+                        Item(f"{code} v{version} was approved and says something else", code, "Raise the version.")
+                    )
+            items += [
+                Item(f"the number {number} was approved for {numbers[of, number]}", name, "Take a new number.")
+                for (of, number), name in _numbers(kind, document).items()
+                if numbers.get((of, number), name) != name
+            ]
+    if items:
+        raise HubError(
+            Kind.INVALID,
+            items[0].what if len(items) == 1 else f"{len(items)} approved versions or numbers would be rewritten.",
+            where=items[0].where,
+            remedy="Raise the versions; numbers are never used twice.",
+            code="version-rewritten",
+            items=tuple(items),
+        )
+
+
+def _numbers(kind: str, document: Document) -> dict[tuple[str, int], str]:
+    """Name what each number of a part stands for."""
+    code = document.get("code") or document["name"]
+    lines = {
+        ("subscriptions", line["number"]): f"{line['purpose']} of {line['dataset']} in {code}"
+        for line in document.get("subscriptions", ())
+    }
+    return {(kind, document["number"]): code, **lines}
+
+
+def _raise_fences(tx: Tx, before: Document, after: Document) -> dict[str, dict[str, int]]:
+    """Take the fences of everything that changes; returns the new epochs, as the audit row keeps them."""
+    changed = {
+        kind: {
+            (after[kind].get(code) or before[kind][code])["number"]
+            for code in before[kind].keys() | after[kind].keys()
+            if before[kind].get(code) != after[kind].get(code)
+        }
+        for kind in ("agencies", "agreements")
+    }
+    return {
+        "agencies": {str(one): raise_fence(tx, AGENCY_FENCE, one) for one in sorted(changed["agencies"])},
+        "agreements": {str(one): raise_fence(tx, AGREEMENT_FENCE, one) for one in sorted(changed["agreements"])},
+        "policy": {"0": raise_fence(tx, POLICY_FENCE, 0)},
+    }
+
+
+def _write_versions(tx: Tx, stored: _Stored, after: Document, digest: str, now_us: int) -> None:
+    rows: list[tuple[str, str, int, str, str, int]] = []
+    manifest: dict[str, dict[str, int]] = {kind: {} for kind in KINDS}
+    for kind in KINDS:
+        for code, document in after[kind].items():
+            known = stored.versions.get((kind, code), [])
+            there = next((version for version, of, _ in known if of == _digest(document)), None)
+            if there is None:
+                there = document.get("version") or len(known) + 1
+                rows.append((kind, code, there, _digest(document), canonical(document).decode(), now_us))
+            manifest[kind][code] = there
+    known = stored.versions.get((WHOLE, WHOLE), [])
+    if not any(of == digest for _, of, _ in known):
+        rows.append((WHOLE, WHOLE, len(known) + 1, digest, canonical(manifest).decode(), now_us))
+    tx.insert("catalogue_version(kind, code, version, digest, document, approved_us)", rows)
+
+
+def _write_standing(tx: Tx, before: Document, after: Document, now_us: int) -> None:
+    """Set what comes into force, and end what the catalogue has no more; a suspension outlives a new version."""
+    came = [after["agreements"][code]["number"] for code in after["agreements"].keys() - before["agreements"].keys()]
+    went = [before["agreements"][code]["number"] for code in before["agreements"].keys() - after["agreements"].keys()]
+    for number, phase in sorted([(one, "in_force") for one in came] + [(one, "ended") for one in went]):
+        tx.run(
+            "INSERT INTO agreement_state(number, phase, since_us) VALUES (?, ?, ?)"
+            " ON CONFLICT(number) DO UPDATE SET phase = excluded.phase, since_us = excluded.since_us",
+            (number, phase, now_us),
+        )
+
+
+def _audit(
+    tx: Tx,
+    changes: tuple[Change, ...],
+    digest: str,
+    revision: str,
+    fences: dict[str, dict[str, int]],
+    salt: Callable[[bytes], bytes],
+    now_us: int,
+) -> int:
+    """Write the approval's row. Its detail is in the clear: a catalogue is public and names nobody."""
+    nonce = os.urandom(NONCE_BYTES)
+    body = canonical(
+        {
+            "catalogue": digest,
+            "changes": [
+                {"code": one.code, "kind": one.kind, "noun": one.noun, "version": one.version, "what": one.what}
+                for one in changes
+            ],
+            "revision": revision,
+        }
+    )
+    row = tx.one("SELECT coalesce(max(id), 0) + 1 FROM audit")
+    assert row is not None
+    row_leaf = leaf(LeafKind.CATALOGUE, at_us=now_us, nonce=nonce, commitments=[commitment(salt(nonce), b"", body)])
+    tx.insert(
+        "audit(id, kind, at_us, leaf, fences, detail)",
+        [(row[0], LeafKind.CATALOGUE.value, now_us, row_leaf, canonical(fences), body)],
+    )
+    return int(row[0])
+
+
+def _digest(document: Document) -> str:
+    return sha256(canonical(document)).hexdigest()

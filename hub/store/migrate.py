@@ -1,0 +1,100 @@
+"""Bring a store's schema to what this version of the hub works with, or refuse to.
+
+Migrations are Alembic's, under `migrations/versions`. Alembic and SQLAlchemy take a second to import, so neither is
+touched where nothing is to be migrated: a current store is recognised by one query, and a new one is made from
+`migrations/head.sql`, which holds what all migrations together give (a test makes both and compares).
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hub.core.errors import HubError, Kind
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+REVISIONS = ("0001",)  # oldest first; the last one is what this code works with
+HEAD = REVISIONS[-1]
+
+
+def ensure(path: Path) -> str:
+    """Make or upgrade the schema in one transaction. Returns what was done: "current", "made" or "upgraded".
+
+    The caller holds the store's lock. Raises HubError(STARTUP) for a store of a newer hub, or a file that is no store.
+    """
+    try:
+        found = revision(path)
+        if found == HEAD:
+            return "current"
+        if found == "":
+            _make(path)
+            return "made"
+    except sqlite3.Error as cause:
+        raise _unusable(path, f"SQLite says {type(cause).__name__}") from cause
+    if found not in REVISIONS:
+        raise HubError(
+            Kind.STARTUP,
+            f"the store was written by a newer hub (schema {found[:32]}; this one knows up to {HEAD})",
+            where=path.name,
+            remedy="Start the newer version again, or restore the backup that was taken before it.",
+            code="store-newer",
+        )
+    upgrade(path)
+    return "upgraded"
+
+
+def revision(path: Path) -> str:
+    """Read a store's revision; "" where it is empty. Raises HubError(STARTUP) where the file holds something else."""
+    with _opened(path) as connection:
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if not tables:
+            return ""
+        if "alembic_version" not in tables:
+            raise _unusable(path, "it holds tables that no hub made")
+        rows = connection.execute("SELECT version_num FROM alembic_version").fetchall()
+    if len(rows) != 1:
+        raise _unusable(path, "it does not say which schema it has")
+    return str(rows[0][0])
+
+
+def upgrade(path: Path, to: str = HEAD) -> None:
+    """Run the migrations that are missing, all in one transaction: after a crash in between it is as before."""
+    from alembic import command  # a second of imports that only an upgrade needs
+    from alembic.config import Config
+    from sqlalchemy import create_engine, event, pool
+
+    engine = create_engine(f"sqlite:///{path}", poolclass=pool.NullPool)
+    # sqlite3 would commit before each CREATE; SQLAlchemy's documentation of pysqlite has these two lines against it.
+    event.listen(engine, "connect", lambda connection, _: setattr(connection, "isolation_level", None))
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, to)
+
+
+def _make(path: Path) -> None:
+    """Make a new store's schema at once."""
+    with _opened(path) as connection:
+        statements = (MIGRATIONS / "head.sql").read_text(encoding="utf-8")
+        connection.executescript(f"BEGIN IMMEDIATE;\n{statements}\nCOMMIT;")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[sqlite3.Connection]:
+    connection = sqlite3.connect(path, isolation_level=None, timeout=30)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def _unusable(path: Path, why: str) -> HubError:
+    return HubError(
+        Kind.STARTUP,
+        f"the store cannot be used: {why}",
+        where=path.name,
+        remedy="Point HUB_DATA_DIR or HUB_STORE_DSN at a hub's own store, or restore this one from its backup.",
+        code="store-unusable",
+    )

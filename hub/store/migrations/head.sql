@@ -1,0 +1,278 @@
+-- Made by deploy/tools/write_schema.py; not to be edited.
+CREATE TABLE agency_key (
+	agency VARCHAR NOT NULL, 
+	kid VARCHAR NOT NULL, 
+	jwk VARCHAR NOT NULL, 
+	from_us INTEGER NOT NULL, 
+	until_us INTEGER NOT NULL, 
+	PRIMARY KEY (agency, kid)
+)
+ WITHOUT ROWID
+
+;
+CREATE TABLE agency_state (
+	number INTEGER NOT NULL, 
+	suspended INTEGER NOT NULL, 
+	since_us INTEGER NOT NULL, 
+	PRIMARY KEY (number)
+);
+CREATE TABLE agreement_state (
+	number INTEGER NOT NULL, 
+	phase VARCHAR NOT NULL, 
+	since_us INTEGER NOT NULL, 
+	PRIMARY KEY (number)
+);
+CREATE TABLE alembic_version (
+	version_num VARCHAR(32) NOT NULL, 
+	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
+);
+CREATE TABLE audit (
+	id INTEGER NOT NULL, 
+	kind INTEGER NOT NULL, 
+	at_us INTEGER NOT NULL, 
+	leaf BLOB NOT NULL, 
+	fences BLOB NOT NULL, 
+	detail BLOB NOT NULL, 
+	PRIMARY KEY (id)
+);
+CREATE TABLE bus_record (
+	id INTEGER NOT NULL, 
+	"key" BLOB NOT NULL, 
+	value BLOB NOT NULL, 
+	PRIMARY KEY (id)
+);
+CREATE TABLE bus_topic (
+	number INTEGER NOT NULL, 
+	name VARCHAR NOT NULL, 
+	PRIMARY KEY (number), 
+	UNIQUE (name)
+);
+CREATE TABLE catalogue_version (
+	kind VARCHAR NOT NULL, 
+	code VARCHAR NOT NULL, 
+	version INTEGER NOT NULL, 
+	digest VARCHAR NOT NULL, 
+	document VARCHAR NOT NULL, 
+	approved_us INTEGER NOT NULL, 
+	PRIMARY KEY (kind, code, version)
+)
+ WITHOUT ROWID
+
+;
+CREATE TABLE choice (
+	person INTEGER NOT NULL, 
+	recipient INTEGER NOT NULL, 
+	purpose INTEGER NOT NULL, 
+	state INTEGER NOT NULL, 
+	stretch INTEGER NOT NULL, 
+	scope INTEGER NOT NULL, 
+	until_us INTEGER NOT NULL, 
+	assurance INTEGER NOT NULL, 
+	consent INTEGER NOT NULL, 
+	PRIMARY KEY (person, recipient, purpose)
+)
+ WITHOUT ROWID
+
+;
+CREATE TABLE consent (
+	number INTEGER NOT NULL, 
+	public VARCHAR NOT NULL, 
+	person INTEGER NOT NULL, 
+	recipient INTEGER NOT NULL, 
+	purpose INTEGER NOT NULL, 
+	stretch INTEGER NOT NULL, 
+	state VARCHAR NOT NULL, 
+	requested_us INTEGER NOT NULL, 
+	events INTEGER NOT NULL, 
+	head BLOB NOT NULL, 
+	PRIMARY KEY (number), 
+	UNIQUE (public)
+);
+CREATE TABLE consent_event (
+	consent INTEGER NOT NULL, 
+	seq INTEGER NOT NULL, 
+	at_us INTEGER NOT NULL, 
+	sealed BLOB NOT NULL, 
+	hash BLOB NOT NULL, 
+	PRIMARY KEY (consent, seq)
+)
+ WITHOUT ROWID
+
+;
+CREATE TABLE day_key (
+	agency INTEGER NOT NULL, 
+	day INTEGER NOT NULL, 
+	"key" BLOB, 
+	PRIMARY KEY (agency, day)
+)
+ WITHOUT ROWID
+
+;
+CREATE TABLE delivery (
+	id INTEGER NOT NULL, 
+	public BLOB NOT NULL, 
+	kind INTEGER NOT NULL, 
+	recipient INTEGER NOT NULL, 
+	subscription INTEGER NOT NULL, 
+	version INTEGER NOT NULL, 
+	audit INTEGER NOT NULL, 
+	time_us INTEGER NOT NULL, 
+	parts BLOB NOT NULL, 
+	payload BLOB NOT NULL, 
+	PRIMARY KEY (id)
+);
+CREATE TABLE event_conflict (
+	event BLOB NOT NULL, 
+	at_us INTEGER NOT NULL, 
+	PRIMARY KEY (event, at_us)
+)
+ WITHOUT ROWID
+
+;
+CREATE TABLE event_seen (
+	event BLOB NOT NULL, 
+	content BLOB NOT NULL, 
+	PRIMARY KEY (event)
+)
+ WITHOUT ROWID
+
+;
+CREATE TABLE fact (
+	name VARCHAR NOT NULL, 
+	value VARCHAR NOT NULL, 
+	PRIMARY KEY (name)
+);
+CREATE TABLE fence (
+	kind INTEGER NOT NULL, 
+	subject INTEGER NOT NULL, 
+	epoch INTEGER NOT NULL, 
+	PRIMARY KEY (kind, subject)
+)
+ WITHOUT ROWID
+
+;
+CREATE TABLE handout (
+	recipient INTEGER NOT NULL, 
+	number INTEGER NOT NULL, 
+	delivery INTEGER NOT NULL, 
+	opened_us INTEGER NOT NULL, 
+	acked_us INTEGER, 
+	ended INTEGER NOT NULL, 
+	PRIMARY KEY (recipient, number)
+)
+ WITHOUT ROWID
+
+;
+CREATE TABLE handout_person (
+	person INTEGER NOT NULL, 
+	recipient INTEGER NOT NULL, 
+	number INTEGER NOT NULL, 
+	stretch INTEGER NOT NULL, 
+	audit INTEGER NOT NULL, 
+	PRIMARY KEY (person, recipient, number, stretch)
+)
+ WITHOUT ROWID
+
+;
+CREATE TABLE history (
+	person INTEGER NOT NULL, 
+	audit INTEGER NOT NULL, 
+	PRIMARY KEY (person, audit)
+)
+ WITHOUT ROWID
+
+;
+CREATE TABLE interned (
+	id INTEGER NOT NULL, 
+	body VARCHAR NOT NULL, 
+	PRIMARY KEY (id)
+);
+CREATE TABLE link (
+	local BLOB NOT NULL, 
+	agency INTEGER NOT NULL, 
+	from_us INTEGER NOT NULL, 
+	until_us INTEGER, 
+	person INTEGER NOT NULL, 
+	level INTEGER NOT NULL, 
+	disputed INTEGER NOT NULL, 
+	sealed BLOB NOT NULL, 
+	PRIMARY KEY (local, from_us)
+)
+ WITHOUT ROWID
+
+;
+CREATE TABLE person (
+	id INTEGER NOT NULL, 
+	created_us INTEGER NOT NULL, 
+	erased_us INTEGER, 
+	"key" BLOB, 
+	born BLOB, 
+	PRIMARY KEY (id)
+);
+CREATE TABLE position (
+	partition VARCHAR NOT NULL, 
+	epoch INTEGER NOT NULL, 
+	next INTEGER NOT NULL, 
+	PRIMARY KEY (partition)
+);
+CREATE TABLE queue (
+	recipient INTEGER NOT NULL, 
+	state INTEGER NOT NULL, 
+	delivery INTEGER NOT NULL, 
+	subscription INTEGER NOT NULL, 
+	person INTEGER NOT NULL, 
+	number INTEGER NOT NULL, 
+	due_us INTEGER NOT NULL, 
+	PRIMARY KEY (recipient, state, delivery)
+)
+ WITHOUT ROWID
+
+;
+CREATE TABLE receipt (
+	id VARCHAR NOT NULL, 
+	consent INTEGER NOT NULL, 
+	kind VARCHAR NOT NULL, 
+	at_us INTEGER NOT NULL, 
+	person INTEGER NOT NULL, 
+	sealed BLOB NOT NULL, 
+	PRIMARY KEY (id)
+);
+CREATE TABLE recipient_counter (
+	recipient INTEGER NOT NULL, 
+	number INTEGER NOT NULL, 
+	PRIMARY KEY (recipient)
+);
+CREATE TABLE session (
+	token BLOB NOT NULL, 
+	principal VARCHAR NOT NULL, 
+	csrf BLOB NOT NULL, 
+	expires_us INTEGER NOT NULL, 
+	PRIMARY KEY (token)
+);
+CREATE TABLE waiting (
+	id INTEGER NOT NULL, 
+	publisher INTEGER NOT NULL, 
+	dataset INTEGER NOT NULL, 
+	subject BLOB NOT NULL, 
+	local BLOB NOT NULL, 
+	event BLOB NOT NULL, 
+	since_us INTEGER NOT NULL, 
+	until_us INTEGER NOT NULL, 
+	sealed BLOB NOT NULL, 
+	PRIMARY KEY (id)
+);
+CREATE TABLE waiting_key (
+	subject BLOB NOT NULL, 
+	"key" BLOB NOT NULL, 
+	PRIMARY KEY (subject)
+)
+ WITHOUT ROWID
+
+;
+CREATE INDEX consent_person ON consent (person);
+CREATE INDEX link_person ON link (person);
+CREATE INDEX queue_held ON queue (person, subscription, delivery) WHERE state = 2;
+CREATE INDEX receipt_consent ON receipt (consent);
+CREATE INDEX waiting_local ON waiting (local);
+CREATE INDEX waiting_subject ON waiting (subject, dataset);
+INSERT INTO alembic_version VALUES ('0001');
