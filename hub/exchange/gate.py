@@ -112,6 +112,18 @@ class Gate:
     def idle(self) -> bool:
         return self._commit is None
 
+    def finish(self) -> Counts | None:
+        """See the committing batch through without taking another: before a revisit, a new catalogue, a stop.
+
+        Raises as `step` does; then the bus is rewound.
+        """
+        try:
+            return self._finish()
+        except (HubError, Undecided, Superseded):
+            self._settle(None)
+            self._world.bus.rewind()
+            raise
+
     def revisit(self) -> Counts | None:
         """Decide events from the waiting list whose persons are linked now, oldest first. None where there are none."""
         world = self._world
