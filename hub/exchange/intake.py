@@ -116,5 +116,5 @@ def roles_heard(dataset: Dataset, subscriptions: tuple[Subscription, ...]) -> fr
     fields go nowhere, and their missing link holds nothing up."""
     allowed: frozenset[str] = frozenset().union(*[one.allowed for one in subscriptions])
     roles = {field.role for field in dataset.fields.values() if field.name in allowed}
-    bases = {dataset.fields[one.base] for one in dataset.derived.values() if one.name in allowed}
-    return frozenset(roles | {base.role for base in bases} | {dataset.subject_role})
+    bases = {dataset.fields[one.base].role for one in dataset.derived.values() if one.name in allowed}
+    return frozenset(roles | bases | {dataset.subject_role})
