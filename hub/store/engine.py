@@ -22,6 +22,7 @@ from typing import Any, NamedTuple, TypeVar
 import orjson
 
 from hub.core.errors import HubError, Kind
+from hub.failpoints import reach
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
@@ -166,6 +167,7 @@ class Store:
                 )
             self._queues[lane].append(job)
             self._wake.notify()
+        reach("store.queued")
         return job
 
     @contextmanager
@@ -236,6 +238,7 @@ class Store:
                     connection.execute("ROLLBACK TO job")
                 if several:
                     connection.execute("RELEASE job")
+            reach("store.before_commit")
             connection.execute("COMMIT")
             self.commits += 1
         except sqlite3.Error as cause:
