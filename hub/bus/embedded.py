@@ -4,10 +4,10 @@ Publishes share commits with one another (`group`), so that many small ones cost
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from hub.ports import Batch, Owned, Polled, Record
-from hub.store.engine import Store, Tx
+from hub.store.engine import Store, Tx, marks
 from hub.store.positions import own
 
 OFFSETS_PER_PARTITION = 1 << 40
@@ -30,19 +30,21 @@ class EmbeddedBus:
     def publish(self, records: Sequence[Record]) -> None:
         """See `Bus.publish`."""
 
-        def append(tx: Tx) -> dict[int, int]:
+        def append(tx: Tx) -> None:
             ends: dict[int, int] = {}
             rows = []
             for record in records:
-                topic = self._topics.get(record.topic) or self._new_topic(tx, record.topic)
+                topic = self._topics.get(record.topic) or self._topic_within(tx, record.topic)
                 at = ends.get(topic, self._ends.get(topic, 0))
                 rows.append((topic * OFFSETS_PER_PARTITION + at, record.key, record.value))
                 ends[topic] = at + 1
             tx.insert("bus_record(id, key, value)", rows)
             self._ends.update(ends)  # only the writer thread assigns offsets; a rolled-back tail leaves a gap, no more
-            return ends
 
         self._store.write(append, group=True)
+        new = {record.topic for record in records} - self._topics.keys()
+        if new:
+            self._learn(new)
         with self._arrived:
             self._arrived.notify_all()
 
@@ -59,14 +61,14 @@ class EmbeddedBus:
         """See `Bus.rewind`."""
         with self._store.read() as tx:
             positions: dict[str, int] = dict(tx.rows("SELECT partition, next FROM position"))
-        self._next = {topic: positions.get(name, 0) for name, topic in self._topics.items()}
+        self._next = {topic: positions.get(name, 0) for name, topic in list(self._topics.items())}
 
     def acknowledge(self, owned: Sequence[Owned]) -> None:
         """See `Bus.acknowledge`. Here the position is the bus's own memory; retention drops what lies behind it."""
 
     def backlog(self) -> int:
         """Count the records that are published and not yet polled."""
-        return sum(end - self._next.get(topic, 0) for topic, end in self._ends.items())
+        return sum(end - self._next.get(topic, 0) for topic, end in list(self._ends.items()))
 
     def _open(self, tx: Tx) -> None:
         for number, name in tx.rows("SELECT number, name FROM bus_topic"):
@@ -79,14 +81,28 @@ class EmbeddedBus:
             stored = last[0] - number * OFFSETS_PER_PARTITION + 1 if last and last[0] is not None else 0
             self._ends[number] = max(stored, position)
 
-    def _new_topic(self, tx: Tx, name: str) -> int:
-        row = tx.one("SELECT coalesce(max(number), 0) + 1 FROM bus_topic")
-        assert row is not None
-        number = int(row[0])
-        tx.run("INSERT INTO bus_topic(number, name) VALUES (?, ?)", (number, name))
-        self._epochs[number], self._next[number] = own(tx, name)
-        self._topics[name] = number
-        return number
+    def _topic_within(self, tx: Tx, name: str) -> int:
+        """Find a topic that an earlier publish of the same commit made, or make it. Nobody polls it yet."""
+        row = tx.one("SELECT number FROM bus_topic WHERE name = ?", (name,))
+        if row is None:
+            row = tx.one("SELECT coalesce(max(number), 0) + 1 FROM bus_topic")
+            assert row is not None
+            tx.run("INSERT INTO bus_topic(number, name) VALUES (?, ?)", (row[0], name))
+            own(tx, name)
+        return int(row[0])
+
+    def _learn(self, names: Collection[str]) -> None:
+        """Take up topics that are durable now: one that was rolled back must not be remembered."""
+        with self._store.read() as tx:
+            rows = tx.rows(
+                "SELECT t.name, t.number, p.epoch, p.next FROM bus_topic t JOIN position p ON p.partition = t.name"
+                f" WHERE t.name IN ({marks(len(names))})",
+                list(names),
+            )
+        for name, number, epoch, position in rows:
+            self._epochs.setdefault(number, epoch)
+            self._next.setdefault(number, position)
+            self._topics[name] = number  # last: from here on it is polled
 
     def _read(self, limit: int) -> Batch:
         waiting = [(name, t) for name, t in list(self._topics.items()) if self._ends.get(t, 0) > self._next.get(t, 0)]

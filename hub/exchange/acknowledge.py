@@ -62,8 +62,8 @@ def _settle(tx: Tx, recipient: int, given: Sequence[Acknowledgement], now_us: in
     if fresh:
         deliveries = [known[number][1] for number in fresh]
         tx.run(
-            f"DELETE FROM queue WHERE recipient = ? AND state = ? AND delivery IN ({marks(len(fresh))})",
-            (recipient, QueueState.OPENED.value, *deliveries),
+            f"DELETE FROM queue WHERE recipient = ? AND state IN (?, ?, ?) AND delivery IN ({marks(len(fresh))})",
+            (recipient, *QueueState, *deliveries),  # an opened one may have been held or readied again meanwhile
         )
         tx.run(
             f"UPDATE handout SET acked_us = ? WHERE recipient = ? AND number IN ({marks(len(fresh))})",

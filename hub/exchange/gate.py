@@ -39,7 +39,7 @@ from hub.store.facts import (
 )
 from hub.store.interned import remember
 from hub.store.positions import Superseded, advance
-from hub.store.waiting import WAITING, keys_of, linked_now, settle
+from hub.store.waiting import WAITING, keys_of, linked_now, move, settle
 
 
 class Undecided(Exception):
@@ -60,6 +60,7 @@ class Round(NamedTuple):
     job: Job
     owned: tuple[Owned, ...]
     events: int
+    interned: list[int]  # names that are stored once it has committed
 
 
 class Counts(NamedTuple):
@@ -179,6 +180,8 @@ class Gate:
         self._spent("prepare", began)
         reach("gate.prepared")
 
+        interned: list[int] = []
+
         def transaction(tx: Tx) -> Counts:  # 5.
             reach("gate.begun")
             now = read_facts(tx, taken)
@@ -188,12 +191,12 @@ class Gate:
             if not decided.complete:
                 raise Undecided
             reach("gate.decided")
-            self._insert(tx, decided, unreadable)
+            interned.extend(self._insert(tx, decided, unreadable))
             advance(tx, owned)
             reach("gate.before_commit")
             return _counts(decided, taken, unreadable)
 
-        return Round(world.store.submit(transaction), owned, len(taken))
+        return Round(world.store.submit(transaction), owned, len(taken), interned)
 
     def _finish(self) -> Counts | None:
         """See the batch before through: its commit, then 6."""
@@ -202,6 +205,7 @@ class Gate:
         committing, self._commit = self._commit, None
         counts: Counts = committing.job.result()
         reach("gate.committed")
+        self._interned.update(committing.interned)
         self._world.bus.acknowledge(committing.owned)
         return counts
 
@@ -228,12 +232,15 @@ class Gate:
             keys,
         )
 
-    def _insert(self, tx: Tx, decided: Prepared, unreadable: int) -> None:
-        """Write the rows of a batch. Ids continue where the tables end, under the fences just read."""
+    def _insert(self, tx: Tx, decided: Prepared, unreadable: int) -> list[int]:
+        """Write the rows of a batch. Ids continue where the tables end, under the fences just read.
+
+        Returns the names it interned: known to be stored once this has committed, and not before.
+        """
         row = tx.one("SELECT (SELECT coalesce(max(id), 0) FROM audit), (SELECT coalesce(max(id), 0) FROM delivery)")
         assert row is not None
         audit, delivery = row[0] + 1, row[1] + 1
-        self._interned.update(remember(tx, decided.interned, self._interned))
+        interned = remember(tx, decided.interned, self._interned)
         tx.insert(
             "audit(id, kind, at_us, leaf, fences, detail)",
             [(audit + at, *one) for at, one in enumerate(decided.audits)],
@@ -262,12 +269,14 @@ class Gate:
         tx.insert(QUEUE, [(d.recipient, d.state, at, d.subscription, d.person, 0, d.due_us) for at, d in new])
         if settle(tx, decided.settled) != len(decided.settled):
             raise Superseded("waiting")
+        move(tx, decided.moved)
         self._park(tx, decided)
         rare = audit + len(decided.audits)
         for at, event in enumerate(decided.conflicts):
             self._conflict(tx, event, rare + at, delivery + len(new) + at)
         if unreadable:
             self._unreadable(tx, rare + len(decided.conflicts), unreadable)
+        return interned
 
     def _park(self, tx: Tx, decided: Prepared) -> None:
         """List events that cannot be linked yet, sealed anew under a key of their publisher's person id."""

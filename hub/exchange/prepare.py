@@ -77,6 +77,7 @@ class Prepared:
     conflicts: list[Taken] = field(default_factory=list)
     parked: list[tuple[Taken, bytes]] = field(default_factory=list)  # with the hash of the id that is not linked
     settled: list[int] = field(default_factory=list)  # waiting rows that are decided now
+    moved: list[tuple[int, bytes]] = field(default_factory=list)  # waiting rows, and the id they wait for next
     interned: dict[int, bytes] = field(default_factory=dict)
     outcomes: dict[str, int] = field(default_factory=lambda: {"release": 0, "hold": 0, "refusal": 0})
     repeats: int = 0
@@ -108,7 +109,9 @@ def prepare(world: World, batch: Sequence[Taken], known: Known, rulings: Rulings
     out = Prepared()
     seen = dict(known.seen)
     here = {event.waiting for event in batch if event.waiting}
-    parked = {chain for chain, ids in known.waiting.items() if not here.issuperset(ids)}
+    elsewhere = {chain: min(set(ids) - here, default=0) for chain, ids in known.waiting.items()}
+    ahead = {chain: first for chain, first in elsewhere.items() if first}  # the oldest that is not in this batch
+    parked: set[tuple[bytes, int]] = set()
     for event in batch:
         if not event.waiting:
             earlier = seen.get(event.event)
@@ -122,10 +125,13 @@ def prepare(world: World, batch: Sequence[Taken], known: Known, rulings: Rulings
             out.seen.append((event.event, event.content))
         unlinked = _unlinked(event, known)
         chain = (event.subject, event.dataset.number)
-        if unlinked is not None or chain in parked:
+        overtakes = chain in ahead and not 0 < event.waiting < ahead[chain]
+        if unlinked is not None or chain in parked or overtakes:
             parked.add(chain)
             if not event.waiting:
                 out.parked.append((event, unlinked or event.subject))
+            elif unlinked is not None:
+                out.moved.append((event.waiting, unlinked))
             continue
         if event.waiting:
             out.settled.append(event.waiting)

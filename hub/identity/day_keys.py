@@ -4,7 +4,7 @@ import threading
 from collections.abc import Sequence
 
 from hub.identity.keys import Keyring, new_key, seal, unseal
-from hub.store.engine import Store, Tx
+from hub.store.engine import Row, Store, Tx
 
 US_PER_DAY = 86_400_000_000
 
@@ -21,7 +21,8 @@ class DayKeys:
         """Return (day, key) to seal under now."""
         day = now_us // US_PER_DAY
         if (agency, day) not in self._open:
-            self._store.write(lambda tx: self._ensure(tx, agency, (day, day + 1)))
+            for of, wrapped in self._store.write(lambda tx: self._ensure(tx, agency, (day, day + 1))):
+                self._unwrap(agency, of, wrapped)  # after the commit: nothing is sealed under a key that is not stored
         return day, self._open[agency, day]
 
     def of(self, agency: int, day: int) -> bytes | None:
@@ -43,11 +44,10 @@ class DayKeys:
             self._open = {(agency, of): key for (agency, of), key in self._open.items() if of >= day}
         return gone
 
-    def _ensure(self, tx: Tx, agency: int, days: Sequence[int]) -> None:
+    def _ensure(self, tx: Tx, agency: int, days: Sequence[int]) -> list[Row]:
         fresh = [(agency, day, seal(self._wrapping, new_key(), _place(agency, day))) for day in days]
         tx.insert("day_key(agency, day, key)", fresh, or_ignore=True)
-        for day, wrapped in tx.rows("SELECT day, key FROM day_key WHERE agency = ? AND day >= ?", (agency, days[0])):
-            self._unwrap(agency, day, wrapped)
+        return tx.rows("SELECT day, key FROM day_key WHERE agency = ? AND day IN (?, ?)", (agency, *days))
 
     def _unwrap(self, agency: int, day: int, wrapped: bytes) -> bytes:
         key = unseal(self._wrapping, wrapped, _place(agency, day))

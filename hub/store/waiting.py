@@ -38,6 +38,12 @@ def settle(tx: Tx, ids: Sequence[int]) -> int:
     return gone
 
 
+def move(tx: Tx, found: Sequence[tuple[int, bytes]]) -> None:
+    """Note (row, id) where the next id that is missing is another one than was thought: the event waits for that."""
+    for row, local in found:
+        tx.run("UPDATE waiting SET local = ? WHERE id = ?", (local, row))
+
+
 def keys_of(tx: Tx, subjects: Sequence[bytes]) -> dict[bytes, bytes]:
     """Return the wrapped keys of waiting events by chain."""
     rows = tx.rows(f"SELECT subject, key FROM waiting_key WHERE subject IN ({marks(len(subjects))})", subjects)
