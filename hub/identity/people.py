@@ -167,22 +167,27 @@ def _unlink(register: Register, tx: Tx, agency: str, local_id: str) -> None:
         "UPDATE link SET until_us = ? WHERE local = ? AND until_us IS NULL",
         (now_us, local_of(register.keys, agency, local_id)),
     )
-    _cancel_queued(tx, person)
-    _record(register, tx, person, "unlinked", agency, 0)
+    cancelled = _cancel_queued(register, tx, person, agency)
+    _record(register, tx, person, "unlinked", agency, 0, cancelled)
 
 
-def _cancel_queued(tx: Tx, person: int) -> None:
-    """Take what still waits in any queue under this person's name off it: it may be about somebody else."""
-    rows = tx.rows("SELECT DISTINCT delivery FROM queue WHERE person = ? AND number = 0", (person,))
-    ids = [row[0] for row in rows]
-    if ids:
-        tx.run(f"DELETE FROM queue WHERE number = 0 AND delivery IN ({marks(len(ids))})", ids)
+def _cancel_queued(register: Register, tx: Tx, person: int, agency: str) -> int:
+    """Take off the queues what rests on the link: what this agency published, and what names the person to it.
+
+    Only what was never opened; what was is the recipient's to hear of. Returns how many, for the audit row.
+    """
+    number = register.catalogue.agencies[agency].number
+    lines = [one.number for one in register.catalogue.subscriptions.values() if one.agreement.provider == agency]
+    return tx.run(
+        f"DELETE FROM queue WHERE person = ? AND number = 0 AND (recipient = ? OR subscription IN ({marks(len(lines))}))",
+        (person, number, *lines),
+    )
 
 
-def _record(register: Register, tx: Tx, person: int, act: str, agency: str, level: int) -> None:
+def _record(register: Register, tx: Tx, person: int, act: str, agency: str, level: int, cancelled: int = 0) -> None:
     """Write the audit row of a link, and the person's history row."""
     nonce, key = os.urandom(NONCE_BYTES), _key(register, tx, person)
-    body = canonical({"act": act, "agency": agency, "level": level})
+    body = canonical({"act": act, "agency": agency, "cancelled": cancelled, "level": level})
     row = tx.one("SELECT coalesce(max(id), 0) + 1 FROM audit")
     assert row is not None
     commit = commitment(salts(key.salt, nonce, 1)[0], b"", body)
