@@ -1,45 +1,53 @@
-"""A consent's life, top to bottom: asked, then given or refused; narrowed, paused and resumed; withdrawn (withdraw.py).
+"""A consent's life after the question: given or refused; narrowed, paused and resumed; withdrawn (withdraw.py).
 
 Each act is one transaction: the record's next event, what decisions read of it, the person's fence, the audit row and
 the receipt stand or fall together.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from consent.chain import By, Capacity, Event
+from consent.chain import Event
 from consent.errors import ConsentError
 from consent.notice import Notice
 from consent.receipt import Receipt
-from consent.record import Record, give, give_unasked, narrow, pause, refuse, request, resume, state_at
+from consent.record import (
+    Record,
+    give,
+    give_unasked,
+    narrow,
+    pause,
+    refuse,
+    renew,
+    resume,
+    state_at,
+    supersede,
+)
 from consent.states import RUNNING, State
-from consent.terms import Pair, Terms
+from consent.terms import Pair, Terms, named
 from hub.citizens.desk import (
-    US_PER_DAY,
     CitizenDesk,
-    is_open,
+    act_detail,
+    keep_receipt,
     key_of,
+    lines_of,
     new_public,
     own_consent,
     project,
-    purpose_asked,
     record_of,
     refused,
     save_step,
     terms_of,
     write_audit,
 )
-from hub.core.errors import HubError, Kind
+from hub.citizens.requests import first_row, purpose_asked
+from hub.core.errors import HubError, Item, Kind
 from hub.core.leaf import LeafKind
-from hub.identity.keys import OpenKey, seal_with
-from hub.identity.people import person_of
+from hub.identity.keys import OpenKey
 from hub.identity.principal import Principal, by
-from hub.store.consents import ConsentRow, add_receipt, consents_of, latest_stretch, next_number
-from hub.store.deliveries import QueueState, unpack_parts
-from hub.store.engine import Lane, Tx, marks
-
-ANSWER_DAYS = 30  # a request that nobody answers lapses after this
-REFUSED_REST_DAYS = 30  # after a no, the same question is not put again for this long
+from hub.store.consents import ConsentRow, consent_by_public, consents_of, latest_stretch
+from hub.store.engine import Lane, Tx
+from hub.store.held import release_held
 
 
 class Done(NamedTuple):
@@ -48,47 +56,7 @@ class Done(NamedTuple):
     consent: str
     state: str
     receipt: Receipt
-
-
-def ask(desk: CitizenDesk, agency: str, *, subject: str, purpose: str) -> str:
-    """Put a question into a person's inbox; returns the request's public id.
-
-    `subject` is the agency's own local id. Raises HubError: NOT_FOUND where the agency has linked nobody under it or has
-    no agreement; CONFLICT where one is open, running, or was refused within the last 30 days.
-    """
-    wanted = purpose_asked(desk.catalogue, agency, purpose)
-    recipient = desk.catalogue.agencies[agency].number
-
-    def transaction(tx: Tx) -> str:
-        person = person_of(tx, desk.keys, agency, subject)
-        if person is None:
-            raise HubError(
-                Kind.NOT_FOUND,
-                "nobody is linked to you under this id",
-                where="/subject",
-                remedy="Use your own id of the person; the register links it.",
-                code="subject-unknown",
-            )
-        now_us, key = desk.clock(), key_of(desk, person)
-        _check_may_ask(tx, key, person, recipient, wanted.number, now_us)
-        public = new_public()
-        record, event = request(
-            record_id=public,
-            person=person,
-            terms=terms_of(desk.catalogue, agency, wanted),
-            deadline_us=now_us + ANSWER_DAYS * US_PER_DAY,
-            stretch_before=latest_stretch(tx, person, recipient, wanted.number),
-            by=By(person, recipient, Capacity.AGENCY, 0, ""),
-            at_us=now_us,
-        )
-        row = _first_row(tx, record, person, recipient, wanted.number, now_us)
-        row = save_step(tx, key, row, record, (event,))
-        if _running(tx, key, row, now_us) is None:
-            project(tx, desk.catalogue, row, record)
-        write_audit(tx, key, person, LeafKind.CONSENT, _detail(row, record, "request", agency, purpose), at_us=now_us)
-        return public
-
-    return desk.store.write(transaction)
+    recipient: int  # whose feed it concerns
 
 
 def grant(
@@ -96,26 +64,31 @@ def grant(
     principal: Principal,
     public: str,
     *,
-    items: Collection[Pair] | None,
+    items: Sequence[Pair] | None,
     until_us: int | None,
     notice: Notice,
 ) -> Done:
-    """Say yes to a request, to all of it or to `items`. Held deliveries of it become ready, in order, with it."""
+    """Say yes to a request, to all of it or to `items`, having read `notice`.
 
-    def step(tx: Tx, key: OpenKey, row: ConsentRow, record: Record) -> tuple[Record, Event]:
+    Held deliveries of it become ready, in order, with it. A consent of the same matter that runs is continued: it is
+    renewed or superseded by this one, and its stretch goes on.
+    """
+
+    def step(tx: Tx, key: OpenKey, row: ConsentRow, record: Record) -> tuple[Record, tuple[Event, ...]]:
         now_us = desk.clock()
-        before = _running(tx, key, row, now_us)
-        return give(
+        _check_strong_enough(desk, principal, record.terms)
+        given, event = give(
             record,
-            items=record.terms.pairs if items is None else items,
+            items=_known(desk, record.terms, items),
             until_us=now_us + record.terms.duration_us if until_us is None else until_us,
             notice=notice,
             by=by(principal),
             at_us=now_us,
-            continues=before,
+            continues=_earlier(tx, key, _matter(row), now_us, but=row.number),
         )
+        return given, (event,)
 
-    return _act(desk, principal, public, "grant", step, after=_release_held)
+    return _act(desk, principal, public, "grant", step, after=_begin)
 
 
 def grant_unasked(
@@ -124,75 +97,111 @@ def grant_unasked(
     *,
     recipient: str,
     purpose: str,
-    items: Collection[Pair] | None,
+    items: Sequence[Pair] | None,
     notice: Notice,
+    until_us: int | None = None,
 ) -> Done:
-    """Say yes of one's own accord, without having been asked."""
+    """Say yes of one's own accord, without having been asked. What runs already is continued, as by `grant`."""
     wanted = purpose_asked(desk.catalogue, recipient, purpose)
     number = desk.catalogue.agencies[recipient].number
     terms: Terms = terms_of(desk.catalogue, recipient, wanted)
 
     def transaction(tx: Tx) -> Done:
         now_us, key = desk.clock(), key_of(desk, principal.person)
-        public = new_public()
+        _check_strong_enough(desk, principal, terms)
+        running = _running(tx, key, Matter(principal.person, number, wanted.number), now_us)
         record, events = give_unasked(
-            record_id=public,
+            record_id=new_public(),
             person=principal.person,
             terms=terms,
-            items=terms.pairs if items is None else items,
-            until_us=now_us + terms.duration_us,
+            items=_known(desk, terms, items),
+            until_us=now_us + terms.duration_us if until_us is None else until_us,
             notice=notice,
             stretch_before=latest_stretch(tx, principal.person, number, wanted.number),
             by=by(principal),
             at_us=now_us,
+            continues=running,
         )
-        row = _first_row(tx, record, principal.person, number, wanted.number, now_us)
-        return _finish(desk, tx, key, row, record, events, "grant", after=_release_held)
+        row = first_row(tx, record, number, wanted.number)
+        return _finish(desk, tx, key, row, record, events, principal, "grant", after=_begin)
 
-    return _shaped(lambda: desk.store.write(transaction))
+    return _run(desk, transaction, Lane.ORDINARY)
 
 
 def say_no(desk: CitizenDesk, principal: Principal, public: str) -> Done:
     """Refuse a request."""
-    return _act(
-        desk, principal, public, "refuse", lambda tx, key, row, r: refuse(r, by=by(principal), at_us=desk.clock())
-    )
+    return _act(desk, principal, public, "refuse", _simply(desk, principal, refuse))
 
 
 def pause_it(desk: CitizenDesk, principal: Principal, public: str) -> Done:
     """Pause: nothing new is released, the stretch goes on. Holds the barrier like a withdrawal."""
-    return _act(
-        desk,
-        principal,
-        public,
-        "pause",
-        lambda tx, key, row, r: pause(r, by=by(principal), at_us=desk.clock()),
-        lane=Lane.URGENT,
-    )
+    return _act(desk, principal, public, "pause", _simply(desk, principal, pause), lane=Lane.URGENT)
 
 
 def resume_it(desk: CitizenDesk, principal: Principal, public: str) -> Done:
     """Go on after a pause; what was held in between becomes ready, in order."""
-    return _act(
-        desk, principal, public, "resume", lambda tx, key, row, r: resume(r, by=by(principal), at_us=desk.clock()),
-        after=_release_held,
-    )  # fmt: skip
+    return _act(desk, principal, public, "resume", _simply(desk, principal, resume), after=_begin)
 
 
-def narrow_it(desk: CitizenDesk, principal: Principal, public: str, *, items: Collection[Pair]) -> Done:
+def narrow_it(desk: CitizenDesk, principal: Principal, public: str, *, items: Sequence[Pair]) -> Done:
     """Take fields back; the stretch goes on. Holds the barrier for the fields that are gone."""
-    return _act(
-        desk, principal, public, "narrow",
-        lambda tx, key, row, r: narrow(r, items=items, by=by(principal), at_us=desk.clock()), lane=Lane.URGENT,
-    )  # fmt: skip
+
+    def step(_tx: Tx, _key: OpenKey, _row: ConsentRow, record: Record) -> tuple[Record, tuple[Event, ...]]:
+        left = _known(desk, record.terms, items)
+        narrowed, event = narrow(record, items=left, by=by(principal), at_us=desk.clock())
+        return narrowed, (event,)
+
+    return _act(desk, principal, public, "narrow", step, lane=Lane.URGENT)
 
 
-Step = Callable[[Tx, OpenKey, ConsentRow, Record], tuple[Record, Event]]
-After = Callable[[CitizenDesk, Tx, ConsentRow, Record], None]
+Step = Callable[[Tx, OpenKey, ConsentRow, Record], tuple[Record, tuple[Event, ...]]]
+After = Callable[[CitizenDesk, Tx, OpenKey, ConsentRow, Record, Principal], None]
 
 
-def _nothing(desk: CitizenDesk, tx: Tx, row: ConsentRow, record: Record) -> None:
+def _simply(desk: CitizenDesk, principal: Principal, move: Callable[..., tuple[Record, Event]]) -> Step:
+    """Make the step of an act that needs nothing but who and when."""
+
+    def step(_tx: Tx, _key: OpenKey, _row: ConsentRow, record: Record) -> tuple[Record, tuple[Event, ...]]:
+        moved, event = move(record, by=by(principal), at_us=desk.clock())
+        return moved, (event,)
+
+    return step
+
+
+def _nothing(
+    _desk: CitizenDesk, _tx: Tx, _key: OpenKey, _row: ConsentRow, _record: Record, _principal: Principal
+) -> None:
     """Most acts change nothing in the queues: the hand-out decides again."""
+
+
+def _begin(desk: CitizenDesk, tx: Tx, key: OpenKey, row: ConsentRow, record: Record, principal: Principal) -> None:
+    """End the consent that this one continues, and let go what was held for it."""
+    if record.continues:
+        _end_followed(tx, key, record, principal)
+    lines = lines_of(desk.catalogue, record.terms.recipient, record.terms.purpose)
+    several = any(
+        name in one.dataset.fields and one.dataset.fields[name].role != one.dataset.subject_role
+        for one in lines
+        for name in one.allowed
+    )
+    release_held(
+        tx,
+        person=row.person,
+        recipient=row.recipient,
+        subscriptions=[one.number for one in lines],
+        now_us=desk.clock(),
+        other_roles=several,
+    )
+
+
+def _end_followed(tx: Tx, key: OpenKey, record: Record, principal: Principal) -> None:
+    row = consent_by_public(tx, record.continues)
+    assert row is not None  # it was read in this transaction
+    old = record_of(tx, key, row)
+    same = old.terms.items == record.terms.items and old.state is State.GIVEN  # what is paused is not prolonged
+    end = renew if same else supersede
+    ended, event = end(old, successor=record, by=by(principal), at_us=record.at_us)
+    save_step(tx, key, row, ended, (event,))
 
 
 def _act(
@@ -210,10 +219,10 @@ def _act(
     def transaction(tx: Tx) -> Done:
         row = own_consent(tx, public, principal.person)
         key = key_of(desk, principal.person)
-        record, event = step(tx, key, row, record_of(tx, key, row))
-        return _finish(desk, tx, key, row, record, (event,), kind, after=after)
+        record, events = step(tx, key, row, record_of(tx, key, row))
+        return _finish(desk, tx, key, row, record, events, principal, kind, after=after)
 
-    return _shaped(lambda: desk.store.write(transaction, lane=lane))
+    return _run(desk, transaction, lane)
 
 
 def _finish(
@@ -222,111 +231,97 @@ def _finish(
     key: OpenKey,
     row: ConsentRow,
     record: Record,
-    events: Sequence[Event],
+    events: tuple[Event, ...],
+    principal: Principal,
     kind: str,
     *,
     after: After,
 ) -> Done:
-    row = save_step(tx, key, row, record, tuple(events))
-    project(tx, desk.catalogue, row, record)
-    after(desk, tx, row, record)
+    row = save_step(tx, key, row, record, events)
     moment_us = events[-1].said.at_us
+    if record.state in RUNNING or _running(tx, key, _matter(row), moment_us, but=row.number) is None:
+        project(tx, row, record)  # a no to a second question leaves the consent that runs as it is
+    after(desk, tx, key, row, record, principal)
     receipt = Receipt(new_public(), record.id, kind, record.state, record.stretch, moment_us, record.head)
-    keep_receipt(tx, key, row, receipt)
-    agency, purpose = record.terms.recipient, record.terms.purpose
-    write_audit(tx, key, row.person, LeafKind.CONSENT, _detail(row, record, kind, agency, purpose), at_us=moment_us)
-    return Done(record.id, record.state.value, receipt)
+    keep_receipt(
+        tx, key, receipt=receipt.id, record=row.number, kind=kind, at_us=moment_us, person=row.person,
+        said=receipt.canonical,
+    )  # fmt: skip
+    write_audit(tx, key, row.person, LeafKind.CONSENT, act_detail(record, kind), at_us=moment_us)
+    return Done(record.id, record.state.value, receipt, row.recipient)
 
 
-def keep_receipt(tx: Tx, key: OpenKey, row: ConsentRow, receipt: Receipt) -> None:
-    """Keep a receipt as its bytes, sealed for the person: asked again, it is the same."""
-    sealed = seal_with(key, receipt.canonical, b"receipt" + receipt.id.encode())
-    add_receipt(
-        tx,
-        receipt=receipt.id,
-        consent=row.number,
-        kind=receipt.action,
-        at_us=receipt.moment_us,
-        person=row.person,
-        sealed=sealed,
-    )
-
-
-def _release_held(desk: CitizenDesk, tx: Tx, row: ConsentRow, record: Record) -> None:
-    """Move what was held for this consent to ready, in the same transaction: it goes ahead of anything newer."""
-    agency, purpose = record.terms.recipient, record.terms.purpose
-    lines = [
-        one.number
-        for one in desk.catalogue.subscriptions.values()
-        if one.recipient == agency and one.purpose.code == purpose
-    ]
-    held = tx.rows(
-        "SELECT q.delivery, d.parts FROM queue q JOIN delivery d ON d.id = q.delivery"
-        f" WHERE q.recipient = ? AND q.state = ? AND q.subscription IN ({marks(len(lines))})",
-        (row.recipient, QueueState.HELD.value, *lines),
-    )
-    theirs = [delivery for delivery, parts in held if any(part.person == row.person for part in unpack_parts(parts))]
-    if theirs:
-        tx.run(
-            f"UPDATE queue SET state = ?, due_us = 0 WHERE recipient = ? AND state = ? AND delivery IN ({marks(len(theirs))})",
-            (QueueState.READY.value, row.recipient, QueueState.HELD.value, *theirs),
-        )
-        desk.ring(row.recipient)
-
-
-def _check_may_ask(tx: Tx, key: OpenKey, person: int, recipient: int, purpose: int, now_us: int) -> None:
-    """One open request per purpose and person, none where consent runs, none for 30 days after a no."""
-    for row in reversed(consents_of(tx, person)):
-        if (row.recipient, row.purpose) != (recipient, purpose):
-            continue
-        state = state_at(record_of(tx, key, row), now_us)
-        if is_open(state.value) or state in RUNNING:
-            raise HubError(
-                Kind.CONFLICT,
-                "this person has been asked already, or has said yes",
-                remedy="Wait for the answer; a running consent needs no second question.",
-                code="request-open",
-            )
-        if state is State.REFUSED and now_us - row.requested_us < REFUSED_REST_DAYS * US_PER_DAY:
-            raise HubError(
-                Kind.CONFLICT,
-                f"this person said no; the question rests for {REFUSED_REST_DAYS} days",
-                remedy="Serve them without it, at the counter.",
-                code="request-rests",
-            )
-
-
-def _running(tx: Tx, key: OpenKey, row: ConsentRow, now_us: int) -> Record | None:
-    """Return another consent of the same matter that runs now."""
-    for other in reversed(consents_of(tx, row.person)):
-        if other.number != row.number and (other.recipient, other.purpose) == (row.recipient, row.purpose):
-            record = record_of(tx, key, other)
-            if state_at(record, now_us) in RUNNING:
-                return record
-    return None
-
-
-def _first_row(tx: Tx, record: Record, person: int, recipient: int, purpose: int, now_us: int) -> ConsentRow:
-    return ConsentRow(
-        next_number(tx), record.id, person, recipient, purpose, record.stretch, record.state.value, now_us, 0, b""
-    )
-
-
-def _detail(row: ConsentRow, record: Record, act: str, agency: str, purpose: str) -> dict[str, object]:
-    return {
-        "act": act,
-        "consent": row.public,
-        "event": record.head.hex(),
-        "fields": [f"{dataset}/{name}" for dataset, name in sorted(record.items)],
-        "purpose": purpose,
-        "recipient": agency,
-        "state": record.state.value,
-        "stretch": record.stretch,
-    }
-
-
-def _shaped(run: Callable[[], Done]) -> Done:
+def _run(desk: CitizenDesk, transaction: Callable[[Tx], Done], lane: Lane) -> Done:
     try:
-        return run()
+        done = desk.store.write(transaction, lane=lane)
     except ConsentError as error:
         raise refused(error) from error
+    desk.ring(done.recipient)
+    return done
+
+
+class Matter(NamedTuple):
+    """What consents follow one another in: one person, recipient and purpose."""
+
+    person: int
+    recipient: int
+    purpose: int
+
+
+def _matter(row: ConsentRow) -> Matter:
+    return Matter(row.person, row.recipient, row.purpose)
+
+
+def _earlier(tx: Tx, key: OpenKey, matter: Matter, now_us: int, *, but: int) -> Record | None:
+    """Return the consent that a new one comes after: the running one, else the one of the latest stretch."""
+    running = _running(tx, key, matter, now_us, but=but)
+    given = [one for one in _records(tx, key, matter, but) if one.given_us]
+    return running or max(given, key=lambda one: one.stretch, default=None)
+
+
+def _running(tx: Tx, key: OpenKey, matter: Matter, now_us: int, *, but: int = 0) -> Record | None:
+    """Return the consent of this matter that runs now, other than the record with the number `but`."""
+    return next((one for one in _records(tx, key, matter, but) if state_at(one, now_us) in RUNNING), None)
+
+
+def _records(tx: Tx, key: OpenKey, matter: Matter, but: int) -> list[Record]:
+    rows = consents_of(tx, matter.person)
+    return [record_of(tx, key, one) for one in rows if _matter(one) == matter and one.number != but]
+
+
+def _known(desk: CitizenDesk, terms: Terms, items: Sequence[Pair] | None) -> Sequence[Pair]:
+    """Return the choice, everything where none was made. Raises HubError(INVALID) for what was never asked.
+
+    The record would refuse it too, but by repeating what the request says; this names only what the catalogue knows.
+    """
+    if items is None:
+        return sorted(terms.pairs)
+    unknown = [at for at, pair in enumerate(items) if pair not in terms.pairs]
+    if not unknown:
+        return items
+    raise HubError(
+        Kind.INVALID,
+        f"{len(unknown)} of {len(items)} items were never asked for; nothing was changed",
+        where="/items",
+        remedy=f"Choose among: {', '.join(named(terms.pairs))}.",
+        code="consent-unknown-field",
+        items=tuple(Item(f"{_named(desk, items[at])} was never asked for", f"/items/{at}") for at in unknown),
+    )
+
+
+def _named(desk: CitizenDesk, pair: Pair) -> str:
+    dataset = desk.catalogue.datasets.get(pair[0])
+    known = dataset is not None and (pair[1] in dataset.fields or pair[1] in dataset.derived)
+    return f"{pair[0]}/{pair[1]}" if known else "a field that no dataset has"
+
+
+def _check_strong_enough(desk: CitizenDesk, principal: Principal, terms: Terms) -> None:
+    """Refuse a yes that no decision would ever count: its sign-in is weaker than the purpose needs."""
+    purpose = desk.catalogue.purposes.get(terms.purpose)
+    if purpose is not None and principal.acr < purpose.assurance:
+        raise HubError(
+            Kind.FORBIDDEN,
+            f"{purpose.code} needs a sign-in of assurance P{purpose.assurance}; this one has P{principal.acr}",
+            remedy="Sign in more strongly, then say yes.",
+            code="assurance-too-low",
+        )

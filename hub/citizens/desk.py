@@ -9,27 +9,47 @@ from consent.chain import Event
 from consent.errors import Code, ConsentError
 from consent.history import fold
 from consent.record import Record
-from consent.states import State
 from consent.terms import Item as Asked
 from consent.terms import Terms
-from hub.core.agreement import Basis, Catalogue, Purpose, Subscription
+from hub.core.agreement import Catalogue, Purpose, Subscription
 from hub.core.errors import HubError, Item, Kind
 from hub.core.leaf import NONCE_BYTES, LeafKind, canonical, commitment, leaf, salts
 from hub.identity.keys import Keyring, OpenKey, OpenKeys, seal_with, unseal_with
+from hub.identity.principal import Principal
 from hub.ports import Clock
-from hub.store.consents import ConsentRow, add_events, consent_by_public, save_choice, save_consent, sealed_events
+from hub.store.consents import (
+    ConsentRow,
+    add_events,
+    add_receipt,
+    consent_by_public,
+    receipt_by_id,
+    receipt_of,
+    save_choice,
+    save_consent,
+    sealed_events,
+)
 from hub.store.engine import Store, Tx
 from hub.store.facts import NEVER_US, PERSON_FENCE, raise_fence
 from hub.store.interned import intern_id
 
 US_PER_DAY = 86_400_000_000
 CONSENT_DAYS = 365  # the longest one consent lasts unless its purpose keeps data longer; then it is asked again
-_KINDS = {
-    Code.ILLEGAL: Kind.CONFLICT,
-    Code.OTHER_PERSON: Kind.FORBIDDEN,
-    Code.NOT_THEIRS: Kind.FORBIDDEN,
-    Code.ASSURANCE: Kind.FORBIDDEN,
-    Code.TOO_EARLY: Kind.CONFLICT,
+_REFUSALS: Mapping[Code, tuple[Kind, str, str]] = {  # kind, code of the problem, where in the request
+    Code.ILLEGAL: (Kind.CONFLICT, "consent-illegal-transition", ""),
+    Code.OTHER_PERSON: (Kind.FORBIDDEN, "consent-other-person", ""),
+    Code.NOT_THEIRS: (Kind.FORBIDDEN, "consent-not-theirs", ""),
+    Code.ASSURANCE: (Kind.FORBIDDEN, "consent-assurance-too-low", ""),
+    Code.UNKNOWN_FIELD: (Kind.INVALID, "consent-unknown-field", "/items"),
+    Code.NOT_NARROWER: (Kind.INVALID, "consent-not-narrower", "/items"),
+    Code.REQUIRED_MISSING: (Kind.INVALID, "consent-required-missing", "/items"),
+    Code.NOTHING_LEFT: (Kind.INVALID, "consent-nothing-left", "/items"),
+    Code.UNTIL_PAST: (Kind.INVALID, "consent-until-past", "/until"),
+    Code.UNTIL_TOO_LONG: (Kind.INVALID, "consent-until-too-long", "/until"),
+    Code.NOT_LONGER: (Kind.INVALID, "consent-not-longer", "/until"),
+    Code.TOO_EARLY: (Kind.CONFLICT, "consent-too-early", ""),
+    Code.SUCCESSOR: (Kind.CONFLICT, "consent-bad-successor", ""),
+    Code.VALUE: (Kind.INVALID, "consent-bad-value", ""),
+    Code.CHAIN: (Kind.UNAVAILABLE, "consent-chain-broken", ""),  # never repaired by itself: an operator looks at it
 }
 
 
@@ -42,7 +62,7 @@ class CitizenDesk:
     open_keys: OpenKeys
     catalogue: Catalogue
     clock: Clock
-    ring: Callable[[int], None] = lambda recipient: None
+    ring: Callable[[int], None] = lambda _recipient: None
 
 
 class NotTheirs(HubError):
@@ -71,28 +91,6 @@ def terms_of(catalogue: Catalogue, recipient: str, purpose: Purpose) -> Terms:
     )
     days = max(CONSENT_DAYS, purpose.retention_days)
     return Terms(recipient, purpose.code, items, days * US_PER_DAY, frozenset({f"{purpose.code}/{purpose.version}"}))
-
-
-def purpose_asked(catalogue: Catalogue, recipient: str, code: str) -> Purpose:
-    """Find a purpose that needs consent and that this recipient has an agreement for."""
-    purpose = catalogue.purposes.get(code)
-    if purpose is None or not lines_of(catalogue, recipient, code):
-        raise HubError(
-            Kind.NOT_FOUND,
-            "you have no agreement for a purpose of this name",
-            where="/purpose",
-            remedy="See your agreements in GET /v1/agency.",
-            code="purpose-unknown",
-        )
-    if not purpose.basis.needs_consent:
-        raise HubError(
-            Kind.INVALID,
-            f"{code} rests on {purpose.basis.value}; nobody is asked for consent to it",
-            where="/purpose",
-            remedy="Ask only where there is a choice.",
-            code="purpose-not-asked",
-        )
-    return purpose
 
 
 def own_consent(tx: Tx, public: str, person: int) -> ConsentRow:
@@ -133,7 +131,7 @@ def save_step(tx: Tx, key: OpenKey, row: ConsentRow, record: Record, events: tup
     return moved
 
 
-def project(tx: Tx, catalogue: Catalogue, row: ConsentRow, record: Record) -> None:
+def project(tx: Tx, row: ConsentRow, record: Record) -> None:
     """Write what the record means now into the one row that decisions read, and raise the person's fence."""
     scope = canonical(sorted([dataset, name] for dataset, name in record.items)) if record.items else b"[]"
     tx.insert("interned(id, body)", [(intern_id(scope), scope.decode())], or_ignore=True)
@@ -155,7 +153,10 @@ def project(tx: Tx, catalogue: Catalogue, row: ConsentRow, record: Record) -> No
 def write_audit(
     tx: Tx, key: OpenKey, person: int, kind: LeafKind, detail: Mapping[str, object], *, at_us: int, name: bytes = b""
 ) -> int:
-    """Write an act's audit row and the person's history row. The detail is sealed for the person; the leaf commits to it."""
+    """Write an act's audit row and the person's history row.
+
+    The detail is sealed for the person; the leaf commits to it.
+    """
     nonce, body = os.urandom(NONCE_BYTES), canonical(detail)
     row = tx.one("SELECT coalesce(max(id), 0) + 1 FROM audit")
     assert row is not None
@@ -178,16 +179,26 @@ def write_audit(
     return audit
 
 
+def act_detail(record: Record, act: str, **more: object) -> dict[str, object]:
+    """Say an act on a record as its audit row's detail does."""
+    return {
+        "act": act,
+        "consent": record.id,
+        "event": record.head.hex(),
+        "fields": [f"{dataset}/{name}" for dataset, name in sorted(record.items)],
+        "purpose": record.terms.purpose,
+        "recipient": record.terms.recipient,
+        "state": record.state.value,
+        "stretch": record.stretch,
+        **more,
+    }
+
+
 def refused(error: ConsentError) -> HubError:
     """Shape a consent's refusal for the hub's one error family."""
-    return HubError(
-        _KINDS.get(error.code, Kind.INVALID),
-        error.what,
-        where="/items" if error.items else "",
-        remedy=error.remedy,
-        code=f"consent-{error.code.value}",
-        items=tuple(Item(one, "/items") for one in error.items),
-    )
+    kind, code, where = _REFUSALS[error.code]
+    items = tuple(Item(one, where) for one in error.items)
+    return HubError(kind, error.what, where=where, remedy=error.remedy, code=code, items=items)
 
 
 def new_public() -> str:
@@ -195,12 +206,31 @@ def new_public() -> str:
     return secrets.token_urlsafe(15)
 
 
-def asks_for_consent(purpose: Purpose) -> bool:
-    return purpose.basis in (Basis.CONSENT, Basis.EXPLICIT_REQUEST)
+def keep_receipt(
+    tx: Tx, key: OpenKey, *, receipt: str, record: int, kind: str, at_us: int, person: int, said: bytes
+) -> None:
+    """Keep a receipt as its canonical bytes, sealed for the person: asked again, it is the same."""
+    sealed = seal_with(key, said, _receipt_place(receipt))
+    add_receipt(tx, receipt=receipt, consent=record, kind=kind, at_us=at_us, person=person, sealed=sealed)
 
 
-def is_open(state: str) -> bool:
-    return state == State.REQUESTED.value
+def kept_receipt(tx: Tx, key: OpenKey, record: int, kind: str) -> bytes | None:
+    """Return the canonical bytes of a record's first receipt of a kind."""
+    kept = receipt_of(tx, record, kind)
+    return None if kept is None else unseal_with(key, kept[1], _receipt_place(kept[0]))
+
+
+def own_receipt(desk: CitizenDesk, principal: Principal, receipt: str) -> bytes:
+    """Return a receipt of this person's own as its canonical bytes. Raises NotTheirs."""
+    with desk.store.read() as tx:
+        kept = receipt_by_id(tx, receipt)
+    if kept is None or kept[0] != principal.person:
+        raise NotTheirs
+    return unseal_with(key_of(desk, principal.person), kept[1], _receipt_place(receipt))
+
+
+def _receipt_place(receipt: str) -> bytes:
+    return b"receipt" + receipt.encode()
 
 
 def _place(consent: int, seq: int) -> bytes:

@@ -103,35 +103,40 @@ def save_choice(
     )
 
 
-class OpenedRow(NamedTuple):
-    """One delivery that was opened with a part of a person in it."""
-
-    recipient: int
-    number: int
-    public: bytes
-    subscription: int
-    opened_us: int
-
-
-def opened_under(tx: Tx, *, person: int, recipient: int, stretch: int, subscriptions: Sequence[int]) -> list[OpenedRow]:
-    """Return what was opened for a recipient under one stretch of consent. Read under the person's fence."""
-    rows = tx.rows(
-        "SELECT h.recipient, h.number, d.public, d.subscription, h.opened_us FROM handout_person p"
-        " JOIN handout h ON h.recipient = p.recipient AND h.number = p.number JOIN delivery d ON d.id = h.delivery"
-        " WHERE p.person = ? AND p.recipient = ? AND p.stretch = ? ORDER BY h.number",
-        (person, recipient, stretch),
-    )
-    wanted = set(subscriptions)
-    return [OpenedRow._make(row) for row in rows if row[3] in wanted]
-
-
 def add_receipt(tx: Tx, *, receipt: str, consent: int, kind: str, at_us: int, person: int, sealed: bytes) -> None:
     tx.insert("receipt(id, consent, kind, at_us, person, sealed)", [(receipt, consent, kind, at_us, person, sealed)])
 
 
 def receipt_of(tx: Tx, consent: int, kind: str) -> tuple[str, bytes] | None:
-    """Return (id, sealed) of a record's latest receipt of a kind."""
+    """Return (id, sealed) of a record's first receipt of a kind. An objection's record is minus its audit row's id."""
     row = tx.one(
-        "SELECT id, sealed FROM receipt WHERE consent = ? AND kind = ? ORDER BY at_us DESC LIMIT 1", (consent, kind)
+        "SELECT id, sealed FROM receipt WHERE consent = ? AND kind = ? ORDER BY at_us, id LIMIT 1", (consent, kind)
     )
     return None if row is None else (row[0], row[1])
+
+
+def receipt_by_id(tx: Tx, receipt: str) -> tuple[int, bytes] | None:
+    """Return (person, sealed)."""
+    row = tx.one("SELECT person, sealed FROM receipt WHERE id = ?", (receipt,))
+    return None if row is None else (row[0], row[1])
+
+
+def receipts_of(tx: Tx, consent: int) -> list[str]:
+    """Return the ids of a record's receipts, oldest first."""
+    return [row[0] for row in tx.rows("SELECT id FROM receipt WHERE consent = ? ORDER BY at_us, id", (consent,))]
+
+
+class ChoiceRow(NamedTuple):
+    """What a person's choice means now. `consent` is the record's number; below 0 an objection's audit row."""
+
+    state: str
+    stretch: int
+    consent: int
+
+
+def choice_of(tx: Tx, *, person: int, recipient: int, purpose: int) -> ChoiceRow | None:
+    row = tx.one(
+        "SELECT state, stretch, consent FROM choice WHERE person = ? AND recipient = ? AND purpose = ?",
+        (person, recipient, purpose),
+    )
+    return None if row is None else ChoiceRow(CHOICE_STATES[row[0]], row[1], row[2])
