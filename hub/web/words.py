@@ -1,4 +1,6 @@
-"""Reasons in words for the person they concern: one gettext domain, msgid = the reason's code, four languages.
+"""Codes in words for the person they concern: gettext, msgid = the code, four languages.
+
+The domain `reasons` says why something was not released, `citizens` what the citizens' own door says.
 
 A code may carry a parameter after a colon (`required.lost:dob`); its text then has the named place `{field}`.
 """
@@ -9,14 +11,14 @@ from functools import cache
 from pathlib import Path
 
 LANGUAGES = ("en", "ru", "ar", "zh")
-DOMAIN = "reasons"
+DOMAINS = ("reasons", "citizens")
 LOCALES = Path(__file__).resolve().parent / "locales"
 RIGHT_TO_LEFT = frozenset({"ar"})
 FIRST_STRONG_ISOLATE, POP_ISOLATE = "\u2068", "\u2069"  # Unicode 6.3: a Latin name does not reorder the text around it
 
 
 def words(code: str, language: str, *, titles: Mapping[str, str] | None = None) -> str:
-    """Say a reason in `language`, or in English where that is not one of ours. A code unknown to us says itself.
+    """Say a code in `language`, or in English where that is not one of ours. A code unknown to us says itself.
 
     `titles` may give the fields' titles in that language by name; a field without one is called by its name.
     """
@@ -29,6 +31,9 @@ def words(code: str, language: str, *, titles: Mapping[str, str] | None = None) 
     return text.replace("{field}", f"{FIRST_STRONG_ISOLATE}{title}{POP_ISOLATE}" if known in RIGHT_TO_LEFT else title)
 
 
-@cache  # four small files, the same for the life of the process
+@cache  # eight small files, the same for the life of the process
 def _texts(language: str) -> gettext.NullTranslations:
-    return gettext.translation(DOMAIN, LOCALES, languages=[language])
+    first, *others = (gettext.translation(domain, LOCALES, languages=[language]) for domain in DOMAINS)
+    for one in others:
+        first.add_fallback(one)
+    return first
