@@ -179,7 +179,8 @@ def _cancel_queued(register: Register, tx: Tx, person: int, agency: str) -> int:
     number = register.catalogue.agencies[agency].number
     lines = [one.number for one in register.catalogue.subscriptions.values() if one.agreement.provider == agency]
     return tx.run(
-        f"DELETE FROM queue WHERE person = ? AND number = 0 AND (recipient = ? OR subscription IN ({marks(len(lines))}))",
+        "DELETE FROM queue WHERE person = ? AND number = 0"
+        f" AND (recipient = ? OR subscription IN ({marks(len(lines))}))",
         (person, number, *lines),
     )
 
