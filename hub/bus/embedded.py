@@ -5,6 +5,7 @@ Publishes share commits with one another (`group`), so that many small ones cost
 
 import threading
 from collections.abc import Collection, Sequence
+from functools import partial
 
 from hub.ports import Batch, Owned, Polled, Record
 from hub.store.engine import Store, Tx, marks
@@ -70,6 +71,22 @@ class EmbeddedBus:
         """Count the records that are published and not yet polled."""
         return sum(end - self._next.get(topic, 0) for topic, end in list(self._ends.items()))
 
+    def drop_decided(self, limit: int) -> int:
+        """Delete up to `limit` records behind the stored positions, in one transaction; returns how many.
+
+        Nothing reads them again: a position moves in the transaction of the decision, and never back.
+        """
+        with self._store.read() as tx:
+            positions: dict[str, int] = dict(tx.rows("SELECT partition, next FROM position"))
+        for name, topic in list(self._topics.items()):
+            first, end = topic * OFFSETS_PER_PARTITION, topic * OFFSETS_PER_PARTITION + positions.get(name, 0)
+            with self._store.read() as tx:
+                oldest = tx.rows("SELECT id FROM bus_record WHERE id >= ? AND id < ? ORDER BY id LIMIT 1", (first, end))
+            if oldest:
+                last = min(end, oldest[0][0] + limit)
+                return self._store.write(partial(_delete, first=first, last=last))
+        return 0
+
     def _open(self, tx: Tx) -> None:
         for number, name in tx.rows("SELECT number, name FROM bus_topic"):
             self._topics[name] = number
@@ -130,3 +147,7 @@ class EmbeddedBus:
                 if len(records) >= limit:
                     break
         return Batch(tuple(records), tuple(owned))
+
+
+def _delete(tx: Tx, *, first: int, last: int) -> int:
+    return tx.run("DELETE FROM bus_record WHERE id >= ? AND id < ?", (first, last))

@@ -27,6 +27,10 @@ TITLES = MappingProxyType(
         "media-type-unsupported": "This media type is not taken here",
         "http-refused": "The request is refused",
         "unexpected": "The hub failed unexpectedly",
+        "body-too-large": "The request's body is too large",
+        "items-too-many": "Too many items in one request",
+        "all-items-refused": "Every item of the request is refused",
+        "not-ready": "The hub is not ready",
         # agencies sign in
         "assertion-missing": "The token request has no client assertion",
         "assertion-malformed": "The client assertion cannot be read",
@@ -51,6 +55,7 @@ TITLES = MappingProxyType(
         "local-store-unusable": "The hub's local store cannot be opened",
         # events and their way
         "event-unknown": "There is no such event status",
+        "event-content-type": "CloudEvents do not travel in this Content-Type",
         "event-malformed": "This is not a CloudEvent of the publisher's",
         "event-schema": "The data does not fit the dataset's schema",
         "event-time": "The event's time is too far back or ahead",
@@ -62,6 +67,7 @@ TITLES = MappingProxyType(
         "queue-changed": "The queue changed meanwhile",
         # links between local ids and persons
         "agency-unknown": "There is no such agency",
+        "link-malformed": "This is not a link",
         "link-unknown": "There is no such link",
         "link-conflict": "The local id is linked already",
         "person-erased": "The person was erased",
@@ -102,9 +108,14 @@ TITLES = MappingProxyType(
         "policy-unavailable": "The policy engine is down; nothing was decided or lost",
         # refusing to start
         "settings": "The settings cannot be used",
+        "store-newer": "The store was written by a newer hub",
+        "store-unusable": "The store cannot be used",
+        "address-unusable": "The address cannot be listened on",
+        "socket-unusable": "The operator's socket cannot be made",
         "store-in-use": "Another hub runs on this store",
         "key-file-missing": "The key file cannot be read",
         "key-file-open": "The key file can be read by others",
+        "key-file-unmakeable": "The key file cannot be made",
         "key-file-broken": "The key file does not hold a key",
         "policy-stale": "The compiled policy is not the one of its sources",
         "policy-unreadable": "The compiled policy cannot be read",
@@ -112,6 +123,7 @@ TITLES = MappingProxyType(
         # the catalogue
         "catalogue-invalid": "The catalogue has errors",
         "catalogue-unreadable": "The stored catalogue cannot be read",
+        "catalogue-moved": "Another catalogue was approved meanwhile",
         "version-rewritten": "An approved version cannot be changed",
     }
 )

@@ -36,6 +36,7 @@ class Quotas:
     usual: Quota = field(default_factory=Quota)
     by_agency: Mapping[str, Quota] = field(default_factory=dict)
     monotonic_s: Callable[[], float] = time.monotonic
+    refused: Callable[[str], None] = lambda _agency: None  # told of each refusal, for the metrics
     _buckets: dict[str, _Bucket] = field(default_factory=dict, init=False, repr=False)
     _lock: Lock = field(default_factory=Lock, init=False, repr=False)
 
@@ -62,6 +63,7 @@ class Quotas:
                 bucket.requests -= requests
                 bucket.events -= events
                 return
+        self.refused(agency)
         retry_after_s = max(1, math.ceil(wait_s))
         raise HubError(
             Kind.TOO_MANY,

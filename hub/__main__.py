@@ -1,0 +1,42 @@
+"""The `hub` command. Exit codes: 0 done, 1 refused or failed (told on standard error), 2 wrong usage."""
+
+import sys
+
+import typer
+
+from hub.commands import agency, catalogue, keys, status, stop_release
+from hub.commands.serve import serve
+from hub.core.errors import HubError
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Run and steer a hub."
+)
+app.command()(serve)
+app.command()(status.status)
+app.command()(stop_release.stop_release)
+app.add_typer(catalogue.app, name="catalogue")
+app.add_typer(agency.app, name="agency")
+app.add_typer(keys.app, name="keys")
+
+
+def main() -> None:
+    """Run the command; put what stands in its way in plain words."""
+    try:
+        app()
+    except HubError as error:
+        tell(error)
+        sys.exit(1)
+
+
+def tell(error: HubError) -> None:
+    """Write a refusal to standard error: what, where, what to do, and every item."""
+    where = f" ({error.where})" if error.where else ""
+    print(f"{error.what}{where}", file=sys.stderr)
+    for item in error.items:
+        print(f"  {item.where + ': ' if item.where else ''}{item.what} {item.remedy}".rstrip(), file=sys.stderr)
+    if error.remedy:
+        print(error.remedy, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,364 @@
+"""The composition root: the only file that names implementations. `build` puts one hub together, `Hub` is the result.
+
+What depends on the catalogue is one value, `InForce`, replaced whole when another one is approved: whoever reads
+`hub.world` or `hub.desk` sees all of the former or all of the new.
+"""
+
+import os
+import sys
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from threading import Lock
+from time import monotonic
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from anyio import CapacityLimiter
+
+from hub import catalogue_files, failpoints
+from hub.bus.embedded import EmbeddedBus
+from hub.citizens.desk import CitizenDesk
+from hub.clock import system_clock
+from hub.core.agreement import Catalogue
+from hub.core.errors import HubError, Item, Kind
+from hub.exchange.bell import Bell
+from hub.exchange.publish import PublishDesk, validators_of
+from hub.exchange.verdicts import Verdicts
+from hub.exchange.world import FieldSets, Limits, World
+from hub.identity.agency_tokens import AgencyTokens, signing_key
+from hub.identity.day_keys import DayKeys
+from hub.identity.keys import OpenKeys, derive, keyed, keyring, make_key_file, open_key, read_key_file
+from hub.identity.local_store import LocalStore
+from hub.identity.people import Register
+from hub.identity.registered_keys import RegisteredKeys
+from hub.logs import Log, open_log
+from hub.metrics import open_metrics
+from hub.policy.embedded import EmbeddedPolicy
+from hub.ports import Clock
+from hub.settings import DEMO_MARK, Settings
+from hub.store import catalogue as approved_catalogues
+from hub.store.engine import Lane, Store, Tx
+from hub.store.migrate import ensure
+from hub.store.person_keys import wrapped_keys
+from hub.store.waiting import oldest
+from hub.web.quota import Quota, Quotas
+from hub.workers.gate import gate_worker
+from hub.workers.retention import retention_worker
+
+POLICIES = Path(__file__).resolve().parents[1] / "policies"
+CATALOGUE, COMPILED = POLICIES / "catalogue", POLICIES / "compiled"
+STOP_FLAG = "stop-release"  # in data_dir; while it is there no hand-out commits
+AGENCY_THREADS = 24  # of the 40 there are: agencies in a crowd leave 16 to citizens' acts, which use none of these
+SWITCH_INTERVAL_S = (
+    0.0005  # a withdrawal passes several threads, and each hand-over may cost one interval; 5 ms by default
+)
+STOP_WORKERS_S = 10.0  # a batch takes a fraction of a second
+US = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """All that depends on the catalogue. `revision` is what the store says decisions are made under."""
+
+    catalogue: Catalogue
+    policy: EmbeddedPolicy
+    revision: str
+    world: World
+    desk: PublishDesk
+    register: Register
+    citizens: CitizenDesk
+
+
+class Hub:
+    """One running hub: what `app.state.hub` holds. Attributes are set once; `in_force` alone is replaced."""
+
+    def __init__(self, settings: Settings, *, clock: Clock, log: Log) -> None:
+        """Open everything under `data_dir`. Raises HubError(STARTUP) with what stands in the way."""
+        self.settings, self.clock, self.log = settings, clock, log
+        root = _root_key(settings)
+        self.keys, self.wrapping = keyring(root), open_key(keyring(root).wrapping)
+        self.store = Store(settings.store_path, synchronous=settings.synchronous)
+        try:
+            self.schema = ensure(settings.store_path)
+            self._open()
+            self._sign_agencies_in(root)
+            self._make_workers()
+        except BaseException:
+            self.store.close()
+            raise
+
+    def _open(self) -> None:
+        self.local_store = LocalStore(self.settings.data_dir / "edge.sqlite", clock=self.clock)
+        self.bus, self.bell = EmbeddedBus(self.store), Bell()
+        self.open_keys = OpenKeys(self.keys.wrapping, partial(wrapped_keys, self.store))
+        self.day_keys = DayKeys(self.store, self.keys)
+        self.field_sets = FieldSets(self.store)
+        self.agency_threads = CapacityLimiter(AGENCY_THREADS)
+        self.stopping, self._began_s = False, monotonic()
+        self._approving = Lock()
+        self.in_force = self._assemble()
+        self.metrics = open_metrics(self._agencies)
+
+    def _sign_agencies_in(self, root: bytes) -> None:
+        self.quotas = Quotas(_quota(self.settings), refused=self._count_refusal)
+        self.agency_keys = RegisteredKeys(self.store, self.log)
+        self.agency_tokens = AgencyTokens(
+            issuer=self.settings.issuer,
+            signing_key=signing_key(derive(root, "hub/1/access-tokens", 32)),
+            keys_of=lambda code: self.agency_keys.of(code) if code in self._agencies() else (),
+            rights_of=lambda code: self.in_force.catalogue.agencies[code].rights,
+            local_store=self.local_store,
+            clock=self.clock,
+            count=self.quotas.take,
+        )
+
+    def _make_workers(self) -> None:
+        self.gate = gate_worker(lambda: self.world, bell=self.bell, metrics=self.metrics, log=self.log)
+        self.retention = retention_worker(
+            lambda: self.world,
+            day_keys=self.day_keys,
+            drop_decided=self.bus.drop_decided,
+            keep_days=self.settings.intake_retention_days,
+            log=self.log,
+        )
+
+    # What is in force now. Each is taken once per request or batch.
+    @property
+    def world(self) -> World:
+        return self.in_force.world
+
+    @property
+    def desk(self) -> PublishDesk:
+        return self.in_force.desk
+
+    @property
+    def register(self) -> Register:
+        return self.in_force.register
+
+    @property
+    def citizens(self) -> CitizenDesk:
+        return self.in_force.citizens
+
+    @property
+    def stop_flag(self) -> Path:
+        return self.settings.data_dir / STOP_FLAG
+
+    def approved(self) -> Catalogue:
+        return self.in_force.catalogue
+
+    def approve(self, proposed: Catalogue, *, expected: str | None = None) -> dict[str, Any]:
+        """Put a catalogue in force, in the store first and then here. Raises as `hub.store.catalogue.apply` does."""
+        with self._approving:
+            policy = EmbeddedPolicy(proposed, COMPILED)
+            revision = policy.revision()
+            policy.close()
+            applied = approved_catalogues.apply(
+                self.store, self.clock, proposed, revision=revision, salt=self._catalogue_salt, expected=expected
+            )
+            former, self.in_force = self.in_force, self._assemble()
+            former.policy.close()  # whoever still asks it is told to ask again
+        self.bell.ring_all()
+        self.log.info("catalogue.approved", digest=applied.digest, count=len(applied.changes))
+        return {"digest": applied.digest, "revision": applied.revision, "changes": len(applied.changes)}
+
+    def add_agency_key(self, agency: str, jwk: Mapping[str, Any]) -> dict[str, Any]:
+        """Register a public key. Raises HubError NOT_FOUND (no such agency), INVALID (the key is refused)."""
+        if agency not in self.in_force.catalogue.agencies:
+            raise HubError(
+                Kind.NOT_FOUND,
+                "the catalogue in force has no agency of this code",
+                where="agency",
+                remedy="Codes stand in agencies.yaml; `hub catalogue apply` puts a new one in force.",
+                code="agency-unknown",
+            )
+        return {"agency": agency, "kid": self.agency_keys.add(agency, jwk, now_us=self.clock()).kid}
+
+    def stop_releases(self, stop: bool) -> None:
+        """Set or take away the flag file. When this returns after a stop, no hand-out commits any more."""
+        if stop:
+            self.stop_flag.touch(mode=0o600)
+            self.store.write(_nothing, lane=Lane.URGENT)  # the hand-out that was about to commit has done so now
+        else:
+            self.stop_flag.unlink(missing_ok=True)
+            self.bell.ring_all()
+        self.log.warning("releases.stopped" if stop else "releases.resumed")
+
+    # Running.
+    def start(self) -> None:
+        """Start the hub's own threads."""
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        self.gate.start()
+        self.retention.start()
+
+    def close(self) -> None:
+        """Finish what is begun, then let every file go. Nothing is lost by not calling it."""
+        self.stopping = True
+        self.bell.ring_all()
+        for worker in (self.gate, self.retention):
+            if not worker.stop(STOP_WORKERS_S):
+                self.log.error("worker.stuck", worker=worker.name)
+        self.store.close()
+        self.local_store.close()
+        self.in_force.policy.close()
+
+    def troubles(self) -> tuple[Item, ...]:
+        """Say in words why the hub does not do its work; empty when it does."""
+        items = [
+            Item(text, remedy="Its log says more.") for text in (self.gate.trouble(), self.retention.trouble()) if text
+        ]
+        if not self.in_force.revision:
+            items.append(Item("no catalogue is approved", remedy="Run `hub catalogue apply`."))
+        elif self.in_force.revision != self.in_force.policy.revision():
+            items.append(
+                Item(
+                    "the policy is not the one that was approved; nothing is decided",
+                    remedy="Run `hub catalogue apply`.",
+                )
+            )
+        if self.stopping:
+            items.append(Item("the hub is stopping"))
+        return tuple(items)
+
+    def measure(self) -> None:
+        """Bring the gauges up to date."""
+        with self.store.read() as tx:
+            waiting, since_us = oldest(tx)
+        self.metrics.waiting_events.set(waiting)
+        self.metrics.oldest_waiting_s.set((self.clock() - since_us) / US if waiting else 0)
+        self.metrics.intake_backlog.set(self.bus.backlog())
+        self.metrics.wal_bytes.set(self.store.wal_bytes())
+        self.metrics.long_polls.set(self.bell.listeners())
+
+    def status(self) -> dict[str, Any]:
+        """Say how the hub is, for an operator."""
+        with self.store.read() as tx:
+            waiting, since_us = oldest(tx)
+        catalogue = self.in_force.catalogue
+        return {
+            "mode": self.settings.mode,
+            "pid": os.getpid(),
+            "uptime_s": round(monotonic() - self._began_s),
+            "troubles": [{"what": item.what, "remedy": item.remedy} for item in self.troubles()],
+            "releases_stopped": self.stop_flag.exists(),
+            "catalogue": catalogue.digest if self.in_force.revision else "",
+            "revision": self.in_force.revision,
+            "agencies": len(catalogue.agencies),
+            "subscriptions": len(catalogue.subscriptions),
+            "backlog": self.bus.backlog(),
+            "waiting": waiting,
+            "oldest_waiting_s": round((self.clock() - since_us) / US) if waiting else 0,
+            "long_polls": self.bell.listeners(),
+            "wal_bytes": self.store.wal_bytes(),
+        }
+
+    def _assemble(self) -> InForce:
+        """Build everything that depends on the catalogue from what the store says is approved."""
+        settings, approved = self.settings, approved_catalogues.load_approved(self.store)
+        catalogue, datasets = approved.catalogue, approved.datasets
+        policy = EmbeddedPolicy(catalogue, COMPILED)
+        numbers = {agency.code: agency.number for agency in catalogue.agencies.values()}
+
+        def day_key(publisher: str, day: int) -> bytes | None:
+            return self.day_keys.of(numbers[publisher], day) if publisher in numbers else None
+
+        world = World(
+            store=self.store,
+            bus=self.bus,
+            verdicts=Verdicts(policy),
+            keys=self.keys,
+            open_keys=self.open_keys,
+            catalogue=catalogue,
+            datasets=datasets,
+            clock=self.clock,
+            zone=ZoneInfo(settings.timezone),
+            field_sets=self.field_sets,
+            day_key=day_key,
+            stopped=self.stop_flag.exists,
+            limits=_limits(settings),
+        )
+        desk = PublishDesk(
+            bus=self.bus,
+            keys=self.keys,
+            catalogue=catalogue,
+            datasets=datasets,
+            validators=validators_of(datasets),
+            day_key=self.day_keys.for_publish,
+            clock=self.clock,
+            event_bytes=settings.publish_event_bytes,
+            oldest_us=settings.event_max_age_days * 86_400 * US,
+            newest_us=settings.event_max_future_s * US,
+        )
+        register = Register(self.store, self.keys, self.open_keys, catalogue, self.clock)
+        citizens = CitizenDesk(self.store, self.keys, self.open_keys, catalogue, self.clock, self.bell.ring)
+        return InForce(catalogue, policy, approved.revision, world, desk, register, citizens)
+
+    def _agencies(self) -> Collection[str]:
+        return self.in_force.catalogue.agencies.keys()
+
+    def _catalogue_salt(self, nonce: bytes) -> bytes:
+        return keyed(self.keys.leaf, nonce.hex())
+
+    def _count_refusal(self, agency: str) -> None:
+        self.metrics.quota_refusals.labels(self.metrics.agency(agency)).inc()
+
+
+def build(settings: Settings, *, clock: Clock = system_clock, log: Log | None = None, stock: bool = True) -> Hub:
+    """Put a hub together, without starting its threads. Raises HubError(STARTUP).
+
+    Outside production an empty store is stocked with the shipped catalogue, and a changed policy is approved by itself;
+    in production both are an operator's act. `stock=False` leaves the store as it is.
+    """
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if settings.mode == "demo":
+        (settings.data_dir / DEMO_MARK).touch()
+    failpoints.arm_from(settings.failpoints)
+    log = log or open_log(clock=clock, level=settings.log_level, form=settings.log_format)
+    hub = Hub(settings, clock=clock, log=log)
+    try:
+        if stock and settings.mode != "production":
+            _stock(hub)
+    except BaseException:
+        hub.close()
+        raise
+    return hub
+
+
+def _nothing(_tx: Tx) -> None:
+    """Pass through the writer's queue."""
+
+
+def _stock(hub: Hub) -> None:
+    if not hub.in_force.revision:
+        hub.approve(catalogue_files.load(CATALOGUE))
+    elif hub.in_force.revision != hub.in_force.policy.revision():
+        hub.approve(hub.in_force.catalogue)
+
+
+def _root_key(settings: Settings) -> bytes:
+    """Read the root key; outside production make one at the first start."""
+    path = settings.key_path
+    if settings.mode != "production" and not path.exists():
+        make_key_file(path)
+    return read_key_file(path)
+
+
+def _quota(settings: Settings) -> Quota:
+    return Quota(
+        requests_per_s=settings.quota_requests_per_s,
+        requests_burst=settings.quota_requests_burst,
+        events_per_s=settings.quota_events_per_s,
+        events_burst=settings.quota_events_burst,
+    )
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        batch_events=settings.gate_batch_events,
+        batch_s=settings.gate_batch_ms / 1000,
+        page=settings.handout_page,
+        redeliver_us=settings.handout_redeliver_s * US,
+        outstanding=settings.handout_outstanding,
+        waiting_us=settings.waiting_days * 86_400 * US,
+    )

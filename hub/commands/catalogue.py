@@ -1,0 +1,90 @@
+"""`hub catalogue`: check the reviewed files, and approve what they say after showing the difference."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from hub.core.agreement import Catalogue
+
+STYLE = {"widened": "bold red", "narrowed": "green", "new": "bold yellow", "ended": "cyan", "changed": "yellow"}
+ORDER = ("widened", "new", "changed", "narrowed", "ended")  # what somebody must look at hardest stands first
+
+app = typer.Typer(no_args_is_help=True, help="Who may hear what, for which purpose.")
+Directory = Annotated[Path | None, typer.Argument(help="The catalogue's folder; else the one that ships with the hub.")]
+
+
+@app.command()
+def check(directory: Directory = None) -> None:
+    """Check the files and print every finding with file and line; exit code 1 where there are any."""
+    from hub import catalogue_files
+    from hub.app import CATALOGUE
+
+    findings = catalogue_files.check(directory or CATALOGUE)
+    for item in findings:
+        print(f"{item.where}: {item.what}" + (f" - {item.remedy}" if item.remedy else ""))
+    if findings:
+        print(f"{len(findings)} finding{'s' if len(findings) > 1 else ''}.")
+        raise typer.Exit(1)
+    print("No findings.")
+
+
+@app.command()
+def apply(
+    directory: Directory = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Approve without asking.")] = False,
+) -> None:
+    """Show what would change, ask, and put the catalogue in force. What was approved once is never rewritten."""
+    from hub import catalogue_files
+    from hub.app import CATALOGUE
+    from hub.commands.operator import ask, opened, running, settings_now
+    from hub.core.catalogue import from_document, to_document
+
+    proposed = catalogue_files.load(directory or CATALOGUE)
+    settings = settings_now()
+    client = running(settings)
+    if client is not None:
+        with client:
+            approved = from_document(ask(client, "GET", "/catalogue"))
+            if _agreed(approved, proposed, yes=yes):
+                sent = {"document": to_document(proposed), "expected": approved.digest}
+                _done(ask(client, "POST", "/catalogue", sent))
+        return
+    with opened(settings) as hub:
+        if _agreed(hub.approved(), proposed, yes=yes):
+            _done(hub.approve(proposed, expected=hub.approved().digest))
+
+
+def _agreed(approved: "Catalogue", proposed: "Catalogue", *, yes: bool) -> bool:
+    """Refuse rewrites, show the difference, and ask. Raises HubError(INVALID)."""
+    from hub.core.catalogue import difference, refuse_rewrites
+
+    refuse_rewrites(approved, proposed)
+    changes = difference(approved, proposed)
+    if not changes:
+        print("The files say what is approved already; only the policy's revision is brought up to date.")
+        return True
+    _show(changes)
+    if yes or typer.confirm("Put this in force?"):
+        return True
+    print("Nothing was changed.")
+    return False
+
+
+def _show(changes: Any) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("", "what", "version", "difference")
+    for one in sorted(changes, key=lambda change: (ORDER.index(change.kind), change.noun, change.code)):
+        version = f"v{one.version}" if one.version else ""
+        table.add_row(f"[{STYLE[one.kind]}]{one.kind}[/]", f"{one.noun} {one.code}", version, one.what)
+    console = Console()
+    console.print(table)
+    counts = {kind: sum(one.kind == kind for one in changes) for kind in ORDER}
+    console.print(", ".join(f"{count} {kind}" for kind, count in counts.items() if count))
+
+
+def _done(applied: dict[str, Any]) -> None:
+    print(f"In force: catalogue {applied['digest'][:16]}, {applied['changes']} changes. Policy {applied['revision']}.")

@@ -1,0 +1,64 @@
+"""How a command reaches the hub: over the operator's socket when one runs, else by opening the store itself."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from hub.core.errors import HubError, Item, Kind
+from hub.settings import Settings, checked, load
+
+if TYPE_CHECKING:
+    from hub.app import Hub
+
+TIMEOUT_S = 60.0
+
+
+def settings_now() -> Settings:
+    """Read the settings as `hub serve` would. Raises HubError(STARTUP)."""
+    return checked(load())
+
+
+def running(settings: Settings) -> httpx.Client | None:
+    """Return a client of the running hub, or None when none answers at the socket."""
+    if not settings.admin_path.exists():
+        return None
+    client = httpx.Client(
+        transport=httpx.HTTPTransport(uds=str(settings.admin_path)), base_url="http://hub", timeout=TIMEOUT_S
+    )
+    try:
+        client.get("/healthz")
+    except httpx.TransportError:  # a socket that a killed hub left behind
+        client.close()
+        return None
+    return client
+
+
+def ask(client: httpx.Client, method: str, path: str, document: Any = None) -> Any:
+    """Send one request. Raises HubError with what the hub said."""
+    response = client.request(method, path, json=document)
+    body = response.json()
+    if response.status_code < httpx.codes.MULTIPLE_CHOICES:
+        return body
+    items = tuple(Item(i.get("detail", ""), i.get("where", ""), i.get("remedy", "")) for i in body.get("items", ()))
+    raise HubError(
+        Kind.INVALID,
+        str(body.get("detail", "the hub refused")),
+        where=str(body.get("where", "")),
+        remedy=str(body.get("remedy", "")),
+        code=str(body.get("type", "")).rpartition("/")[2],
+        items=items,
+    )
+
+
+@contextmanager
+def opened(settings: Settings) -> Iterator["Hub"]:
+    """Open the hub's store in this process, without starting anything and without stocking an empty one."""
+    from hub.app import build
+
+    hub = build(settings, stock=False)
+    try:
+        yield hub
+    finally:
+        hub.close()

@@ -1,0 +1,152 @@
+"""`hub serve`: the hub in one process, on its TCP address and on the operator's socket, until SIGTERM or SIGINT."""
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+import uvicorn
+
+from hub.core.errors import HubError, Kind
+
+if TYPE_CHECKING:
+    from hub.app import Hub
+
+BACKLOG = 2_048  # connections waiting to be taken: a crowd at the same second
+GRACE_S = 10  # for requests that are under way when the hub stops; long polls end at once
+STARTED_S = 0.005
+
+
+class Server(uvicorn.Server):
+    """One of two servers in one loop; signals are for both, so neither takes them for itself."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to `run`."""
+        yield
+
+
+def serve(
+    mode: Annotated[str, typer.Option(help="production | development | demo; else HUB_MODE.")] = "",
+    port: Annotated[int, typer.Option(help="TCP port, 0 for a free one; else HUB_PORT.")] = -1,
+    data_dir: Annotated[Path | None, typer.Option(help="Holds store and keys; else HUB_DATA_DIR.")] = None,
+) -> None:
+    """Run the hub. Every setting is explained in deploy/README.md."""
+    from hub.app import build  # after the command line was understood: it loads the whole hub
+    from hub.logs import take_over
+    from hub.settings import checked, load
+
+    given: dict[str, Any] = {"mode": mode} if mode else {}
+    given |= {"port": port} if port >= 0 else {}
+    given |= {"data_dir": data_dir} if data_dir else {}
+    settings = checked(load(**given))
+    hub = build(settings)
+    take_over(hub.log)
+    try:
+        listening = listen(settings.host, settings.port)
+        admin = listen_admin(settings.admin_path)
+        try:
+            run(hub, listening, admin, started=lambda: _tell(listening, settings.admin_path, settings.issuer))
+        finally:
+            settings.admin_path.unlink(missing_ok=True)
+    finally:
+        hub.close()
+        hub.log.info("hub.stopped")
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Open the TCP address. Raises HubError(STARTUP) when it is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as cause:
+        raise HubError(
+            Kind.STARTUP,
+            f"the address {host}:{port} cannot be listened on ({cause.strerror})",
+            where="port",
+            remedy="Stop what uses it, or set HUB_PORT (0 takes a free one).",
+            code="address-unusable",
+        ) from cause
+
+
+def listen_admin(path: Path) -> socket.socket:
+    """Open the operator's socket, mode 0600. What a killed hub left is replaced: this one holds the store's lock."""
+    admin = socket.socket(socket.AF_UNIX)
+    before = os.umask(0o177)
+    try:
+        path.unlink(missing_ok=True)
+        admin.bind(str(path))
+        admin.listen(16)
+    except OSError as cause:
+        raise HubError(
+            Kind.STARTUP,
+            f"the operator's socket cannot be made ({cause.strerror or 'its path is too long'})",
+            where=path.name,
+            remedy="Set HUB_ADMIN_SOCKET to a short path (at most 107 bytes) in a folder that the hub may write to.",
+            code="socket-unusable",
+        ) from cause
+    finally:
+        os.umask(before)
+    return admin
+
+
+def run(hub: "Hub", listening: socket.socket, admin: socket.socket, *, started: Callable[[], None]) -> None:
+    """Serve both applications until a signal comes; `started` is called when both take requests."""
+    import uvloop
+
+    from hub.web.apps import admin_app, public_app
+
+    proxied = hub.settings.behind_tls_proxy
+    servers = [
+        Server(
+            uvicorn.Config(
+                app,
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                proxy_headers=proxied,
+                server_header=False,
+                timeout_graceful_shutdown=GRACE_S,
+            )
+        )
+        for app in (public_app(hub), admin_app(hub))
+    ]
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(hub, servers, (listening, admin), started))
+
+
+async def _serve(
+    hub: "Hub", servers: list[Server], sockets: tuple[socket.socket, socket.socket], started: Callable[[], None]
+) -> None:
+    def stop(number: int) -> None:
+        hub.log.info("hub.stopping", signal=signal.Signals(number).name)
+        hub.stopping = True
+        hub.bell.ring_all()
+        for server in servers:
+            server.force_exit = server.should_exit and number == signal.SIGINT  # a second Ctrl-C does not wait
+            server.should_exit = True
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop, number)
+    hub.start()
+    serving = [asyncio.create_task(server.serve(sockets=[each])) for server, each in zip(servers, sockets, strict=True)]
+    while not all(s.started for s in servers) and not any(t.done() for t in serving):  # noqa: ASYNC110 - uvicorn has no event
+        await asyncio.sleep(STARTED_S)
+    hub.log.info("hub.started", mode=hub.settings.mode, port=sockets[0].getsockname()[1], pid=os.getpid())
+    started()
+    await asyncio.gather(*serving)
+
+
+def _tell(listening: socket.socket, admin: Path, issuer: str) -> None:
+    host, port = listening.getsockname()[:2]
+    address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    print(f"Hub: {address} (agencies name {issuer} in their assertions)", flush=True)
+    print(f"Operator: {admin} (hub status, hub catalogue apply, ...)", flush=True)

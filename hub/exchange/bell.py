@@ -1,0 +1,70 @@
+"""Wakes those who wait for deliveries. Rung when something may have become ready; whoever wakes looks for itself.
+
+A ring proves nothing: it may come for nothing, and before the commit that it is about. So whoever is rung goes to the
+writer's queue (a hand-out), where that commit stands already; and everybody looks anyway from time to time.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock
+
+
+class Ear:
+    """One who waits, in its event loop."""
+
+    def __init__(self) -> None:
+        self._loop, self._rung = asyncio.get_running_loop(), asyncio.Event()
+
+    async def wait(self, timeout_s: float) -> bool:
+        """Return True when rung since the last call, False after `timeout_s` without."""
+        try:
+            await asyncio.wait_for(self._rung.wait(), timeout_s)
+        except TimeoutError:
+            return False
+        self._rung.clear()
+        return True
+
+    def hear(self) -> None:
+        """May be called from any thread."""
+        try:
+            self._loop.call_soon_threadsafe(self._rung.set)
+        except RuntimeError:  # its loop is closed: nobody waits there any more
+            return
+
+
+class Bell:
+    """One for all recipients. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._ears: dict[int, set[Ear]] = {}
+        self._lock = Lock()
+
+    @contextmanager
+    def listening(self, recipient: int) -> Iterator[Ear]:
+        """Listen from here on: rings from now are kept until `wait`. Call it before looking, or a ring is missed."""
+        ear = Ear()
+        with self._lock:
+            self._ears.setdefault(recipient, set()).add(ear)
+        try:
+            yield ear
+        finally:
+            with self._lock:
+                self._ears[recipient].discard(ear)
+
+    def ring(self, recipient: int) -> None:
+        with self._lock:
+            ears = list(self._ears.get(recipient, ()))
+        for ear in ears:
+            ear.hear()
+
+    def ring_all(self) -> None:
+        """Wake everybody: a batch was decided, or the hub is stopping."""
+        with self._lock:
+            ears = [ear for each in self._ears.values() for ear in each]
+        for ear in ears:
+            ear.hear()
+
+    def listeners(self) -> int:
+        with self._lock:
+            return sum(len(ears) for ears in self._ears.values())

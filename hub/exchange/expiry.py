@@ -1,0 +1,83 @@
+"""What time alone ends: events that nobody was linked to in time, and held deliveries whose look-back is over.
+
+Each is taken off its list in one transaction with its audit row (a root over what it ended), a few hundred at a time.
+"""
+
+import os
+import struct
+from collections.abc import Sequence
+
+from hub.core.leaf import NONCE_BYTES, LeafKind, leaf, merkle_root
+from hub.exchange.world import World
+from hub.store.deliveries import QueueState, unpack_parts
+from hub.store.engine import Tx, marks
+from hub.store.waiting import settle
+
+PIECE = 200  # rows of one transaction: a withdrawal waits for a few milliseconds at most
+_WAITED = struct.Struct("<ii")  # publisher, dataset
+_HELD = struct.Struct("<iq")  # recipient, delivery
+
+
+def expire_waiting(world: World) -> int:
+    """End up to `PIECE` events whose time to be linked is over; returns how many."""
+    now_us = world.clock()
+    with world.store.read() as tx:
+        if tx.one("SELECT 1 FROM waiting WHERE until_us <= ? LIMIT 1", (now_us,)) is None:
+            return 0
+    return world.store.write(lambda tx: _expire_waiting(tx, now_us))
+
+
+def expire_held(world: World) -> int:
+    """Cancel up to `PIECE` held deliveries that no grant came for in time; returns how many."""
+    now_us = world.clock()
+    with world.store.read() as tx:
+        if not _held_too_long(tx, now_us, 1):
+            return 0
+    return world.store.write(lambda tx: _expire_held(tx, now_us))
+
+
+def _expire_waiting(tx: Tx, now_us: int) -> int:
+    rows = tx.rows(
+        "SELECT id, event, publisher, dataset FROM waiting WHERE until_us <= ? ORDER BY id LIMIT ?", (now_us, PIECE)
+    )
+    settle(tx, [row[0] for row in rows])
+    _audit(tx, [event + _WAITED.pack(publisher, dataset) for _, event, publisher, dataset in rows], now_us)
+    return len(rows)
+
+
+def _held_too_long(tx: Tx, now_us: int, limit: int) -> list[tuple[int, int, bytes, bytes]]:
+    """Return (recipient, delivery, public, parts). One that was opened once keeps its number: the hand-out ends it."""
+    rows = tx.rows(
+        "SELECT q.recipient, q.delivery, d.public, d.parts FROM queue q INDEXED BY queue_held"
+        " JOIN delivery d ON d.id = q.delivery WHERE q.state = 2 AND q.due_us <= ? AND q.number = 0 LIMIT ?",
+        (now_us, limit),
+    )
+    return [(recipient, delivery, public, parts) for recipient, delivery, public, parts in rows]
+
+
+def _expire_held(tx: Tx, now_us: int) -> int:
+    rows = _held_too_long(tx, now_us, PIECE)
+    for recipient in {row[0] for row in rows}:
+        theirs = [row[1] for row in rows if row[0] == recipient]
+        tx.run(
+            f"DELETE FROM queue WHERE recipient = ? AND state = ? AND delivery IN ({marks(len(theirs))})",
+            (recipient, QueueState.HELD.value, *theirs),
+        )
+    audit = _audit(tx, [public + _HELD.pack(recipient, delivery) for recipient, delivery, public, _ in rows], now_us)
+    persons = sorted({part.person for *_, parts in rows for part in unpack_parts(parts)})
+    tx.insert("history(person, audit)", [(person, audit) for person in persons])
+    return len(rows)
+
+
+def _audit(tx: Tx, entries: Sequence[bytes], now_us: int) -> int:
+    """Write one row over all: each entry begins with a keyed name of 16 bytes that the row's nonce salts."""
+    nonce = os.urandom(NONCE_BYTES)
+    row = tx.one("SELECT coalesce(max(id), 0) + 1 FROM audit")
+    assert row is not None
+    root = merkle_root([nonce + entry for entry in entries])
+    row_leaf = leaf(LeafKind.EXPIRY, at_us=now_us, nonce=nonce, commitments=[root])
+    tx.insert(
+        "audit(id, kind, at_us, leaf, fences, detail)",
+        [(row[0], LeafKind.EXPIRY.value, now_us, row_leaf, b"", b"".join(entries))],
+    )
+    return int(row[0])

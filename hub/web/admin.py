@@ -1,0 +1,57 @@
+"""The operator's door: a small application of its own, on a Unix socket that only the hub's own user may open."""
+
+from typing import Annotated, Any
+
+import orjson
+from anyio import to_thread
+from fastapi import APIRouter, Body, Request, Response
+
+from hub.core.catalogue import from_document, to_document
+from hub.web.running import Administered
+
+JSON = "application/json"
+
+
+def admin_routes() -> APIRouter:
+    """Serve status, the catalogue, agencies' keys and the stop of all releases."""
+    router = APIRouter()
+
+    @router.get("/status")
+    async def status(request: Request) -> Response:
+        return _answer(await to_thread.run_sync(_hub(request).status))
+
+    @router.get("/catalogue")
+    async def catalogue(request: Request) -> Response:
+        return _answer(to_document(_hub(request).approved()))
+
+    @router.post("/catalogue")
+    async def approve(
+        request: Request, document: Annotated[dict[str, Any], Body()], expected: Annotated[str, Body()]
+    ) -> Response:
+        """Approve a catalogue whose files were checked by whoever sends it; `expected`: what it was compared with."""
+        hub = _hub(request)
+        proposed = from_document(document)
+        return _answer(await to_thread.run_sync(lambda: hub.approve(proposed, expected=expected)))
+
+    @router.post("/agency-keys")
+    async def add_key(
+        request: Request, agency: Annotated[str, Body()], jwk: Annotated[dict[str, Any], Body()]
+    ) -> Response:
+        return _answer(await to_thread.run_sync(_hub(request).add_agency_key, agency, jwk))
+
+    @router.post("/stop-release")
+    async def stop_release(request: Request, stop: Annotated[bool, Body(embed=True)]) -> Response:
+        """Return when no hand-out commits any more, or when they may again."""
+        await to_thread.run_sync(_hub(request).stop_releases, stop)
+        return _answer({"stopped": stop})
+
+    return router
+
+
+def _hub(request: Request) -> Administered:
+    hub: Administered = request.app.state.hub
+    return hub
+
+
+def _answer(document: Any) -> Response:
+    return Response(orjson.dumps(document), media_type=JSON)

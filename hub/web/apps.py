@@ -1,0 +1,34 @@
+"""The two applications of one hub: the one that agencies and citizens reach, and the operator's behind its socket."""
+
+from fastapi import FastAPI
+
+from hub.web.admin import admin_routes
+from hub.web.agency import agency_routes
+from hub.web.demo import demo_routes
+from hub.web.operations import operation_routes
+from hub.web.problems import install
+from hub.web.running import Administered
+from hub.web.sign_in import sign_in_routes
+
+
+def public_app(hub: Administered) -> FastAPI:
+    """Make the application that agencies and citizens reach."""
+    app = FastAPI(openapi_url=None)
+    app.state.hub = hub
+    app.include_router(sign_in_routes(hub.agency_tokens))
+    app.include_router(agency_routes())
+    app.include_router(operation_routes())
+    if hub.settings.mode == "demo":
+        app.include_router(demo_routes())
+    install(app, hub.log)
+    return app
+
+
+def admin_app(hub: Administered) -> FastAPI:
+    """Make the application for the operator's socket."""
+    app = FastAPI(openapi_url=None)
+    app.state.hub = hub
+    app.include_router(admin_routes())
+    app.include_router(operation_routes())
+    install(app, hub.log)
+    return app

@@ -1,0 +1,83 @@
+"""What the doors need of the running hub. The composition root makes it; requests find it in `app.state.hub`."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from anyio import CapacityLimiter
+from fastapi import Request
+
+from hub.citizens.desk import CitizenDesk
+from hub.core.agreement import Catalogue
+from hub.core.errors import Item
+from hub.exchange.bell import Bell
+from hub.exchange.publish import PublishDesk
+from hub.exchange.world import World
+from hub.identity.agency_tokens import AgencyTokens
+from hub.identity.keys import OpenKey
+from hub.identity.people import Register
+from hub.logs import Log
+from hub.metrics import Metrics
+from hub.ports import Clock
+from hub.settings import Settings
+from hub.web.quota import Quotas
+
+
+class Running(Protocol):
+    """Everything here may be read at any time from any thread.
+
+    What depends on the catalogue (`world`, `desk`, `register`, `citizens`) is replaced whole when another one is
+    approved: take each once per request.
+    """
+
+    @property
+    def settings(self) -> Settings: ...
+    @property
+    def clock(self) -> Clock: ...
+    @property
+    def metrics(self) -> Metrics: ...
+    @property
+    def agency_tokens(self) -> AgencyTokens: ...
+    @property
+    def quotas(self) -> Quotas: ...
+    @property
+    def bell(self) -> Bell: ...
+    @property
+    def world(self) -> World: ...
+    @property
+    def desk(self) -> PublishDesk: ...
+    @property
+    def register(self) -> Register: ...
+    @property
+    def citizens(self) -> CitizenDesk: ...
+    @property
+    def wrapping(self) -> OpenKey:
+        """The wrapping key, open: what notices and stops are sealed under."""
+
+    @property
+    def agency_threads(self) -> CapacityLimiter:
+        """Threads that agencies' requests share; citizens' acts never wait for one of them."""
+
+    @property
+    def log(self) -> Log: ...
+    @property
+    def stopping(self) -> bool: ...
+    def troubles(self) -> tuple[Item, ...]:
+        """Say in words why the hub is not ready; empty when it is."""
+
+    def measure(self) -> None:
+        """Bring the gauges up to date."""
+
+
+class Administered(Running, Protocol):
+    """What an operator's socket needs besides."""
+
+    def status(self) -> dict[str, Any]: ...
+    def approved(self) -> Catalogue: ...
+    def approve(self, proposed: Catalogue, *, expected: str | None) -> Mapping[str, Any]: ...
+    def add_agency_key(self, agency: str, jwk: Mapping[str, Any]) -> Mapping[str, Any]: ...
+    def stop_releases(self, stop: bool) -> None: ...
+
+
+def hub_of(request: Request) -> Running:
+    running: Running = request.app.state.hub
+    return running

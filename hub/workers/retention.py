@@ -1,0 +1,71 @@
+"""The thread that lets go what is over: day keys, decided records, events never linked, deliveries held too long."""
+
+from collections.abc import Callable
+from threading import Event
+
+from hub.exchange.expiry import PIECE, expire_held, expire_waiting
+from hub.exchange.world import World
+from hub.identity.day_keys import US_PER_DAY, DayKeys
+from hub.logs import Log
+from hub.workers.worker import Worker
+
+ROUND_S = 1.0
+PAUSE_S = 0.02  # between two pieces: a thread that writes without a pause would double everybody's wait for the writer
+RECORDS = 500  # of the bus per piece
+PIECES = 200  # of one kind per round; the rest comes in the next
+SHORTEST_DAYS = 2  # a key ends with a whole day: after fewer, an event of a minute before midnight might go undecided
+
+
+class Retention:
+    """One round a second. Each kind in small pieces, so that nobody waits long for the store."""
+
+    def __init__(
+        self,
+        world: Callable[[], World],
+        *,
+        day_keys: DayKeys,
+        drop_decided: Callable[[int], int],
+        keep_days: int,
+        log: Log,
+    ) -> None:
+        """`drop_decided(n)` lets the bus forget up to n records behind its position, and says how many."""
+        self._world, self._day_keys, self._drop_decided, self._log = world, day_keys, drop_decided, log
+        self._keep_days = max(keep_days, SHORTEST_DAYS)
+        self._cleared_day = 0
+
+    def step(self, stop: Event) -> float:
+        """Go once over everything; returns the pause until the next round."""
+        world = self._world()
+        today = world.clock() // US_PER_DAY
+        if today != self._cleared_day:
+            destroyed = self._day_keys.destroy_before(today - self._keep_days + 1)
+            self._log.info("retention.daykeys", count=destroyed)
+            self._cleared_day = today
+        for kind, piece, drop in (
+            ("records", RECORDS, lambda: self._drop_decided(RECORDS)),
+            ("waiting", PIECE, lambda: expire_waiting(world)),
+            ("held", PIECE, lambda: expire_held(world)),
+        ):
+            gone = _in_pieces(drop, piece, stop)
+            if gone and kind != "records":
+                self._log.info("retention.expired", kind=kind, expired=gone)
+        return ROUND_S
+
+
+def _in_pieces(drop: Callable[[], int], piece: int, stop: Event) -> int:
+    """Repeat while there are whole pieces."""
+    gone = 0
+    for _ in range(PIECES):
+        count = drop()
+        gone += count
+        if count < piece or stop.wait(PAUSE_S):
+            break
+    return gone
+
+
+def retention_worker(
+    world: Callable[[], World], *, day_keys: DayKeys, drop_decided: Callable[[int], int], keep_days: int, log: Log
+) -> Worker:
+    """Make the thread, unstarted."""
+    rounds = Retention(world, day_keys=day_keys, drop_decided=drop_decided, keep_days=keep_days, log=log)
+    return Worker("retention", rounds.step, log=log)
