@@ -102,17 +102,19 @@ class HubClient:
         return Page(tuple(delivery_of(item) for item in objects(body, "deliveries")), bool(body.get("more")))
 
     def acknowledge(
-        self, ids: Sequence[str], *, fields_used: Mapping[str, Sequence[str]] | None = None
+        self, deliveries: Sequence[Delivery], *, fields_used: Mapping[str, Sequence[str]] | None = None
     ) -> Acknowledged:
         """Tell the hub that these are handled; `fields_used` may name, by id, what was needed of each.
 
-        Raises `HubProblem` (404) when an id was never handed out to this agency: then none of its call is acknowledged.
+        Raises `HubProblem` (404) when one was never handed out to this agency: then none of its call is acknowledged.
         """
         used = fields_used or {}
         acknowledged = already = 0
-        for first in range(0, len(ids), PAGE_DELIVERIES):
-            page = ids[first : first + PAGE_DELIVERIES]
-            items = [{"id": i, "fields_used": list(used[i])} if i in used else {"id": i} for i in page]
+        for first in range(0, len(deliveries), PAGE_DELIVERIES):
+            items = [
+                {"number": one.number, "id": one.id, **({"fields_used": list(used[one.id])} if one.id in used else {})}
+                for one in deliveries[first : first + PAGE_DELIVERIES]
+            ]
             body = self._post("/v1/deliveries/acknowledgements", {"acknowledgements": items})
             acknowledged += int(body.get("acknowledged", 0))
             already += int(body.get("already", 0))
@@ -134,7 +136,7 @@ class HubClient:
             wait_now_s = min(LONGEST_WAIT_S, wait_s - waited_s)
             page = self.pull(min(PAGE_DELIVERIES, left or PAGE_DELIVERIES), wait_now_s)
             waited_s += wait_now_s
-            handled: list[str] = []
+            handled: list[Delivery] = []
             for delivery in page.deliveries:
                 known = delivery.kind in KNOWN_KINDS or delivery.kind == NOTICE
                 if delivery.id not in unknown and not seen.has(delivery.id, delivery.kind):
@@ -143,7 +145,7 @@ class HubClient:
                     if known:
                         seen.add(delivery.id, delivery.kind)
                 if known:
-                    handled.append(delivery.id)
+                    handled.append(delivery)
                 else:
                     unknown.add(delivery.id)
             if handled:

@@ -59,9 +59,13 @@ class PublishStopped(AgencyError):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What the hub hands out. `document` is the whole CloudEvent; `subject` is the recipient's own id."""
+    """What the hub hands out. `document` is the whole CloudEvent; `subject` is the recipient's own id.
+
+    `number` is this agency's own running number: the same when it comes again, and of a `stop` that ends it.
+    """
 
     id: str
+    number: int
     kind: str
     type: str
     subject: str
@@ -104,8 +108,8 @@ def outcomes_of(body: Mapping[str, Any], batch: Sequence[CloudEvent], *, first: 
 
 
 def delivery_of(item: Mapping[str, Any]) -> Delivery:
-    """Read one delivery. Raises `AgencyError` when it has no id or kind, for then it could not be acknowledged."""
-    delivery_id, kind = item.get("id"), item.get("kind")
-    if not isinstance(delivery_id, str) or not isinstance(kind, str):
-        raise AgencyError("a delivery has no id or kind", remedy="Report it to the hub's operator.")
-    return Delivery(delivery_id, kind, str(item.get("type", "")), str(item.get("subject", "")), item)
+    """Read one delivery. Raises `AgencyError` where it lacks what it is acknowledged by."""
+    delivery_id, number, kind = item.get("id"), item.get("number"), item.get("kind")
+    if not isinstance(delivery_id, str) or not isinstance(number, int) or not isinstance(kind, str):
+        raise AgencyError("a delivery has no id, number or kind", remedy="Report it to the hub's operator.")
+    return Delivery(delivery_id, number, kind, str(item.get("type", "")), str(item.get("subject", "")), item)

@@ -90,7 +90,9 @@ class ContractHub:
                 self.handed_out |= {each["id"] for each in page[:limit]}
                 return JSONResponse({"deliveries": page[:limit], "more": len(page) > limit})
             case "POST", "/v1/deliveries/acknowledgements":
+                numbers = {each["id"]: each["number"] for each in self.outbox}
                 ids = [each["id"] for each in body["acknowledgements"]]
+                assert all(numbers.get(each["id"], 1) == each["number"] for each in body["acknowledgements"])
                 if not set(ids) <= self.handed_out:
                     return problem(404, "not-found")
                 fresh = [each for each in ids if each not in self.acknowledged]

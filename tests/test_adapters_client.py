@@ -58,7 +58,7 @@ def event(number: int, **data: Any) -> dict[str, Any]:
 
 
 def delivery(number: int, kind: str = "data") -> dict[str, Any]:
-    return {"id": f"{number:032x}", "kind": kind, "type": "t", "subject": "p", "data": {"n": number}}
+    return {"id": f"{number:032x}", "number": number, "kind": kind, "type": "t", "subject": "p", "data": {"n": number}}
 
 
 def numbers(deliveries: Iterator[Delivery]) -> list[int]:
@@ -204,16 +204,16 @@ def test_a_wait_longer_than_the_hub_allows_is_asked_for_in_parts(
 def test_acknowledging_what_was_never_handed_out_is_told(client: HubClient) -> None:
     """The hub's problem reaches the caller with its status and code."""
     with pytest.raises(HubProblem) as refused:
-        client.acknowledge(["0" * 32])
+        client.acknowledge([Delivery("0" * 32, 1, "data", "t", "p", {})])
     assert (refused.value.problem.status, refused.value.problem.code) == (404, "not-found")
 
 
 def test_acknowledgements_may_name_the_fields_used_and_say_what_was_known(client: HubClient, hub: ContractHub) -> None:
     """An acknowledgement sent twice is harmless."""
     hub.outbox = [delivery(1), delivery(2)]
-    ids = [each.id for each in client.pull().deliveries]
-    assert client.acknowledge(ids[:1], fields_used={ids[0]: ["dob"]}).acknowledged == 1
-    again = client.acknowledge(ids)
+    page = client.pull().deliveries
+    assert client.acknowledge(page[:1], fields_used={page[0].id: ["dob"]}).acknowledged == 1
+    again = client.acknowledge(page)
     assert (again.acknowledged, again.already) == (1, 1)
 
 

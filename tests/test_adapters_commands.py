@@ -53,7 +53,7 @@ def event(number: int, **data: Any) -> dict[str, Any]:
 
 
 def delivery(number: int, kind: str = "data") -> dict[str, Any]:
-    return {"id": f"{number:032x}", "kind": kind, "type": "t", "subject": "p", "data": {"n": number}}
+    return {"id": f"{number:032x}", "number": number, "kind": kind, "type": "t", "subject": "p", "data": {"n": number}}
 
 
 def test_the_first_minutes_of_an_agency(hub: ContractHub, run: Run) -> None:
