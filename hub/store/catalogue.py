@@ -146,12 +146,17 @@ def _older_datasets(stored: _Stored) -> Iterator[tuple[tuple[str, int], Dataset]
 
 def _refuse_reuse(stored: _Stored, after: Document) -> None:
     """Hold the proposal to versions and numbers that were approved once and are not in force any more."""
-    items = []
+    items: list[Item] = []
     numbers: dict[tuple[str, int], str] = {}
     for (kind, _), versions in stored.versions.items():
         for _, _, document in versions:
             if kind in KINDS:
                 numbers |= _numbers(kind, document)
+    items += [
+        Item(f"{code} was ended, and an ended agreement stays ended", code, "Propose a new one, with its own code.")
+        for code in after["agreements"].keys() - stored.in_force["agreements"].keys()
+        if ("agreements", code) in stored.versions
+    ]
     for kind in KINDS:
         for code, document in after[kind].items():
             for version, digest, _ in stored.versions.get((kind, code), ()):

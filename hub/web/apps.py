@@ -4,6 +4,7 @@ from fastapi import FastAPI
 
 from hub.web.admin import admin_routes
 from hub.web.agency import agency_routes
+from hub.web.citizen import citizen_routes
 from hub.web.demo import demo_routes
 from hub.web.operations import operation_routes
 from hub.web.problems import install
@@ -17,6 +18,7 @@ def public_app(hub: Administered) -> FastAPI:
     app.state.hub = hub
     app.include_router(sign_in_routes(hub.agency_tokens))
     app.include_router(agency_routes())
+    app.include_router(citizen_routes(dev_sign_in=hub.settings.dev_sign_in or hub.settings.mode == "demo"))
     app.include_router(operation_routes())
     if hub.settings.mode == "demo":
         app.include_router(demo_routes())
