@@ -123,7 +123,8 @@ class Store:
         self._closing = False
         self._readers = threading.local()
         self._opened: list[sqlite3.Connection] = []
-        self._writer = threading.Thread(target=self._write_all, name="store-writer", daemon=True)
+        first = self.connect()  # before any thread does: two that switch a new file to WAL at once lock each other out
+        self._writer = threading.Thread(target=self._write_all, args=(first,), name="store-writer", daemon=True)
         self._checkpointer = threading.Thread(target=self._checkpoint_all, name="store-checkpointer", daemon=True)
         self._checkpoint_due = threading.Event()
         self._writer.start()
@@ -199,8 +200,7 @@ class Store:
         self._lock_file.close()
 
     # The writer thread.
-    def _write_all(self) -> None:
-        connection = self.connect()
+    def _write_all(self, connection: sqlite3.Connection) -> None:
         while jobs := self._next():
             self._transact(connection, jobs)
 
