@@ -281,7 +281,7 @@ def _person_detail(who: Subject, nonce: bytes, rows: list[bytes], tags: Tags, be
     """Seal what one person may be shown of this decision. Of an erased person nothing is kept."""
     if who.key is None:
         return _PERSON.pack(who.person, 0)
-    plain = len(rows).to_bytes(2) + b"".join(rows) + (dumps(tags) if tags != NO_TAGS else b"")
+    plain = len(rows).to_bytes(2) + b"".join(rows) + (dumps([*tags]) if tags != NO_TAGS else b"")
     own = bench.nonces()
     sealed = own + who.key.aead.encrypt(own, plain, nonce)
     return _PERSON.pack(who.person, len(sealed)) + sealed
