@@ -28,8 +28,8 @@ from hub.store.history import (
     deliveries_at,
     details_at,
     details_of_person,
-    handed_after,
     handed_as,
+    handed_of,
 )
 
 PAGE = 50  # audit rows; an event that goes to five recipients is one of them
@@ -138,7 +138,7 @@ def _handed(tx: Tx, person: int, decisions: set[int]) -> dict[tuple[int, int], t
     """Find what was opened of these decisions, by (decision, subscription)."""
     if not decisions:
         return {}
-    rows = handed_after(tx, person, min(decisions))
+    rows = handed_of(tx, person, first=min(decisions), last=max(decisions))
     pages = details_at(tx, sorted({row.page for row in rows}))
     first = [handed_as(pages[row.page], row.number) for row in rows]
     heads = deliveries_at(tx, sorted({delivery for delivery, _ in first}))

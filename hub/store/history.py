@@ -61,13 +61,17 @@ def audits_of(tx: Tx, person: int, *, before: int, limit: int) -> list[AuditRow]
     return [AuditRow._make(row) for row in rows]
 
 
-def handed_after(tx: Tx, person: int, audit: int) -> list[HandedRow]:
-    """Return what was opened of a person after an audit row: a hand-out's id is above that of its decision."""
+def handed_of(tx: Tx, person: int, *, first: int, last: int) -> list[HandedRow]:
+    """Return what was opened of a person's decisions `first` to `last`, and of any later ones what was stopped since.
+
+    A hand-out's id is above that of its decision, so nothing older is looked at.
+    """
     rows = tx.rows(
         "SELECT p.recipient, p.number, p.stretch, p.audit, h.opened_us, h.acked_us, h.ended, h.delivery"
         " FROM handout_person p JOIN handout h ON h.recipient = p.recipient AND h.number = p.number"
-        " WHERE p.person = ? AND p.audit > ? ORDER BY p.audit",
-        (person, audit),
+        " JOIN delivery d ON d.id = h.delivery WHERE p.person = ? AND p.audit > ?"
+        " AND (h.ended = 1 OR d.audit BETWEEN ? AND ?) ORDER BY p.audit",
+        (person, first, first, last),
     )
     return [HandedRow(*row[:6], bool(row[6]), row[7]) for row in rows]
 
