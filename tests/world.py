@@ -118,4 +118,4 @@ def link_family(place: Town, *, child: str = "C-1", parent: str = "P-1") -> None
             link("family-benefits", f"FB-{child}", f"R-{child}"),
         ]
     )
-    assert [answer["status"] for answer in answers] == ["linked"] * 3
+    assert {answer["status"] for answer in answers} <= {"linked", "known"}

@@ -26,12 +26,12 @@ from hub.ports import Clock
 TOKEN_LIFE_S = 300
 RECENT_TOKENS = 4_096  # remembered as verified: ten times the agencies of a large country, 1 MB
 SCOPES_OF_RIGHT = {
-    "publish": ("events:write",),
+    "publish": ("events:write", "deliveries:read"),  # notices about its own events come in a publisher's feed
     "subscribe": ("deliveries:read", "consent-requests:write"),
     "link": ("links:write",),
 }
 SCOPES_OF_ALL = ("agency:read",)
-SCOPES = (*SCOPES_OF_ALL, *(scope for scopes in SCOPES_OF_RIGHT.values() for scope in scopes))
+SCOPES = tuple(dict.fromkeys([*SCOPES_OF_ALL, *(scope for scopes in SCOPES_OF_RIGHT.values() for scope in scopes)]))
 
 RightsOf = Callable[[str], frozenset[str]]
 """Return the rights of the agency with this code, of `publish`, `subscribe`, `link`."""
