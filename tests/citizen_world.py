@@ -1,4 +1,4 @@
-"""A whole exchange on one store for the tests of the citizens' door: shipped catalogue and policy, real gate, hand-out."""
+"""A whole exchange on one store for the tests of the citizens' door: shipped catalogue and policy, real gate."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -116,12 +116,12 @@ class Town:
         assert found is not None
         return found
 
-    def publish(self, agency: str, dataset: str, name: str, data: Mapping[str, Any]) -> None:
+    def publish(self, agency: str, dataset: str, name: str, data: Mapping[str, Any], **tags: str) -> None:
         """Publish one event about a person, and let the gate decide it."""
-        self.publish_only(agency, dataset, name, data)
+        self.publish_only(agency, dataset, name, data, **tags)
         self.decide()
 
-    def publish_only(self, agency: str, dataset: str, name: str, data: Mapping[str, Any]) -> None:
+    def publish_only(self, agency: str, dataset: str, name: str, data: Mapping[str, Any], **tags: str) -> None:
         self.events += 1
         local_id = f"R-{name}" if agency == REGISTER else f"{agency}/{name}"
         schema = self.catalogue.datasets[dataset]
@@ -131,7 +131,7 @@ class Town:
         envelope = {
             "specversion": "1.0", "id": f"e-{self.events}", "source": f"urn:agency:{agency}", "type": dataset,
             "subject": local_id, "time": datetime.fromtimestamp(self.now_us / S, tz=UTC).isoformat(),
-            "data": {subject.name: local_id, **data},
+            "data": {subject.name: local_id, **data}, **tags,
         }  # fmt: skip
         (outcome,) = publish(self.publishing, agency, [envelope])
         assert isinstance(outcome, Accepted), outcome

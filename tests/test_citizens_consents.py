@@ -12,6 +12,9 @@ from hub.citizens.withdraw import withdraw_it
 from hub.core.errors import HubError
 from hub.exchange.world import Limits
 from hub.store.consents import consent_by_public
+from hub.store.deliveries import DELIVERY, QUEUE, Part, QueueState, pack_parts
+from hub.store.engine import Tx
+from hub.store.held import release_held
 from tests.citizen_world import DAY_US, S, Town
 
 KINDER = ("lindum", "child", "KINDER-PLACE")
@@ -247,3 +250,24 @@ def test_a_hold_that_is_over_is_not_released(town: Town) -> None:
     assert code(lambda: town.granted(person, consent)) == "consent-illegal-transition"  # the question lapsed as well
     town.granted(person, town.ask(*HELP))
     assert town.queued("social-fund") == [1, 2]
+
+
+def test_what_is_held_for_somebody_in_another_role_is_released_too(town: Town) -> None:
+    """An event about a child, with a part of the parent's: the parent's yes lets it go, somebody else's does not."""
+    parent, child, other, recipient = 1001, 1002, 1003, 7
+    parts = pack_parts([Part(child, 1, 0, 3, 40), Part(parent, 2, 0, 3, 40)])
+
+    def hold(tx: Tx) -> None:
+        tx.insert(DELIVERY, [(1, b"d" * 16, 1, recipient, 20, 1, 1, town.now_us, parts, b"")])
+        tx.insert(QUEUE, [(recipient, QueueState.HELD.value, 1, 20, child, 0, town.now_us + S)])
+
+    def release(person: int, now_us: int) -> None:
+        def work(tx: Tx) -> None:
+            release_held(tx, person=person, recipient=recipient, subscriptions=[20], now_us=now_us, other_roles=True)
+
+        town.store.write(work)
+
+    town.store.write(hold)
+    for person, now_us, state in ((other, town.now_us, 2), (parent, town.now_us + S, 2), (parent, town.now_us, 1)):
+        release(person, now_us)
+        assert town.rows("SELECT state FROM queue WHERE recipient = ?", (recipient,)) == [(state,)]

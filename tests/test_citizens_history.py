@@ -112,6 +112,14 @@ def test_ones_own_acts_and_links_are_in_it(town: Town) -> None:
     assert entries[1].said["consent"] == consent
 
 
+def test_the_publishers_own_tags_are_shown(town: Town) -> None:
+    """Its case and its officer, as opaque as they came."""
+    child = town.person("child", "civil-registry")
+    town.publish("civil-registry", "civil.birth.registered", "child", BIRTH, case="C-1", actor="desk 4")
+    entries = history(town.desk, town.principal(child)).entries
+    assert {(one.case, one.actor) for one in entries if isinstance(one, Decided)} == {("C-1", "desk 4")}
+
+
 def test_pages_go_on_where_the_last_one_ended(town: Town) -> None:
     """Every row is there once, newest first, and the last page says that it is the last."""
     child = town.person("child", "lindum", "civil-registry")

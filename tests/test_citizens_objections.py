@@ -35,9 +35,11 @@ def data(town: Town) -> list[str]:
 def test_an_objection_stops_what_the_law_allows(town: Town, child: int) -> None:
     """What lay ready is cancelled, what comes later is refused, and the recipient is told by a stop."""
     town.birth()
+    ((epoch,),) = town.rows("SELECT epoch FROM fence WHERE kind = 1 AND subject = ?", (child,))
     receipt = orjson.loads(object_to(town.desk, town.principal(child), **ALLOWANCE))
     assert (receipt["state"], receipt["record"], receipt["opened_before"]) == ("objected", ID, [])
     assert receipt["moment_us"] == town.now_us
+    assert town.rows("SELECT epoch FROM fence WHERE kind = 1 AND subject = ?", (child,)) == [(epoch + 1,)]
     (stop,) = town.pull("family-benefits")
     assert (stop["kind"], stop["subject"]) == ("stop", "family-benefits/child")
     assert stop["data"] == {"objection": "recorded", "purpose": "FAM-ALLOW", "since_us": town.now_us}

@@ -1,6 +1,7 @@
 """The revocation barrier as its person and its recipient see it: real store, gate and hand-out."""
 
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
 import orjson
@@ -84,6 +85,20 @@ def test_the_receipt_names_exactly_what_was_opened_under_the_stretch(town: Town,
     named = [(one.recipient, one.dataset, one.delivery, one.number, one.opened_us) for one in receipt.opened_before]
     mine = opened[0]
     assert named == [("lindum", "civil.birth.registered", mine["id"], mine["number"], opened_us)]
+
+
+def test_another_purpose_of_the_same_recipient_is_another_matter(town: Town) -> None:
+    """Two consents to Lindum, both in their first stretch: each receipt names its own deliveries."""
+    person = town.person("child", "lindum", "civil-registry", born=date(2023, 10, 20))
+    place, start = (town.ask("lindum", "child", purpose) for purpose in ("KINDER-PLACE", "KINDER-START"))
+    town.granted(person, place)
+    town.granted(person, start)
+    town.birth()
+    town.publish("civil-registry", "child.turned_3", "child", {"turned_on": "2026-10-20"})
+    opened = {one["purpose"]: one["id"] for one in town.pull("lindum")}
+    receipt = withdraw_it(town.desk, town.principal(person), start).receipt
+    assert [one.delivery for one in receipt.opened_before] == [opened["KINDER-START"]]
+    assert len(opened) == 2
 
 
 def test_what_was_stopped_before_it_was_acknowledged_is_named_as_what_it_was(

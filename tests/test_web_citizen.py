@@ -166,6 +166,17 @@ def test_the_inbox_holds_everything_needed_to_decide(town: Town, child: Browser)
     assert answered.headers["cache-control"] == "no-store"
 
 
+def test_a_question_that_nobody_answered_in_time_leaves_the_inbox(town: Town, child: Browser) -> None:
+    """It has lapsed at its deadline, whether or not anybody wrote that down, and can be answered no more."""
+    consent = asked(child)
+    town.now_us += 30 * DAY_US
+    child.sign_in("parent", **{"for": "population-register:R-child"})
+    assert child.get("/v1/me/inbox").json() == {"requests": []}
+    (ended,) = child.get("/v1/me/consents").json()["ended"]
+    assert (ended["consent"], ended["state"], ended["ended"]) == (consent, "lapsed", "2026-12-02T09:00:00.000000Z")
+    assert code_of(child.post(f"/v1/me/consents/{consent}/grant")) == "consent-illegal-transition"
+
+
 @pytest.mark.parametrize(
     ("accepted", "title"),
     [("ru", "Место в детском саду"), ("ar-EG, en;q=0.1", "مكان في الروضة"), ("zh-Hans-CN;q=0.3", "幼儿园学位")],
