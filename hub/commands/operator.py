@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from hub.core.errors import HubError, Item, Kind
-from hub.settings import Settings, checked, load
+from hub.settings import DEMO_MARK, Settings, checked, load
 
 if TYPE_CHECKING:
     from hub.app import Hub
@@ -16,23 +16,31 @@ TIMEOUT_S = 60.0
 
 
 def settings_now() -> Settings:
-    """Read the settings as `hub serve` would. Raises HubError(STARTUP)."""
-    return checked(load())
+    """Read the settings as `hub serve` would. Raises HubError(STARTUP).
+
+    Where no mode is said and the data directory carries a demo's mark, it is a demo's.
+    """
+    settings = load()
+    if "mode" not in settings.model_fields_set and (settings.data_dir / DEMO_MARK).exists():
+        return load(mode="demo")
+    return checked(settings)
 
 
 def running(settings: Settings) -> httpx.Client | None:
     """Return a client of the running hub, or None when none answers at the socket."""
     if not settings.admin_path.exists():
         return None
-    client = httpx.Client(
-        transport=httpx.HTTPTransport(uds=str(settings.admin_path)), base_url="http://hub", timeout=TIMEOUT_S
-    )
     try:
-        client.get("/healthz")
+        with _client(settings) as first:
+            first.get("/healthz")
     except httpx.TransportError:  # a socket that a killed hub left behind
-        client.close()
         return None
-    return client
+    return _client(settings)  # httpx opens a client once: the caller's `with` is this one's
+
+
+def _client(settings: Settings) -> httpx.Client:
+    transport = httpx.HTTPTransport(uds=str(settings.admin_path))
+    return httpx.Client(transport=transport, base_url="http://hub", timeout=TIMEOUT_S)
 
 
 def ask(client: httpx.Client, method: str, path: str, document: Any = None) -> Any:
