@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from hub.commands import agency, catalogue, keys, status, stop_release
+from hub.commands import agency, catalogue, demo, keys, status, stop_release, why
 from hub.commands.serve import serve
 from hub.core.errors import HubError
 
@@ -14,9 +14,11 @@ app = typer.Typer(
 app.command()(serve)
 app.command()(status.status)
 app.command()(stop_release.stop_release)
+app.command()(why.why)
 app.add_typer(catalogue.app, name="catalogue")
 app.add_typer(agency.app, name="agency")
 app.add_typer(keys.app, name="keys")
+app.add_typer(demo.app, name="demo")
 
 
 def main() -> None:

@@ -8,13 +8,15 @@ from fastapi import APIRouter, Body, Request, Response
 
 from hub.core.catalogue import from_document, to_document
 from hub.web.running import Administered
+from hub.web.why import why_routes
 
 JSON = "application/json"
 
 
 def admin_routes() -> APIRouter:
-    """Serve status, the catalogue, agencies' keys and the stop of all releases."""
+    """Serve status, the catalogue, agencies' keys, the stop of all releases, and why something was decided."""
     router = APIRouter()
+    router.include_router(why_routes())
 
     @router.get("/status")
     async def status(request: Request) -> Response:

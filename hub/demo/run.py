@@ -1,0 +1,82 @@
+"""Run the demo from its start to its end: hub, people, stories, totals, and what to open afterwards."""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from hub import catalogue_files
+from hub.app import CATALOGUE
+from hub.demo.cast import read_cast
+from hub.demo.country import KEYS, Country
+from hub.demo.host import address_of, clear, hub_process
+from hub.demo.pages import Pages
+from hub.demo.stories import begin, birth, move
+from hub.ports import Clock
+from hub.settings import Settings
+
+US = 1_000_000
+Play = Callable[[Country, Pages], None]
+"""What is played once the country stands."""
+
+
+def stories(country: Country, pages: Pages) -> None:
+    """Tell both stories."""
+    birth(country, pages)
+    move(country, pages)
+
+
+def open_country(address: str, data_dir: Path, clock: Clock) -> Country:
+    """Open the country of a demo that runs at this address on this data directory."""
+    today = datetime.fromtimestamp(clock() // US, UTC).date()
+    return Country(
+        address, data_dir / KEYS, catalogue=catalogue_files.load(CATALOGUE), cast=read_cast(today), clock=clock
+    )
+
+
+def demo(
+    settings: Settings, *, play: Play | None, console: Console, clock: Clock, stay: Callable[[], None] | None
+) -> dict[str, Any]:
+    """Start a hub, play, count; then call `stay` where it is given, and stop the hub. Returns what was counted.
+
+    Without `play` it goes on with what the last demo left, and tells nothing.
+    """
+    began_s = time.perf_counter()
+    if play is not None:
+        clear(settings.data_dir)
+    address = address_of(settings)
+    with hub_process(settings, address), open_country(address, settings.data_dir, clock) as country:
+        ready_s = time.perf_counter() - began_s
+        pages = Pages(console, country.catalogue)
+        counted: dict[str, Any] = {}
+        if play is not None:
+            pages.chapter(
+                "The exchange hub, in an invented country",
+                f"A hub has started in {ready_s:.1f} seconds; every person and every number below is made up.\n"
+                "Agencies report what happens in people's lives. For every report, every office and every person the "
+                "hub decides anew: may this office know, and how little is enough?",
+            )
+            linked = begin(country, clock)
+            pages.say(
+                f"The Population Register has said which office knows whom under which number: {linked} numbers of "
+                f"{len(country.cast.people)} people. Offices have asked, people have answered."
+            )
+            play(country, pages)
+            counted = country.tally.report(country.own_fields(), seconds=time.perf_counter() - began_s)
+            pages.totals(counted)
+        if stay is not None:
+            pages.addresses(_addresses(address))
+            stay()
+    return counted
+
+
+def _addresses(address: str) -> dict[str, str]:
+    return {
+        f"{address}/readyz": "whether the hub does its work, and if not, why",
+        f"{address}/metrics": "what it measures, for Prometheus; never anything about a person",
+        f"{address}/.well-known/oauth-authorization-server": "how agencies sign in",
+        f"{address}/v1/me": "a citizen's own page as JSON; POST /dev/sign-in first, as README.md shows",
+    }

@@ -1,0 +1,1 @@
+"""REGULATORS and operators: what the log holds, opened for those who answer for it."""
