@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 from anyio import CapacityLimiter
 
-from hub import catalogue_files, failpoints
+from hub import failpoints
 from hub.bus.embedded import EmbeddedBus
 from hub.citizens.desk import CitizenDesk
 from hub.clock import system_clock
@@ -74,22 +74,22 @@ class InForce:
 class Hub:
     """One running hub: what `app.state.hub` holds. Attributes are set once; `in_force` alone is replaced."""
 
-    def __init__(self, settings: Settings, *, clock: Clock, log: Log) -> None:
-        """Open everything under `data_dir`. Raises HubError(STARTUP) with what stands in the way."""
+    def __init__(self, settings: Settings, *, clock: Clock, log: Log, stock: bool) -> None:
+        """Open everything under `data_dir`; see `build` for `stock`. Raises HubError(STARTUP)."""
         self.settings, self.clock, self.log = settings, clock, log
         root = _root_key(settings)
         self.keys, self.wrapping = keyring(root), open_key(keyring(root).wrapping)
         self.store = Store(settings.store_path, synchronous=settings.synchronous)
         try:
             self.schema = ensure(settings.store_path)
-            self._open()
+            self._open(stock=stock)
             self._sign_agencies_in(root)
             self._make_workers()
         except BaseException:
             self.store.close()
             raise
 
-    def _open(self) -> None:
+    def _open(self, *, stock: bool) -> None:
         self.local_store = LocalStore(self.settings.data_dir / "edge.sqlite", clock=self.clock)
         self.bus, self.bell = EmbeddedBus(self.store), Bell()
         self.open_keys = OpenKeys(self.keys.wrapping, partial(wrapped_keys, self.store))
@@ -98,7 +98,7 @@ class Hub:
         self.agency_threads = CapacityLimiter(AGENCY_THREADS)
         self.stopping, self._began_s = False, monotonic()
         self._approving = Lock()
-        self.in_force = self._assemble()
+        self.in_force = self._assemble(self._stock() if stock else None)
         self.metrics = open_metrics(self._agencies)
 
     def _sign_agencies_in(self, root: bytes) -> None:
@@ -152,15 +152,10 @@ class Hub:
         """Put a catalogue in force, in the store first and then here. Raises as `hub.store.catalogue.apply` does."""
         with self._approving:
             policy = EmbeddedPolicy(proposed, COMPILED)
-            revision = policy.revision()
-            policy.close()
-            applied = approved_catalogues.apply(
-                self.store, self.clock, proposed, revision=revision, salt=self._catalogue_salt, expected=expected
-            )
-            former, self.in_force = self.in_force, self._assemble()
+            applied = self._apply(proposed, policy, expected)
+            former, self.in_force = self.in_force, self._assemble(policy)
             former.policy.close()  # whoever still asks it is told to ask again
         self.bell.ring_all()
-        self.log.info("catalogue.approved", digest=applied.digest, count=len(applied.changes))
         return {"digest": applied.digest, "revision": applied.revision, "changes": len(applied.changes)}
 
     def add_agency_key(self, agency: str, jwk: Mapping[str, Any]) -> dict[str, Any]:
@@ -253,11 +248,27 @@ class Hub:
             "wal_bytes": self.store.wal_bytes(),
         }
 
-    def _assemble(self) -> InForce:
-        """Build everything that depends on the catalogue from what the store says is approved."""
+    def _apply(self, proposed: Catalogue, policy: EmbeddedPolicy, expected: str | None) -> approved_catalogues.Applied:
+        applied = approved_catalogues.apply(
+            self.store, self.clock, proposed, revision=policy.revision(), salt=self._catalogue_salt, expected=expected
+        )
+        self.log.info("catalogue.approved", digest=applied.digest, count=len(applied.changes))
+        return applied
+
+    def _stock(self) -> EmbeddedPolicy:
+        """Approve the shipped catalogue where nothing is, and the present policy where another one was."""
+        approved = approved_catalogues.load_approved(self.store)
+        catalogue = approved.catalogue if approved.revision else shipped_catalogue()
+        policy = EmbeddedPolicy(catalogue, COMPILED)
+        if approved.revision != policy.revision():
+            self._apply(catalogue, policy, None)
+        return policy
+
+    def _assemble(self, policy: EmbeddedPolicy | None) -> InForce:
+        """Build all that depends on the catalogue from what the store says is approved; `policy` where it is there."""
         settings, approved = self.settings, approved_catalogues.load_approved(self.store)
         catalogue, datasets = approved.catalogue, approved.datasets
-        policy = EmbeddedPolicy(catalogue, COMPILED)
+        policy = policy or EmbeddedPolicy(catalogue, COMPILED)
         numbers = {agency.code: agency.number for agency in catalogue.agencies.values()}
 
         def day_key(publisher: str, day: int) -> bytes | None:
@@ -315,25 +326,18 @@ def build(settings: Settings, *, clock: Clock = system_clock, log: Log | None = 
         (settings.data_dir / DEMO_MARK).touch()
     failpoints.arm_from(settings.failpoints)
     log = log or open_log(clock=clock, level=settings.log_level, form=settings.log_format)
-    hub = Hub(settings, clock=clock, log=log)
-    try:
-        if stock and settings.mode != "production":
-            _stock(hub)
-    except BaseException:
-        hub.close()
-        raise
-    return hub
+    return Hub(settings, clock=clock, log=log, stock=stock and settings.mode != "production")
+
+
+def shipped_catalogue() -> Catalogue:
+    """Read the catalogue that ships with the hub: once in a store's life, so what parses it is loaded then only."""
+    from hub import catalogue_files
+
+    return catalogue_files.load(CATALOGUE)
 
 
 def _nothing(_tx: Tx) -> None:
     """Pass through the writer's queue."""
-
-
-def _stock(hub: Hub) -> None:
-    if not hub.in_force.revision:
-        hub.approve(catalogue_files.load(CATALOGUE))
-    elif hub.in_force.revision != hub.in_force.policy.revision():
-        hub.approve(hub.in_force.catalogue)
 
 
 def _root_key(settings: Settings) -> bytes:

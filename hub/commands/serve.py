@@ -1,6 +1,7 @@
 """`hub serve`: the hub in one process, on its TCP address and on the operator's socket, until SIGTERM or SIGINT."""
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -37,6 +38,7 @@ def serve(
     data_dir: Annotated[Path | None, typer.Option(help="Holds store and keys; else HUB_DATA_DIR.")] = None,
 ) -> None:
     """Run the hub. Every setting is explained in deploy/README.md."""
+    gc.disable()  # nothing of what is loaded now is garbage: a tenth of the start would go into finding that out
     from hub.app import build  # after the command line was understood: it loads the whole hub
     from hub.logs import take_over
     from hub.settings import checked, load
@@ -46,6 +48,8 @@ def serve(
     given |= {"data_dir": data_dir} if data_dir else {}
     settings = checked(load(**given))
     hub = build(settings)
+    gc.freeze()  # and it never will be
+    gc.enable()
     take_over(hub.log)
     try:
         listening = listen(settings.host, settings.port)
