@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable
 
-from hub.store.engine import MAX_VARIABLES, Store, marks
+from hub.store.engine import Store, marks
+
+AT_ONCE = 10_000  # persons per query, below what one may name
 
 
 def wrapped_keys(store: Store, persons: list[int]) -> dict[int, bytes | None]:
@@ -15,4 +17,4 @@ def wrapped_keys(store: Store, persons: list[int]) -> dict[int, bytes | None]:
 
 
 def _pieces(persons: list[int]) -> Iterable[list[int]]:
-    return (persons[at : at + MAX_VARIABLES] for at in range(0, len(persons), MAX_VARIABLES))
+    return (persons[at : at + AT_ONCE] for at in range(0, len(persons), AT_ONCE))
