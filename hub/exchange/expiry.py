@@ -6,8 +6,10 @@ Each is taken off its list in one transaction with its audit row (a root over wh
 import os
 import struct
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from hub.core.leaf import NONCE_BYTES, LeafKind, leaf, merkle_root
+from hub.exchange.stops import stop_opened
 from hub.exchange.world import World
 from hub.store.deliveries import QueueState, unpack_parts
 from hub.store.engine import Tx, marks
@@ -28,12 +30,15 @@ def expire_waiting(world: World) -> int:
 
 
 def expire_held(world: World) -> int:
-    """Cancel up to `PIECE` held deliveries that no grant came for in time; returns how many."""
+    """Cancel up to `PIECE` held deliveries that no grant came for in time; returns how many.
+
+    One that was opened before it was held leaves a `stop` under its number, as any opened one that is cancelled.
+    """
     now_us = world.clock()
     with world.store.read() as tx:
         if not _held_too_long(tx, now_us, 1):
             return 0
-    return world.store.write(lambda tx: _expire_held(tx, now_us))
+    return world.store.write(lambda tx: _expire_held(world, tx, now_us))
 
 
 def _expire_waiting(tx: Tx, now_us: int) -> int:
@@ -45,26 +50,43 @@ def _expire_waiting(tx: Tx, now_us: int) -> int:
     return len(rows)
 
 
-def _held_too_long(tx: Tx, now_us: int, limit: int) -> list[tuple[int, int, bytes, bytes]]:
-    """Return (recipient, delivery, public, parts). One that was opened once keeps its number: the hand-out ends it."""
+class Overdue(NamedTuple):
+    """A held delivery whose look-back is over. `number` is 0 unless it was opened before it was held."""
+
+    recipient: int
+    delivery: int
+    public: bytes
+    parts: bytes
+    subscription: int
+    version: int
+    person: int
+    number: int
+
+
+def _held_too_long(tx: Tx, now_us: int, limit: int) -> list[Overdue]:
     rows = tx.rows(
-        "SELECT q.recipient, q.delivery, d.public, d.parts FROM queue q INDEXED BY queue_held"
-        " JOIN delivery d ON d.id = q.delivery WHERE q.state = 2 AND q.due_us <= ? AND q.number = 0 LIMIT ?",
+        "SELECT q.recipient, q.delivery, d.public, d.parts, q.subscription, d.version, q.person, q.number"
+        " FROM queue q INDEXED BY queue_held JOIN delivery d ON d.id = q.delivery"
+        " WHERE q.state = 2 AND q.due_us <= ? LIMIT ?",
         (now_us, limit),
     )
-    return [(recipient, delivery, public, parts) for recipient, delivery, public, parts in rows]
+    return [Overdue._make(row) for row in rows]
 
 
-def _expire_held(tx: Tx, now_us: int) -> int:
+def _expire_held(world: World, tx: Tx, now_us: int) -> int:
     rows = _held_too_long(tx, now_us, PIECE)
-    for recipient in {row[0] for row in rows}:
-        theirs = [row[1] for row in rows if row[0] == recipient]
+    audit = _audit(tx, [one.public + _HELD.pack(one.recipient, one.delivery) for one in rows], now_us)
+    for recipient in sorted({one.recipient for one in rows}):
+        theirs = [one for one in rows if one.recipient == recipient]
         tx.run(
             f"DELETE FROM queue WHERE recipient = ? AND state = ? AND delivery IN ({marks(len(theirs))})",
-            (recipient, QueueState.HELD.value, *theirs),
+            (recipient, QueueState.HELD.value, *[one.delivery for one in theirs]),
         )
-    audit = _audit(tx, [public + _HELD.pack(recipient, delivery) for recipient, delivery, public, _ in rows], now_us)
-    persons = sorted({part.person for *_, parts in rows for part in unpack_parts(parts)})
+        last = tx.one("SELECT coalesce(max(id), 0) FROM delivery")
+        assert last is not None
+        opened = [one for one in theirs if one.number]
+        stop_opened(world, tx, recipient, opened, first_delivery=last[0] + 1, audit=audit, now_us=now_us)
+    persons = sorted({part.person for one in rows for part in unpack_parts(one.parts)})
     tx.insert("history(person, audit)", [(person, audit) for person in persons])
     return len(rows)
 

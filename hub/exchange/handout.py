@@ -20,13 +20,13 @@ from hub.core.decide import AgreementState, Hold, Refusal, Release, Standing, Wa
 from hub.core.errors import HubError, Kind
 from hub.core.leaf import NONCE_BYTES, LeafKind, canonical, leaf, merkle_root
 from hub.exchange.feed import Opened
-from hub.exchange.prepare import public_id
 from hub.exchange.standing import Horizon, agreement_state, choice_state, standing_of
+from hub.exchange.stops import stop_opened
 from hub.exchange.verdicts import Missing
-from hub.exchange.world import World, born_of, dumps
+from hub.exchange.world import World, born_of
 from hub.failpoints import reach
-from hub.identity.keys import OpenKey, seal
-from hub.store.deliveries import DELIVERY, QUEUE, DeliveryKind, Part, QueueState, unpack_parts
+from hub.identity.keys import OpenKey
+from hub.store.deliveries import QUEUE, DeliveryKind, Part, QueueState, unpack_parts
 from hub.store.engine import Tx, marks
 from hub.store.facts import PersonFact, RuleFacts, persons_of, read_persons, read_rules, rules_of
 from hub.store.interned import intern_id
@@ -253,7 +253,8 @@ def _write(world: World, tx: Tx, recipient: int, judged: Sequence[Judged], more:
             " ON CONFLICT(recipient) DO UPDATE SET number = excluded.number",
             (recipient, last + len(first)),
         )
-    _stop_opened(world, tx, recipient, [one for one in cancelled if one.candidate.number], next_delivery, audit, now_us)
+    stopped = [one.candidate for one in cancelled if one.candidate.number]
+    stop_opened(world, tx, recipient, stopped, first_delivery=next_delivery, audit=audit, now_us=now_us)
     _audit(tx, audit, settled, numbers, now_us)
     leaving = tuple([_opened(world, one, numbers[one.candidate.delivery]) for one in opened])
     return Page(leaving, more, len(cancelled), len(held), now_us)
@@ -309,38 +310,6 @@ def _held_row(world: World, recipient: int, row: Candidate, now_us: int) -> tupl
         row.number,
         now_us + days * US_PER_DAY,
     )
-
-
-def _stop_opened(
-    world: World, tx: Tx, recipient: int, cancelled: Sequence[Judged], next_delivery: int, audit: int, now_us: int
-) -> None:
-    """Tell a recipient, under the same number, that what it may have got unacknowledged is stopped."""
-    for delivery, one in enumerate(cancelled, next_delivery):
-        row = one.candidate
-        public = public_id(world.keys.delivery, row.public, row.subscription)
-        text = seal(world.keys.wrapping, dumps({"stops": row.public.hex()}), public)
-        tx.insert(
-            DELIVERY,
-            [
-                (
-                    delivery,
-                    public,
-                    DeliveryKind.STOP.value,
-                    recipient,
-                    row.subscription,
-                    row.version,
-                    audit,
-                    now_us,
-                    b"",
-                    text,
-                )
-            ],
-        )
-        tx.insert(QUEUE, [(recipient, QueueState.READY.value, delivery, row.subscription, row.person, row.number, 0)])
-        tx.run(
-            "UPDATE handout SET delivery = ?, ended = 1 WHERE recipient = ? AND number = ?",
-            (delivery, recipient, row.number),
-        )
 
 
 def _audit(tx: Tx, audit: int, settled: Sequence[Judged], numbers: Mapping[int, int], now_us: int) -> None:

@@ -1,0 +1,43 @@
+"""Tell a recipient, under the same running number, that what it may have got and never acknowledged is stopped."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from hub.exchange.prepare import public_id
+from hub.exchange.world import World, dumps
+from hub.identity.keys import seal
+from hub.store.deliveries import DELIVERY, QUEUE, DeliveryKind, QueueState
+from hub.store.engine import Tx
+
+
+class WasOpened(Protocol):
+    """A delivery that was opened under a number, and leaves the queue now."""
+
+    @property
+    def public(self) -> bytes: ...
+    @property
+    def subscription(self) -> int: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def person(self) -> int: ...
+    @property
+    def number(self) -> int: ...
+
+
+def stop_opened(
+    world: World, tx: Tx, recipient: int, rows: Sequence[WasOpened], *, first_delivery: int, audit: int, now_us: int
+) -> None:
+    """Queue a `stop` for each, as deliveries from `first_delivery` on: its number now stands for the stop."""
+    for delivery, row in enumerate(rows, first_delivery):
+        public = public_id(world.keys.delivery, row.public, row.subscription)
+        text = seal(world.keys.wrapping, dumps({"stops": row.public.hex()}), public)
+        kind = DeliveryKind.STOP.value
+        tx.insert(
+            DELIVERY, [(delivery, public, kind, recipient, row.subscription, row.version, audit, now_us, b"", text)]
+        )
+        tx.insert(QUEUE, [(recipient, QueueState.READY.value, delivery, row.subscription, row.person, row.number, 0)])
+        tx.run(
+            "UPDATE handout SET delivery = ?, ended = 1 WHERE recipient = ? AND number = ?",
+            (delivery, recipient, row.number),
+        )
