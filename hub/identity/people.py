@@ -26,6 +26,7 @@ from hub.identity.keys import (
     wrap_person,
 )
 from hub.ports import Clock
+from hub.store.deliveries import DeliveryKind
 from hub.store.engine import Lane, Store, Tx, marks
 from hub.store.facts import PERSON_FENCE, raise_fence
 
@@ -174,14 +175,16 @@ def _unlink(register: Register, tx: Tx, agency: str, local_id: str) -> None:
 def _cancel_queued(register: Register, tx: Tx, person: int, agency: str) -> int:
     """Take off the queues what rests on the link: what this agency published, and what names the person to it.
 
-    Only what was never opened; what was is the recipient's to hear of. Returns how many, for the audit row.
+    Only data that was never opened; what was is the recipient's to hear of, and a `stop` is the person's own word.
+    Returns how many, for the audit row.
     """
     number = register.catalogue.agencies[agency].number
     lines = [one.number for one in register.catalogue.subscriptions.values() if one.agreement.provider == agency]
     return tx.run(
         "DELETE FROM queue WHERE person = ? AND number = 0"
-        f" AND (recipient = ? OR subscription IN ({marks(len(lines))}))",
-        (person, number, *lines),
+        f" AND (recipient = ? OR subscription IN ({marks(len(lines))}))"
+        " AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.id = queue.delivery AND d.kind <> ?)",
+        (person, number, *lines, DeliveryKind.DATA.value),
     )
 
 
