@@ -1,0 +1,739 @@
+"""Whatever agencies and citizens do, in any order, with crashes in between: every promise holds after every step."""
+
+import os
+import shutil
+import struct
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from hub.citizens.choices import Done, grant, grant_unasked, narrow_it, pause_it, resume_it, say_no
+from hub.citizens.objections import object_to, take_back
+from hub.citizens.requests import ask
+from hub.citizens.withdraw import withdraw_it
+from hub.core.errors import HubError, Kind
+from hub.core.question import Question
+from hub.exchange.acknowledge import Acknowledgement, acknowledge
+from hub.exchange.expiry import expire_held, expire_waiting
+from hub.exchange.feed import cloud_event
+from hub.exchange.gate import Undecided
+from hub.exchange.handout import hand_out
+from hub.exchange.prepare import public_id
+from hub.exchange.publish import Accepted, publish
+from hub.exchange.status import event_of
+from hub.failpoints import arm, disarm
+from hub.identity.keys import open_key
+from hub.identity.people import NewLink, link, person_of, unlink
+from hub.store.agreements import resume, suspend
+from hub.store.facts import CHOICE_STATES
+from tests.stateful_model import Choice, Event, Model, Part, Row
+from tests.stateful_world import (
+    AGENCIES,
+    ASSURANCE,
+    BASES,
+    DATASETS,
+    DAY,
+    LINES,
+    NOTICE,
+    NOW_US,
+    Exchange,
+    S,
+    signed_in,
+)
+
+PERSONS = range(2)
+REDELIVER_US = 60 * S
+GATE_POINTS = ("polled", "asks", "prepared", "begun", "decided", "before_commit", "committed")
+HANDOUT_POINTS = ("begun", "decided", "before_commit", "committed")
+WITHDRAW_POINTS = ("begun", "recorded", "before_commit", "committed")
+HANDED = struct.Struct("<qqqi")  # delivery, number, outcome, stretch: one entry of a page's audit row
+
+RECIPIENTS = ("kinder", "tax", "fund")
+RECIPIENT = {one.purpose: one.recipient for one in LINES.values()}
+
+persons = st.sampled_from(PERSONS)
+recipients = st.sampled_from(RECIPIENTS)
+purposes = st.sampled_from(("PLACE", "HELP"))
+numbers = st.sampled_from(sorted(LINES))
+extras = st.sampled_from(("code", "extra", "guardian"))
+
+
+# long: one machine, so that every rule is checked against the same model after every step
+
+
+class Crash(Exception):
+    """The process ends here."""
+
+
+def crash() -> None:
+    raise Crash
+
+
+class Walk(RuleBasedStateMachine):
+    """Does one thing after another to a hub and to the model, and compares them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.directory = Path(tempfile.mkdtemp(prefix="walk-"))
+        self.hub = Exchange(self.directory)
+        self.model = Model()
+        self.ids: dict[int, int] = {}  # the model's person -> the hub's
+        self.sent: list[tuple[dict[str, Any], Event]] = []
+        self.got: dict[str, list[dict[str, Any]]] = {code: [] for code in AGENCIES}
+        self.serial = 0
+        self.may_wait = False  # verdicts may be missing or outdated: what waits is no fault
+        for person in PERSONS:  # most walks are to get far; what is linked here can be unlinked
+            for agency in ("linker", "register", "clinic", "fund"):
+                self._link(agency, person, 3)
+
+    def teardown(self) -> None:
+        disarm()
+        try:
+            self.settle_everything()
+        finally:
+            self.hub.store.close()
+            shutil.rmtree(self.directory)
+
+    # Agencies publish.
+    @initialize(data=st.data())
+    def some_have_said_yes(self, data: st.DataObject) -> None:
+        for person in PERSONS:
+            for purpose in data.draw(st.sets(purposes)):
+                self.grant_unasked(person, purpose, 3, data)
+
+    @rule(
+        events=st.lists(st.tuples(persons, st.sampled_from(sorted(DATASETS)), st.sets(extras)), min_size=1, max_size=4)
+    )
+    def publish_some(self, events: list[tuple[int, str, set[str]]]) -> None:
+        for person, dataset, more in events:
+            if dataset == "care":
+                data = {"patient_id": f"clinic-{person}", "detail": "d"} | ({"code": "c"} if "code" in more else {})
+                self._publish(dataset, person, None, data)
+                continue
+            data = {"child_id": f"register-{person}", "note": "n"} | ({"extra": "x"} if "extra" in more else {})
+            guardian = 1 - person if "guardian" in more else None
+            if guardian is not None:
+                data |= {"guardian_id": f"register-{guardian}", "phone": "p"}
+            self._publish(dataset, person, guardian, data)
+
+    @rule(
+        events=st.lists(st.tuples(persons, st.sampled_from(sorted(DATASETS)), st.sets(extras)), min_size=1, max_size=4)
+    )
+    def publish_and_decide(self, events: list[tuple[int, str, set[str]]]) -> None:
+        self.publish_some(events)
+        self.revisit()
+
+    @precondition(lambda self: self.sent)
+    @rule(data=st.data())
+    def publish_again(self, data: st.DataObject) -> None:
+        """A repeat changes nothing."""
+        envelope, event = data.draw(st.sampled_from(self.sent))
+        self._send(envelope, event.dataset)
+
+    @precondition(lambda self: self.sent)
+    @rule(data=st.data())
+    def publish_otherwise(self, data: st.DataObject) -> None:
+        """The first content counts; the publisher gets one notice."""
+        envelope, event = data.draw(st.sampled_from(self.sent))
+        self._send({**envelope, "data": {**envelope["data"], "serial": "another"}}, event.dataset)
+
+    def _publish(self, dataset: str, child: int, guardian: int | None, data: dict[str, str]) -> None:
+        self.serial += 1
+        agency, role = DATASETS[dataset]
+        content = data | {"serial": f"s{self.serial}"}
+        envelope = {
+            "specversion": "1.0", "id": f"e{self.serial}", "source": f"urn:agency:{agency}", "type": dataset,
+            "subject": f"{agency}-{child}", "time": "2027-01-15T00:00:00Z", "data": content,
+        }  # fmt: skip
+        token = self._send(envelope, dataset)
+        fields = {name: "guardian" if name in ("guardian_id", "phone") else role for name in content}
+        event = Event(content["serial"], dataset, child, guardian, fields, event_of(self.hub.keys, token))
+        self.model.events.append(event)
+        self.sent.append((envelope, event))
+
+    def _send(self, envelope: dict[str, Any], dataset: str) -> str:
+        (outcome,) = publish(self.hub.publishing, DATASETS[dataset][0], [envelope])
+        assert isinstance(outcome, Accepted), outcome
+        return outcome.token
+
+    # The gate decides.
+    @rule()
+    def revisit(self) -> None:
+        """What waited and is linked now gets decided, oldest first."""
+        self._drain()
+        self._compare_decisions()
+        before = None
+        while before != (before := self.hub.rows("SELECT count(*) FROM waiting")):
+            try:
+                self.hub.gate.revisit()
+            except (HubError, Undecided):
+                assert self.may_wait
+                break
+        waiting = {row[0] for row in self.hub.rows("SELECT event FROM waiting")}
+        for event in self.model.events:
+            if event.state != "waiting":
+                continue
+            if self.model.missing(event) or self.model.behind(event):
+                assert event.hash in waiting, "decided without a link, or out of order"
+            elif event.hash in waiting:
+                assert self.may_wait, "linked, first of its chain, and still waiting"
+            else:
+                self._decided(event)
+
+    def _drain(self) -> None:
+        quiet = 0
+        while quiet < 2:
+            try:
+                quiet = quiet + 1 if self.hub.gate.step(0.0) is None else 0
+            except (HubError, Undecided):
+                assert self.may_wait, "nothing keeps the gate from deciding"
+                return
+
+    def _compare_decisions(self, *, partly: bool = False) -> None:
+        """Each event that left the bus was handled as the model says; none was passed by a later one of its topic."""
+        seen = {row[0] for row in self.hub.rows("SELECT event FROM event_seen")}
+        waiting = {row[0] for row in self.hub.rows("SELECT event FROM waiting")}
+        for dataset in DATASETS:
+            left = False
+            for event in self.model.events:
+                if event.dataset != dataset or event.state != "bus":
+                    continue
+                if event.hash not in seen:
+                    assert partly or self.may_wait, "left on the bus"
+                    left = True
+                    continue
+                assert not left, "passed an earlier event of its topic"
+                if self.model.missing(event) or self.model.behind(event):
+                    assert event.hash in waiting, "decided without a link, or out of order"
+                    event.state, event.until_us = "waiting", self.model.now_us + 30 * DAY
+                else:
+                    assert event.hash not in waiting, "waits for nothing"
+                    self._decided(event)
+
+    def _decided(self, event: Event) -> None:
+        """Take a decision into the model, and see that the hub's is the same for every line."""
+        event.state = "handled"
+        for line in LINES.values():
+            if line.dataset != event.dataset:
+                continue
+            parts = self.model.fresh_parts(event, line)
+            outcome, fields = self.model.decide(line, parts)
+            public = public_id(self.hub.keys.delivery, event.hash, line.number)
+            found = self.hub.rows(
+                "SELECT d.id, q.state, q.due_us FROM delivery d JOIN queue q ON q.delivery = d.id WHERE d.public = ?",
+                (public,),
+            )
+            assert [row[1] for row in found] == {"refusal": [], "hold": [2], "release": [1]}[outcome], (line, outcome)
+            if found:
+                kept = tuple(
+                    Part(one.person, what, one.stretch, one.level)
+                    for one, what in zip(parts, fields, strict=True)
+                    if what
+                )
+                state = "held" if outcome == "hold" else "ready"
+                chain = (line.number, event.child)
+                self.model.rows.append(
+                    Row(
+                        found[0][0],
+                        public,
+                        line.recipient,
+                        "data",
+                        line.number,
+                        event.serial,
+                        chain,
+                        kept,
+                        state,
+                        due_us=found[0][2],
+                    )
+                )
+
+    # Recipients pull and acknowledge.
+    @rule(warm=st.booleans())
+    def pull(self, warm: bool) -> None:
+        for recipient in RECIPIENTS:
+            if warm:
+                self._warm()
+            self._pull(recipient, wait=self.may_wait or not warm)
+
+    def _warm(self) -> None:
+        """Ask everything that can be asked, so that no hand-out has to wait for a verdict."""
+        asked: dict[tuple[int, str, int], Question] = {}
+        for number, one in self.hub.catalogue.subscriptions.items():
+            consent = BASES[one.purpose.code] == "consent"
+            pairs = [("given", acr) for acr in range(4)] + [
+                (state, 0) for state in CHOICE_STATES if state not in ("given", "objected")
+            ]
+            for state, acr in (
+                pairs if consent else [(state, acr) for state in ("none", "objected") for acr in range(4)]
+            ):
+                asked[number, state, acr] = Question(
+                    one.agreement.code, 1, one.purpose.code, one.dataset.name, one.purpose.basis.value, state, acr
+                )
+        self.hub.verdicts.ask(asked)
+
+    def _pull(self, recipient: str, *, wait: bool, lost: bool = False) -> None:
+        try:
+            page = hand_out(self.hub.world, recipient, 500)
+        except Crash:
+            pass
+        except HubError:
+            assert self.hub.engine.down
+        else:
+            keys = self.hub.open_keys.of([part.person for one in page.opened for part in one.parts])
+            self._receive(recipient, [cloud_event(one, keys, open_key(self.hub.keys.wrapping)) for one in page.opened])
+            assert not lost
+        self._compare_queue(recipient, wait=wait)
+
+    def _receive(self, recipient: str, events: list[dict[str, Any]]) -> None:
+        """Nothing is in a delivery but what may go at this moment, and all of that."""
+        rows = {row.public.hex(): row for row in self.model.rows}
+        for got in events:
+            self.got[recipient].append(got)
+            if got["kind"] != "data":
+                continue
+            row = rows[got["id"]]
+            outcome, fields = self.model.judge(row)
+            assert outcome == "release", f"released against {outcome}"
+            assert set(got["data"]) == frozenset().union(*fields), "other fields than everybody allows"
+            assert (recipient, row.serial) == (LINES[row.line].recipient, got["data"]["serial"])
+
+    def _compare_queue(self, recipient: str, *, wait: bool) -> None:
+        """Move the model's queue as the hub should have moved its own; several rounds where verdicts came late."""
+        there = self._queue(recipient)
+        for _ in range(3 if wait else 1):
+            self._hand_out(recipient, there, wait=wait)
+        mine = {row.id: (row.state, row.number) for row in self.model.queue(recipient)}
+        assert mine == {at: (state, number) for at, (state, number, _, _) in there.items()}
+
+    def _hand_out(self, recipient: str, there: dict[int, tuple[str, int, int, bytes]], *, wait: bool) -> None:
+        blocked: set[tuple[int, int]] = set()
+        first: list[Row] = []
+        for row in self.model.candidates(recipient):
+            if row.kind == "data" and row.chain in blocked and not row.number:
+                continue
+            state, number, due_us, _ = there.get(row.id, ("gone", 0, 0, b""))
+            if wait and (state, number, due_us) == (row.state, row.number, row.due_us):
+                blocked.add(row.chain)
+                continue
+            outcome, fields = self.model.judge(row)
+            if outcome == "release":
+                if not row.number:
+                    row.number = number
+                    first.append(row)
+                row.state, row.due_us = "opened", self.model.now_us + REDELIVER_US
+                self._note_opened(row, fields)
+            elif outcome == "hold":
+                row.state, row.due_us = "held", self.model.hold_us(row)
+                blocked.add(row.chain)
+            else:
+                row.state = "gone"
+                if row.number:
+                    self._expect_stop(row, there)
+        self._numbered(recipient, first)
+
+    def _note_opened(self, row: Row, fields: list[frozenset[str]]) -> None:
+        for part, what in zip(row.parts, fields, strict=False):
+            if what:
+                stretch = self.model.choice(part.person, LINES[row.line].purpose).stretch
+                self.model.opened.append((part.person, row.line, stretch, row.public.hex(), row.number))
+
+    def _numbered(self, recipient: str, first: list[Row]) -> None:
+        """New numbers follow the last one without a gap, and each chain's in the order of its events."""
+        known = max(
+            (row.number for row in self.model.rows if row.recipient == recipient and row not in first), default=0
+        )
+        assert sorted(row.number for row in first) == list(range(known + 1, known + 1 + len(first)))
+        for row in first:
+            if row.kind == "data":
+                later = [
+                    o.number for o in self.model.rows if o.kind == "data" and o.chain == row.chain and o.id > row.id
+                ]
+                assert all(number == 0 or number > row.number for number in later), "opened out of order"
+
+    def _expect_stop(self, row: Row, there: dict[int, tuple[str, int, int, bytes]]) -> None:
+        """What was opened and is cancelled now is followed by a stop under its number."""
+        (stop,) = [at for at, (_, number, _, _) in there.items() if number == row.number and at != row.id]
+        self.model.rows.append(
+            Row(stop, there[stop][3], row.recipient, "stop", row.line, chain=row.chain, number=row.number)
+        )
+
+    def _queue(self, recipient: str) -> dict[int, tuple[str, int, int, bytes]]:
+        states = {1: "ready", 2: "held", 3: "opened"}
+        rows = self.hub.rows(
+            "SELECT q.delivery, q.state, q.number, q.due_us, d.public FROM queue q JOIN delivery d ON d.id = q.delivery"
+            " WHERE q.recipient = ?",
+            (AGENCIES[recipient],),
+        )
+        return {at: (states[state], number, due_us, public) for at, state, number, due_us, public in rows}
+
+    @rule(recipient=recipients, data=st.data())
+    def acknowledge_some(self, recipient: str, data: st.DataObject) -> None:
+        """What is acknowledged never comes again; of what was stopped meanwhile the stop is still to be read."""
+        if not self.got[recipient]:
+            return
+        some = data.draw(st.lists(st.sampled_from(self.got[recipient]), min_size=1, max_size=6))
+        acknowledge(self.hub.world, recipient, [Acknowledgement(one["number"], one["id"]) for one in some])
+        acked = {one["id"] for one in some}
+        for row in self.model.queue(recipient):
+            if row.public.hex() in acked:
+                row.state = "gone"
+        self._compare_queue_unmoved(recipient)
+
+    @rule(recipient=recipients, number=st.integers(1, 10_000))
+    def acknowledge_something_else(self, recipient: str, number: int) -> None:
+        with pytest.raises(HubError) as raised:
+            acknowledge(self.hub.world, recipient, [Acknowledgement(number, "0" * 32)])
+        assert raised.value.kind is Kind.NOT_FOUND
+
+    def _compare_queue_unmoved(self, recipient: str) -> None:
+        mine = {row.id: (row.state, row.number) for row in self.model.queue(recipient)}
+        assert mine == {at: (state, number) for at, (state, number, _, _) in self._queue(recipient).items()}
+
+    # Citizens choose.
+    @rule(person=persons, purpose=purposes, acr=st.integers(1, 3), data=st.data())
+    def grant_unasked(self, person: int, purpose: str, acr: int, data: st.DataObject) -> None:
+        """A yes on top of one that runs goes on in its stretch; else a new one begins."""
+        items = data.draw(choices_of(purpose))
+        self._grant(
+            person, purpose, acr, items,
+            lambda: grant_unasked(
+                self.hub.desk, signed_in(self.ids[person], acr), recipient=RECIPIENT[purpose], purpose=purpose,
+                items=sorted(items), notice=NOTICE,
+            ),
+        )  # fmt: skip
+
+    def _grant(self, person: int, purpose: str, acr: int, items: set[tuple[str, str]], act: Callable[[], Done]) -> None:
+        choice, now_us = self.model.choice(person, purpose), self.model.now_us
+        if acr < ASSURANCE[purpose]:
+            with pytest.raises(HubError):
+                act()
+            return
+        done = act()
+        stretch = choice.stretch if choice.runs(now_us) else choice.stretch + 1
+        given = Choice("given", frozenset(items), now_us + 365 * DAY, stretch, acr, done.consent)
+        given.asked, given.deadline_us, given.refused_us = choice.asked, choice.deadline_us, choice.refused_us
+        self.model.choices[person, purpose] = given
+        self._let_go_on(person, purpose)
+
+    @rule(person=persons, purpose=purposes)
+    def ask(self, person: int, purpose: str) -> None:
+        """An agency asks once, not while a yes runs, and not for 30 days after a no."""
+        choice, now_us = self.model.choice(person, purpose), self.model.now_us
+        if (RECIPIENT[purpose], person) not in self.model.linked:
+            return
+        put = lambda: ask(self.hub.desk, RECIPIENT[purpose], subject=f"{RECIPIENT[purpose]}-{person}", purpose=purpose)  # noqa: E731 - said twice below
+        if (
+            choice.runs(now_us)
+            or (choice.asked and now_us < choice.deadline_us)
+            or now_us < choice.refused_us + 30 * DAY
+        ):
+            with pytest.raises(HubError):
+                put()
+            return
+        choice.asked, choice.deadline_us, choice.state = put(), now_us + 30 * DAY, "requested"
+
+    @rule(person=persons, purpose=purposes, yes=st.booleans(), data=st.data())
+    def answer(self, person: int, purpose: str, yes: bool, data: st.DataObject) -> None:
+        choice, now_us = self.model.choice(person, purpose), self.model.now_us
+        public, items = choice.asked, data.draw(choices_of(purpose))
+        if not public or now_us >= choice.deadline_us:
+            return
+        principal = signed_in(self.ids[person])
+        if yes:
+            self._grant(
+                person, purpose, 3, items,
+                lambda: grant(self.hub.desk, principal, public, items=sorted(items), until_us=None, notice=NOTICE),
+            )  # fmt: skip
+        else:
+            say_no(self.hub.desk, principal, public)
+            choice.refused_us = now_us
+            if not choice.runs(now_us):
+                choice.state = "refused"
+        self.model.choice(person, purpose).asked = ""
+
+    @rule(person=persons, purpose=purposes)
+    def pause(self, person: int, purpose: str) -> None:
+        choice = self.model.choice(person, purpose)
+        if choice.at(self.model.now_us) == "given":
+            pause_it(self.hub.desk, signed_in(self.ids[person]), choice.consent)
+            choice.state = "paused"
+
+    @rule(person=persons, purpose=purposes)
+    def resume(self, person: int, purpose: str) -> None:
+        choice = self.model.choice(person, purpose)
+        if choice.at(self.model.now_us) == "paused":
+            resume_it(self.hub.desk, signed_in(self.ids[person]), choice.consent)
+            choice.state = "given"
+            self._let_go_on(person, purpose)
+
+    @rule(person=persons, purpose=purposes, data=st.data())
+    def narrow(self, person: int, purpose: str, data: st.DataObject) -> None:
+        choice = self.model.choice(person, purpose)
+        fewer = frozenset(data.draw(choices_of(purpose))) & choice.items
+        datasets = {dataset for dataset, _ in fewer}
+        if choice.runs(self.model.now_us) and fewer < choice.items and required(purpose, datasets) <= fewer and fewer:
+            narrow_it(self.hub.desk, signed_in(self.ids[person]), choice.consent, items=sorted(fewer))
+            choice.items = fewer
+
+    @rule(person=persons, purpose=purposes, point=st.none() | st.sampled_from(WITHDRAW_POINTS))
+    def withdraw(self, person: int, purpose: str, point: str | None) -> None:
+        """The receipt names what was opened in this stretch, no more and no less; asked again, it is the same."""
+        choice = self.model.choice(person, purpose)
+        again = choice.state == "withdrawn"
+        if not (again or choice.runs(self.model.now_us)):
+            return
+        act = lambda: withdraw_it(self.hub.desk, signed_in(self.ids[person]), choice.consent)  # noqa: E731 - said twice below
+        if point is not None and self._crashes(f"withdraw.{point}", act) and point != "committed":
+            return
+        done = act()
+        assert act().receipt == done.receipt
+        named = {(one.delivery, one.number) for one in done.receipt.opened_before}
+        assert named == self._opened_under(person, purpose, choice.stretch)
+        if not again:
+            choice.state = "withdrawn"
+            self._expect_word_of(RECIPIENT[purpose])
+
+    def _opened_under(self, person: int, purpose: str, stretch: int) -> set[tuple[str, int]]:
+        return {
+            (public, number)
+            for who, line, of, public, number in self.model.opened
+            if (who, LINES[line].purpose, of) == (person, purpose, stretch)
+        }
+
+    def _expect_word_of(self, recipient: str) -> None:
+        """A withdrawal tells its recipient: one stop more, ready, without a number yet."""
+        known = {row.id for row in self.model.rows}
+        (stop,) = [(at, row) for at, row in self._queue(recipient).items() if at not in known]
+        assert stop[1][:2] == ("ready", 0)
+        self.model.rows.append(Row(stop[0], stop[1][3], recipient, "stop"))
+
+    def _let_go_on(self, person: int, purpose: str) -> None:
+        """A yes makes ready what was held for it."""
+        for row in self.model.rows:
+            theirs = row.kind == "data" and any(part.person == person for part in row.parts)
+            if row.state == "held" and theirs and LINES[row.line].purpose == purpose and self.model.now_us < row.due_us:
+                row.state, row.due_us = "ready", 0
+
+    @rule(person=persons)
+    def object_or_take_back(self, person: int) -> None:
+        """The recipient is told of an objection; taken back, what was refused meanwhile stays refused."""
+        choice, principal = self.model.choice(person, "TELL"), signed_in(self.ids[person])
+        if choice.state == "objected":
+            take_back(self.hub.desk, principal, "tax:TELL")
+            choice.state, choice.stretch = "none", choice.stretch + 1
+        else:
+            receipt = orjson.loads(object_to(self.hub.desk, principal, recipient="tax", purpose="TELL"))
+            named = {(one["delivery"], one["number"]) for one in receipt["opened_before"]}
+            assert named == self._opened_under(person, "TELL", choice.stretch)
+            choice.state = "objected"
+            self._expect_word_of("tax")
+
+    # Registers link, operators suspend, time passes.
+    @rule(person=persons, agency=st.sampled_from(("register", "clinic", "kinder", "fund")), level=st.integers(1, 3))
+    def link(self, person: int, agency: str, level: int) -> None:
+        self._link(agency, person, level)
+
+    def _link(self, agency: str, person: int, level: int) -> None:
+        mine = f"linker-{person}"
+        self.model.now_us = self.hub.now_us = self.model.now_us + 1  # an interval that ended begins anew later
+        (said,) = link(self.hub.register, "linker", [NewLink(agency, f"{agency}-{person}", mine, level)])
+        assert said == ("known" if (agency, person) in self.model.linked else "linked")
+        self.model.linked.setdefault((agency, person), level)
+        with self.hub.store.read() as tx:
+            found = person_of(tx, self.hub.keys, "linker", mine)
+        assert found is not None
+        assert self.ids.setdefault(person, found) == found
+
+    @precondition(lambda self: any(agency != "linker" for agency, _ in self.model.linked))
+    @rule(data=st.data())
+    def unlink(self, data: st.DataObject) -> None:
+        """What rests on the link and was not opened yet goes; a stop is news of the person's own, and stays."""
+        agency, person = data.draw(st.sampled_from(sorted(key for key in self.model.linked if key[0] != "linker")))
+        unlink(self.hub.register, agency=agency, local_id=f"{agency}-{person}")
+        del self.model.linked[agency, person]
+        for row in self.model.rows:
+            rests = row.kind == "data" and agency in (LINES[row.line].provider, row.recipient)
+            if rests and row.chain[1] == person and not row.number:
+                row.state = "gone"
+        for recipient in RECIPIENTS:
+            self._compare_queue_unmoved(recipient)
+
+    @rule(number=numbers)
+    def suspend_or_resume(self, number: int) -> None:
+        act = resume if number in self.model.suspended else suspend
+        act(self.hub.store, number, clock=self.hub.clock, salt=self.hub.salt)
+        self.model.suspended ^= {number}
+
+    @rule(by_us=st.sampled_from((S, 61 * S, 2 * DAY, 6 * DAY, 200 * DAY)))
+    def let_time_pass(self, by_us: int) -> None:
+        if self.model.now_us < NOW_US + 2_000 * DAY:
+            self.model.now_us = self.hub.now_us = self.model.now_us + by_us
+
+    @rule()
+    def sweep(self) -> None:
+        """A hold ends when its look-back is over; an event that nobody was linked to in time ends too."""
+        while expire_held(self.hub.world) or expire_waiting(self.hub.world):
+            pass
+        for row in self.model.rows:
+            if row.state == "held" and row.due_us <= self.model.now_us:
+                row.state = "gone"
+                if row.number:
+                    self._expect_stop(row, self._queue(row.recipient))
+        waiting = {row[0] for row in self.hub.rows("SELECT event FROM waiting")}
+        for event in self.model.events:
+            if event.state == "waiting" and event.until_us <= self.model.now_us:
+                assert event.hash not in waiting
+                event.state = "expired"
+
+    # The policy changes, engines and processes fail.
+    @rule(told=st.booleans())
+    def change_policy(self, told: bool) -> None:
+        """Until the hub has noticed, no verdict of the former policy lets anything out."""
+        self._drain()
+        self._compare_decisions()
+        self.model.policy = "narrow" if self.model.policy == "ordinary" else "ordinary"
+        self.hub.change_policy(self.model.policy)
+        if not told:
+            self.may_wait = True
+            self._drain()
+            self._compare_decisions()
+            for recipient in RECIPIENTS:
+                self._pull(recipient, wait=True)
+        self.hub.verdicts.revision()
+        self.may_wait = False
+
+    @rule(recipient=recipients)
+    def engine_goes_down(self, recipient: str) -> None:
+        """What nobody has answered is neither yes nor no: it waits, and nothing is consumed."""
+        self._drain()
+        self._compare_decisions()
+        self.hub.restart()
+        self.hub.engine.down, self.may_wait = True, True
+        self._drain()
+        self._compare_decisions()
+        self._pull(recipient, wait=True)
+        self.hub.engine.down, self.may_wait = False, False
+        self.hub.bus.rewind()
+
+    @rule(point=st.sampled_from(GATE_POINTS), nth=st.integers(1, 2))
+    def crash_the_gate(self, point: str, nth: int) -> None:
+        self._crashes(f"gate.{point}", self._drain, nth=nth)
+        self._compare_decisions(partly=True)
+
+    @rule(recipient=recipients, point=st.sampled_from(HANDOUT_POINTS))
+    def crash_a_hand_out(self, recipient: str, point: str) -> None:
+        """Before its commit nothing has happened; after it the bytes are lost, and come again."""
+        before = self._queue(recipient)
+        crashed = self._crashes(f"handout.{point}", lambda: self._pull_raw(recipient))
+        if crashed and point != "committed":
+            assert self._queue(recipient) == before
+        else:
+            self._compare_queue(recipient, wait=True)
+
+    def _pull_raw(self, recipient: str) -> None:
+        hand_out(self.hub.world, recipient, 500)
+
+    @rule()
+    def restart(self) -> None:
+        self.hub.restart()
+
+    def _crashes(self, name: str, act: Callable[[], Any], *, nth: int = 1) -> bool:
+        left = [nth]
+
+        def when_reached() -> None:
+            left[0] -= 1
+            if left[0] == 0:
+                crash()
+
+        arm(name, when_reached)
+        try:
+            act()
+        except Crash:
+            return True
+        finally:
+            disarm()
+            if left[0] <= 0:
+                self.hub.restart()
+        return False
+
+    # What always holds.
+    @invariant()
+    def one_decision_row_per_handled_event(self) -> None:
+        decided = self.hub.rows("SELECT count(*) FROM audit WHERE kind = 1")[0][0]
+        assert decided == sum(1 for event in self.model.events if event.state == "handled")
+
+    @invariant()
+    def every_opening_has_its_decision_and_its_page(self) -> None:
+        opened = self.hub.rows(
+            "SELECT h.number, h.recipient, d.id, d.kind, a.kind FROM handout h JOIN delivery d ON d.id = h.delivery"
+            " JOIN audit a ON a.id = d.audit"
+        )
+        assert len(opened) == self.hub.rows("SELECT count(*) FROM handout")[0][0]
+        pages = self.hub.rows("SELECT detail FROM audit WHERE kind = 2")
+        named = {(entry[0], entry[1]) for (page,) in pages for entry in HANDED.iter_unpack(page)}
+        for number, _, delivery, kind, audit in opened:
+            assert kind != 1 or (audit == 1 and (delivery, number) in named)
+
+    @invariant()
+    def ids_and_numbers_are_one_to_one(self) -> None:
+        for events in self.got.values():
+            data = [one for one in events if one["kind"] == "data"]
+            assert len({one["id"] for one in data}) == len({one["number"] for one in data})
+            serials = {(one["id"], one["data"]["serial"]) for one in data}
+            assert len(serials) == len({one["id"] for one in data}), "one event under two ids"
+
+    def settle_everything(self) -> None:
+        """From wherever the walk ended, the workers alone can bring everything to its end: nothing was lost."""
+        self.revisit()
+        self.sweep()
+        assert all(event.state != "bus" for event in self.model.events)
+        for recipient in RECIPIENTS:
+            for _ in range(4):
+                self._warm()
+                self._pull(recipient, wait=False)
+            rest = [row for row in self.model.queue(recipient) if row.state == "ready"]
+            held = {row.chain for row in self.model.queue(recipient) if row.state == "held"}
+            assert all(row.chain in held for row in rest), "ready, nothing before it, and not handed out"
+        self.model.now_us = self.hub.now_us = self.model.now_us + 6 * DAY
+        self.sweep()
+        assert not [row for row in self.model.rows if row.state == "held"], "held for ever"
+
+
+def required(purpose: str, datasets: set[str]) -> frozenset[tuple[str, str]]:
+    return frozenset(
+        (one.dataset, name)
+        for one in LINES.values()
+        if one.purpose == purpose and one.dataset in datasets
+        for name in one.required
+    )
+
+
+def choices_of(purpose: str) -> st.SearchStrategy[set[tuple[str, str]]]:
+    """Draw what somebody may say yes to: of each dataset nothing, or at least what is required."""
+    lines = [one for one in LINES.values() if one.purpose == purpose]
+    optional = sorted((one.dataset, name) for one in lines for name in one.allowed - one.required)
+    datasets = st.sets(st.sampled_from(sorted(one.dataset for one in lines)), min_size=1)
+    return st.builds(
+        lambda picked, chosen: set(required(purpose, picked)) | {pair for pair in chosen if pair[0] in picked},
+        datasets, st.sets(st.sampled_from(optional)),
+    )  # fmt: skip
+
+
+TORTURE = os.environ.get("HYPOTHESIS_PROFILE") == "torture"
+TestWalk = Walk.TestCase
+TestWalk.settings = settings(
+    deadline=None,
+    max_examples=2_000 if TORTURE else 150,
+    stateful_step_count=80 if TORTURE else 40,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate]
+    + ([Phase.shrink] if TORTURE else []),  # shrinking takes minutes
+    report_multiple_bugs=False,
+    suppress_health_check=list(HealthCheck),  # each step is a transaction; slow is what it is, and none is filtered
+)
