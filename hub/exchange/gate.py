@@ -248,25 +248,8 @@ class Gate:
         tx.insert("history(person, audit)", sorted([(person, audit + at) for person, at in decided.history]))
         tx.insert("event_seen(event, content)", sorted(decided.seen))
         new = list(enumerate(decided.deliveries, delivery))
-        tx.insert(
-            DELIVERY,
-            [
-                (
-                    at,
-                    d.public,
-                    d.kind,
-                    d.recipient,
-                    d.subscription,
-                    d.version,
-                    audit + d.audit,
-                    d.time_us,
-                    d.parts,
-                    d.payload,
-                )
-                for at, d in new
-            ],
-        )
-        tx.insert(QUEUE, [(d.recipient, d.state, at, d.subscription, d.person, 0, d.due_us) for at, d in new])
+        tx.insert(DELIVERY, [(at, *d[:5], audit + d[5], *d[6:9]) for at, d in new])
+        tx.insert(QUEUE, [(d[2], d[9], at, d[3], d[10], 0, d[11]) for at, d in new])
         if settle(tx, decided.settled) != len(decided.settled):
             raise Superseded("waiting")
         move(tx, decided.moved)

@@ -94,17 +94,18 @@ def take(
         return None
     heard = roles_heard(dataset, catalogue.by_dataset.get(name, ()))
     persons = tuple([one for one in mentions(dataset, subject, data) if one.role in heard])
+    own = local_of(keys, publisher, subject)
     return Taken(
         agency.number,
         dataset,
         event_hash(keys, publisher, source, event_id),
         blake2b(plain, key=keys.content, digest_size=16).digest(),
-        local_of(keys, publisher, subject),
+        own,
         time_us,
         persons,
-        tuple([local_of(keys, publisher, person.local_id) for person in persons]),
+        tuple([own if one.local_id == subject else local_of(keys, publisher, one.local_id) for one in persons]),
         fields_by_person(dataset, data, persons),
-        Tags(case, actor),
+        Tags(case, actor) if case or actor else NO_TAGS,
         plain,
         waiting,
     )

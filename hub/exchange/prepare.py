@@ -8,23 +8,22 @@ import os
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from hashlib import blake2b, sha256
 from typing import NamedTuple
 
 from hub.core.agreement import Dataset
 from hub.core.event import Mention
 from hub.core.leaf import NONCE_BYTES, LeafKind, canonical, leaf, salts
-from hub.core.minimise import minimise, rewrite
+from hub.core.minimise import rewrite
 from hub.exchange.intake import NO_TAGS, Tags, Taken
-from hub.exchange.rulings import Line, Ruling, Rulings, Subject, lines_of
+from hub.exchange.rulings import Line, Ruling, Rulings, Subject, lines_of, shape_body
 from hub.exchange.standing import FieldSets, Horizon
 from hub.exchange.verdicts import Missing
 from hub.exchange.world import World, born_of, dumps
 from hub.identity.keys import OpenKey, unseal_with
 from hub.identity.people import link_place
 from hub.identity.pseudonyms import alias, pseudonym
-from hub.store.deliveries import DeliveryKind, Part, QueueState, pack_parts
+from hub.store.deliveries import PART, DeliveryKind, QueueState
 from hub.store.facts import AGENCY_FENCE, AGREEMENT_FENCE, POLICY_FENCE, LinkFact, PersonFact, RuleFacts
 from hub.store.interned import intern_id
 
@@ -46,21 +45,9 @@ class Known(NamedTuple):
     keys: Mapping[int, OpenKey]
 
 
-class NewDelivery(NamedTuple):
-    """A delivery and its place in the queue; `audit` is an index into the batch's audit rows."""
-
-    public: bytes
-    kind: int
-    recipient: int
-    subscription: int
-    version: int
-    audit: int
-    time_us: int
-    parts: bytes
-    payload: bytes
-    state: int
-    person: int
-    due_us: int
+NewDelivery = tuple[bytes, int, int, int, int, int, int, bytes, bytes, int, int, int]
+"""A delivery and its place in the queue: public, kind, recipient, subscription, version, audit, time_us, parts, payload,
+state, person, due_us. `audit` is an index into the batch's audit rows."""
 
 
 @dataclass(slots=True)
@@ -224,34 +211,39 @@ def _deliver(
     secret, recipient = bench.world.keys.pseudonym, line.subscription.recipient
     names = {
         (who.mention.role, who.mention.local_id): name_for(secret, line.recipient, recipient, who)
-        for who, fields in zip(subjects, ruling.fields, strict=True)
-        if fields
+        for who, cut in zip(subjects, ruling.cuts, strict=True)
+        if cut
     }
-    parts: list[Part] = []
+    parts: list[bytes] = []
     sealed: list[bytes] = []
-    for at, (who, fields, data) in enumerate(zip(subjects, ruling.fields, event.parts, strict=True)):
-        if not fields:
+    for at, (who, cut, data) in enumerate(zip(subjects, ruling.cuts, event.parts, strict=True)):
+        if cut is None:
             continue
         assert who.key is not None  # an erased person has no fields
-        share = rewrite(
-            event.dataset,
-            minimise(data, fields),
-            lambda role, local_id: names.get((role, local_id)),
-            identifier=lambda field, value: alias(secret, recipient, field, value),
-        )
-        mention = who.mention
-        plain = dumps([names[mention.role, mention.local_id] if at == 0 else None, share])
+        share = {name: data[name] for name in cut.fields}
+        shape = cut.shape
+        if cut.names_somebody:
+            share = rewrite(
+                event.dataset,
+                share,
+                lambda role, local_id: names.get((role, local_id)),
+                identifier=lambda field, value: alias(secret, recipient, field, value),
+            )
+            if len(share) < len(cut.fields):  # something named somebody who may not be named here
+                shape = shape_body(who.mention.role, frozenset(share))
+        plain = dumps((names[who.mention.role, who.mention.local_id] if at == 0 else None, share))
         nonce = bench.nonces()
         box = nonce + who.key.aead.encrypt(nonce, plain, public)
-        number, body = shape_body(mention.role, frozenset(share))
+        number, body = shape
         out.interned[number] = body
         choice = who.fact.choices.get(line.choice)
-        parts.append(Part(who.person, number, choice[1] if choice else 0, who.level, len(box)))
+        parts.append(PART.pack(who.person, number, choice[1] if choice else 0, who.level, len(box)))
         sealed.append(box)
-    held = ruling.outcome == "hold"
-    due_us = bench.horizon.now_us + line.subscription.agreement.look_back_days * US_PER_DAY if held else 0
+    state, due_us = _READY, 0
+    if ruling.outcome == "hold":
+        state, due_us = _HELD, bench.horizon.now_us + line.subscription.agreement.look_back_days * US_PER_DAY
     out.deliveries.append(
-        NewDelivery(
+        (
             public,
             _DATA,
             line.recipient,
@@ -259,9 +251,9 @@ def _deliver(
             line.subscription.agreement.version,
             audit,
             event.time_us,
-            pack_parts(parts),
+            b"".join(parts),
             b"".join(sealed),
-            _HELD if held else _READY,
+            state,
             subjects[0].person,
             due_us,
         )
@@ -290,13 +282,6 @@ def _person_detail(who: Subject, nonce: bytes, rows: list[bytes], tags: Tags, be
 def public_id(key: bytes, event: bytes, subscription: int) -> bytes:
     """Name a delivery: the same for every repeat of the event, and unlike any other recipient's."""
     return blake2b(event + subscription.to_bytes(4), key=key, digest_size=16).digest()
-
-
-@lru_cache(maxsize=1 << 14)
-def shape_body(role: str, fields: frozenset[str]) -> tuple[int, bytes]:
-    """Name a part's role and fields, so that the hand-out can decide again without opening it."""
-    body = canonical({"fields": sorted(fields), "role": role})
-    return intern_id(body), body
 
 
 def _rule_fences(bench: Bench, event: Taken, out: Prepared) -> int:

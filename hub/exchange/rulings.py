@@ -6,6 +6,7 @@ person, no stretch and no time, and `decide` is pure; so the same profiles under
 
 from collections.abc import Sequence
 from datetime import date
+from functools import lru_cache
 from typing import NamedTuple
 
 from hub.core.age import age_state
@@ -42,11 +43,19 @@ class Line(NamedTuple):
     state: AgreementState
 
 
+class Cut(NamedTuple):
+    """What of one person's part goes, or would go after a grant."""
+
+    fields: frozenset[str]
+    shape: tuple[int, bytes]  # (role, fields), and its interned name
+    names_somebody: bool  # one of the fields is a person's id or an identifier, to be renamed for the recipient
+
+
 class Ruling(NamedTuple):
     """What was decided for one subscription, and all that follows from it whoever the person is."""
 
     outcome: str  # release | hold | refusal
-    fields: tuple[frozenset[str], ...]  # per person: what goes, or would go after a grant
+    cuts: tuple[Cut | None, ...]  # per person; None where nothing of theirs goes
     bodies: tuple[tuple[int, bytes], ...]  # per person: the outcome as it is committed to, and its interned name
 
 
@@ -142,10 +151,26 @@ def _rule(
             outcome_body(line.subscription, outcome, one, part.fields, part.reasons, overall, there)
             for one, part, there in zip(standings, decision.parts, present, strict=True)
         ]
-        rulings.append(Ruling(outcome, tuple([part.fields for part in decision.parts]), tuple(bodies)))
+        cuts = [
+            _cut(line.subscription.dataset, one.role, part.fields) if part.fields else None
+            for one, part in zip(standings, decision.parts, strict=True)
+        ]
+        rulings.append(Ruling(outcome, tuple(cuts), tuple(bodies)))
     if missing:
         return missing
     return None if outdated else tuple(rulings)
+
+
+def _cut(dataset: Dataset, role: str, fields: frozenset[str]) -> Cut:
+    bases = [dataset.fields[name] for name in fields if name in dataset.fields]
+    return Cut(fields, shape_body(role, fields), any(one.names or one.element_ref for one in bases))
+
+
+@lru_cache(maxsize=1 << 14)
+def shape_body(role: str, fields: frozenset[str]) -> tuple[int, bytes]:
+    """Name a part's role and fields, so that the hand-out can decide again without opening it."""
+    body = canonical({"fields": sorted(fields), "role": role})
+    return intern_id(body), body
 
 
 def outcome_body(

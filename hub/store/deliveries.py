@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
-_PART = struct.Struct("<qqiBI")  # person, shape, stretch, assurance, sealed bytes
+PART = struct.Struct("<qqiBI")  # person, shape, stretch, assurance, sealed bytes
 
 
 class QueueState(IntEnum):
@@ -36,11 +36,11 @@ class Part(NamedTuple):
 
 
 def pack_parts(parts: Sequence[Part]) -> bytes:
-    return b"".join([_PART.pack(*part) for part in parts])
+    return b"".join([PART.pack(*part) for part in parts])
 
 
 def unpack_parts(packed: bytes) -> list[Part]:
-    return [Part._make(fields) for fields in _PART.iter_unpack(packed)]
+    return [Part._make(fields) for fields in PART.iter_unpack(packed)]
 
 
 class DeliveryRow(NamedTuple):

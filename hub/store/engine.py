@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import IntEnum
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -27,7 +28,7 @@ from hub.failpoints import reach
 T = TypeVar("T")
 Row = tuple[Any, ...]
 
-MAX_VARIABLES = 32_000  # SQLite's own limit is 32,766 (SQLITE_MAX_VARIABLE_NUMBER)
+PIECES = (512, 128, 32, 8, 1)  # rows per statement; 512 rows of 20 columns stay below SQLite's 32,766 variables
 GROUP = 64  # small writes that share one commit at most: publishes one by one would each pay an fsync
 CHECKPOINT_PAGES = 4_000  # of 4 KiB: then the checkpointer copies the WAL home, beside the writer
 WAL_RESTART_PAGES = 65_536  # 256 MiB: then it may also block the writer for a moment, so that the file starts over
@@ -65,23 +66,35 @@ class Tx:
         return self._connection.execute(sql, parameters).rowcount
 
     def insert(self, into: str, rows: Sequence[Row], *, or_ignore: bool = False) -> int:
-        """Insert rows in few statements. `into` is `table(column, ...)`. Returns how many went in."""
-        if not rows:
-            return 0
-        width, done = len(rows[0]), 0
-        each = "(" + ",".join("?" * width) + ")"
-        most = max(1, MAX_VARIABLES // width)
-        verb = "INSERT OR IGNORE INTO " if or_ignore else "INSERT INTO "
-        for at in range(0, len(rows), most):
-            part = rows[at : at + most]
-            flat = [value for row in part for value in row]
-            done += self._connection.execute(verb + into + " VALUES " + ",".join([each] * len(part)), flat).rowcount
+        """Insert rows in few statements. `into` is `table(column, ...)`. Returns how many went in.
+
+        Rows go in pieces of fixed sizes: the same text again finds its prepared statement.
+        """
+        done, at = 0, 0
+        while at < len(rows):
+            size = next(piece for piece in PIECES if piece <= len(rows) - at)
+            flat = [value for row in rows[at : at + size] for value in row]
+            done += self._connection.execute(_insertion(into, len(rows[0]), size, or_ignore), flat).rowcount
+            at += size
         return done
+
+
+@lru_cache(maxsize=512)
+def _insertion(into: str, width: int, size: int, or_ignore: bool) -> str:
+    each = "(" + ",".join("?" * width) + ")"
+    return f"INSERT {'OR IGNORE ' if or_ignore else ''}INTO {into} VALUES " + ",".join([each] * size)
 
 
 def marks(count: int) -> str:
     """Return `?,?,...` for an IN list."""
     return ",".join("?" * count)
+
+
+def padded(keys: Sequence[Any]) -> Sequence[Any]:
+    """Repeat the last key up to a power of two: an IN list does not mind, and few statement texts stay prepared."""
+    if len(keys) < 2:
+        return keys
+    return [*keys, *[keys[-1]] * ((1 << (len(keys) - 1).bit_length()) - len(keys))]
 
 
 class Job(NamedTuple):

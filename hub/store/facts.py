@@ -8,7 +8,7 @@ decides anew.
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from hub.store.engine import Tx, loads, marks
+from hub.store.engine import Tx, loads, marks, padded
 
 PERSON_FENCE, AGREEMENT_FENCE, AGENCY_FENCE, POLICY_FENCE = 1, 2, 3, 4
 CHOICE_STATES = (  # the number in `choice.state` is the place in this list; new ones go to the end
@@ -63,6 +63,7 @@ class IntakeTexts(NamedTuple):
 
 
 def read_intake(tx: Tx, *, events: Sequence[bytes], locals_: Sequence[bytes], subjects: Sequence[bytes]) -> IntakeTexts:
+    events, locals_, subjects = padded(events), padded(locals_), padded(subjects)
     return IntakeTexts(
         tx.text(
             "SELECT json_group_array(json_array(hex(event), hex(content))) FROM event_seen"
@@ -107,6 +108,7 @@ class PersonTexts(NamedTuple):
 
 def read_persons(tx: Tx, persons: Sequence[int], *, names: bool = True) -> PersonTexts:
     """Read what decisions about these persons rely on; `names` are needed only where payloads are written."""
+    persons = padded(persons)
     here = marks(len(persons))
     return PersonTexts(
         tx.text(
