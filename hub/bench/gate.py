@@ -1,0 +1,82 @@
+"""The gate: from events on the bus to committed decisions and deliveries, with a profile by phase."""
+
+import time
+from itertools import count
+from pathlib import Path
+
+from hub.bench.measure import Figure, Result, Say, Sizes, TimedStore, cpu_of_threads, rows_on_disk
+from hub.bench.synthetic import RECIPIENTS, Synthetic
+from hub.bench.whole import fresh
+from hub.exchange.gate import Gate
+
+GOAL_EVENTS_PER_S = 8_000
+
+
+def measure(sizes: Sizes, directory: Path, say: Say) -> Result:
+    say(f"making {sizes.people} people")
+    with fresh(directory / "gate", sizes) as made:
+        made.warm()
+        gate = Gate(made.world)
+        seeds = count(sizes.seed + 1)
+        drain(made, gate, sizes.events // 4, seed=next(seeds))  # caches, verdicts and the interpreter warm up
+        rates, cpu = [], dict[str, float]()
+        store = made.world.store
+        commits = store.commits
+        gate.phases = dict.fromkeys(gate.phases, 0.0)
+        for at in range(sizes.rounds):
+            say(f"round {at + 1} of {sizes.rounds}")
+            rates.append(drain(made, gate, sizes.events, seed=next(seeds), cpu=cpu))
+        done = sizes.events * sizes.rounds
+        figures = (
+            Figure("gate", "events/s", tuple(rates), GOAL_EVENTS_PER_S),
+            Figure(
+                "gate, decisions",
+                "decisions/s",
+                tuple(rate * RECIPIENTS for rate in rates),
+                GOAL_EVENTS_PER_S * RECIPIENTS,
+            ),
+        )
+        notes = {
+            "synchronous": store.synchronous,
+            "commits": store.commits - commits,
+            "rows": rows_on_disk(store),
+            "wall_us_per_event": {phase: round(spent / done * 1e6, 1) for phase, spent in gate.phases.items()},
+            "cpu_us_per_event": {name: round(spent / done * 1e6, 1) for name, spent in cpu.items()},
+        }
+    return Result("gate", figures, {**notes, "writer_cpu_us_per_event": _statements(sizes, directory, say)})
+
+
+def drain(made: Synthetic, gate: Gate, events: int, *, seed: int, cpu: dict[str, float] | None = None) -> float:
+    """Publish, then decide all of it. Returns events per second of the deciding alone."""
+    made.publish(events, seed=seed)
+    with cpu_of_threads({} if cpu is None else cpu):
+        began = time.perf_counter()
+        decide_all(gate, events)
+        return events / (time.perf_counter() - began)
+
+
+def decide_all(gate: Gate, events: int) -> None:
+    done = 0
+    while done < events:
+        counts = gate.step(0.1)
+        if counts is not None:
+            done += counts.events
+            assert counts.repeats + counts.parked + counts.unreadable == 0  # every event is new and linked
+
+
+def _statements(sizes: Sizes, directory: Path, say: Say) -> dict[str, float]:
+    """Run once more with every statement of the writer timed; that costs a little, so its rate is not a figure."""
+    say("writer's statements")
+    with fresh(directory / "gate-statements", sizes, store=TimedStore) as made:
+        store = made.world.store
+        assert isinstance(store, TimedStore)
+        made.warm()
+        gate = Gate(made.world)
+        drain(made, gate, sizes.events // 4, seed=sizes.seed + 1)
+        made.publish(sizes.events, seed=sizes.seed + 2)
+        store.statements.clear()  # published before, so that only the gate's own transactions are timed
+        decide_all(gate, sizes.events)
+        return {
+            name: round(spent / sizes.events * 1e6, 1)
+            for name, spent in sorted(store.statements.items(), key=lambda item: -item[1])
+        }

@@ -1,0 +1,12 @@
+"""The benchmarks by name: each a function of sizes, a directory of its own, and a way to say what it is doing."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from hub.bench import gate, usual
+from hub.bench.measure import Result, Say, Sizes
+
+BENCHMARKS: Mapping[str, Callable[[Sizes, Path, Say], Result]] = MappingProxyType(
+    {"gate": gate.measure, "usual": usual.measure}
+)

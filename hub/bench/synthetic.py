@@ -1,0 +1,224 @@
+"""A synthetic world to measure in: one dataset, five recipients who need consent, people who gave three of five.
+
+Everything a decision really costs is there: sealed keys, links, choices with their scopes, fences that were raised once
+per consent. Nothing in it is about anybody; it follows from a seed alone, except for keys, which are random.
+"""
+
+import json
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from zoneinfo import ZoneInfo
+
+from hub.clock import system_clock
+from hub.core.agreement import Agency, Agreement, Basis, Catalogue, Dataset, Field, Purpose, Subscription, Wanted
+from hub.core.event import DerivedField, Event
+from hub.core.leaf import canonical
+from hub.exchange.intake import NO_TAGS, seal_event
+from hub.exchange.verdicts import Verdicts
+from hub.exchange.world import FieldSets, Limits, World
+from hub.identity.day_keys import DayKeys
+from hub.identity.keys import Keyring, OpenKeys, keyring, new_key, open_key, seal_with, wrap_person
+from hub.identity.people import link_place, local_of
+from hub.ports import Bus, Policy, Record
+from hub.store.engine import Store, Tx, marks
+from hub.store.facts import CHOICE_STATES, NEVER_US, PERSON_FENCE
+from hub.store.interned import intern_id
+
+PUBLISHER, DATASET = "bench-publisher", "bench.event"
+RECIPIENTS = 5
+CONSENTS = 3  # of five, per person: 60 % released
+TEXT = "a line of plain text that somebody wrote about a case, "
+EVENT_BYTES = 1_000
+NEEDED = (  # per recipient: (required, optional). Different sets, as different duties need
+    ({"birth_month"}, {"person_id", "status"}),
+    ({"status"}, {"person_id", "municipality", "since"}),
+    ({"municipality"}, {"status", "kind", "since", "amount"}),
+    ({"person_id", "birth_month"}, {"kind"}),
+    ({"amount", "since"}, {"birth_month", "municipality", "status"}),
+)
+PEOPLE_AT_ONCE = 20_000  # rows of people per transaction while the world is made
+
+
+def catalogue() -> Catalogue:
+    """Build the approved papers as values: what the YAML loader would give for them."""
+    names = ("person_id", "dob", "status", "municipality", "since", "kind", "amount", "note", "address")
+    fields = {
+        name: Field(name, {"en": name}, "person", names="person_ref" if name == "person_id" else "") for name in names
+    }
+    derived = {"birth_month": DerivedField("birth_month", "dob", "month")}
+    dataset = Dataset(DATASET, 1, 1, PUBLISHER, {"en": DATASET}, "person", fields, derived, schema(names))
+    agencies = {PUBLISHER: Agency(PUBLISHER, 1, {"en": PUBLISHER}, frozenset({"publish", "link"}))}
+    purposes, agreements, subscriptions = {}, {}, {}
+    for at, (required, optional) in enumerate(NEEDED):
+        code = recipient(at)
+        agencies[code] = Agency(code, 10 + at, {"en": code}, frozenset({"subscribe"}))
+        wanted = Wanted(DATASET, frozenset(required), frozenset(optional))
+        purpose = Purpose(
+            f"BENCH-{at}", 1, 20 + at, Basis.CONSENT, {"en": "bench"}, {"en": "a figure"}, {"en": ("all else",)},
+            {DATASET: wanted}, 30, 1,
+        )  # fmt: skip
+        agreement = Agreement(
+            f"AGR-B{at}",
+            1,
+            30 + at,
+            PUBLISHER,
+            code,
+            (purpose.code,),
+            {DATASET: wanted.fields},
+            0,
+            NEVER_US,
+            0,
+            "",
+            "2099-01-01",
+        )
+        purposes[purpose.code], agreements[agreement.code] = purpose, agreement
+        subscriptions[100 + at] = Subscription(100 + at, agreement, purpose, dataset, wanted.fields, wanted.required)
+    by_dataset = {DATASET: tuple(subscriptions.values())}
+    return Catalogue("bench", agencies, {DATASET: dataset}, purposes, agreements, subscriptions, by_dataset)
+
+
+def schema(names: Sequence[str]) -> dict[str, object]:
+    properties: dict[str, object] = {name: {"type": "string", "maxLength": 1_000} for name in names}
+    properties["dob"] = properties["since"] = {"type": "string", "format": "date"}
+    return {"type": "object", "properties": properties, "required": ["person_id", "dob"], "additionalProperties": False}
+
+
+def recipient(at: int) -> str:
+    return f"bench-recipient-{at}"
+
+
+@dataclass(frozen=True, slots=True)
+class Synthetic:
+    """The world, and what is needed to make events for it."""
+
+    world: World
+    policy: Policy
+    day_keys: DayKeys
+    people: int
+    seed: int
+
+    def numbers(self) -> list[int]:
+        return person_numbers(self.people, self.seed)
+
+    def warm(self) -> None:
+        """Open every person's key once, as a hub that has run for a while has."""
+        numbers = self.numbers()
+        for at in range(0, len(numbers), 1_000):
+            self.world.open_keys.of(numbers[at : at + 1_000])
+
+    def records(self, count: int, *, seed: int) -> Iterator[Record]:
+        """Make sealed intake records of new events about persons drawn uniformly."""
+        now_us = self.world.clock()
+        number = self.world.catalogue.agencies[PUBLISHER].number
+        day, key = self.day_keys.for_publish(number, now_us)
+        for at, (name, data) in enumerate(contents(count, self.people, seed=seed)):
+            event = Event(PUBLISHER, f"urn:agency:{PUBLISHER}", f"{seed}-{at}", DATASET, 1, name, now_us, data)
+            yield seal_event(self.world.keys, event, NO_TAGS, day=day, day_key=key)
+
+    def publish(self, count: int, *, seed: int, at_once: int = 500) -> None:
+        """Put new events on the bus, as the door does after its checks."""
+        records = self.records(count, seed=seed)
+        while some := list(islice(records, at_once)):
+            self.world.bus.publish(some)
+
+
+def contents(count: int, people: int, *, seed: int) -> Iterator[tuple[str, dict[str, str]]]:
+    """Make (local id, data) of `count` events of about 1 kB as JSON."""
+    draw = random.Random(seed)  # noqa: S311 - who is drawn is no secret; the same seed gives the same events
+    for _ in range(count):
+        name = local_id(draw.randrange(people))
+        data = {
+            "person_id": name,
+            "dob": f"{draw.randrange(1940, 2020)}-{draw.randrange(1, 13):02d}-{draw.randrange(1, 28):02d}",
+            "status": draw.choice(("new", "changed", "ended")),
+            "municipality": f"M{draw.randrange(2_000):04d}",
+            "since": f"2026-{draw.randrange(1, 13):02d}-01",
+            "kind": draw.choice(("ordinary", "partial")),
+            "amount": str(draw.randrange(100_000)),
+            "address": f"{draw.randrange(999)} Example Road",
+        }
+        data["note"] = (TEXT * 20)[: EVENT_BYTES - 300 - len(json.dumps(data))]  # 300: the envelope's own bytes
+        yield name, data
+
+
+def local_id(at: int) -> str:
+    return f"L{at:07d}"
+
+
+def person_numbers(people: int, seed: int) -> list[int]:
+    draw = random.Random(seed)  # noqa: S311 - synthetic, and the same each time
+    return [draw.getrandbits(62) + 1 for _ in range(people)]
+
+
+def build(
+    store: Store,
+    *,
+    people: int,
+    seed: int,
+    policy: Callable[[Catalogue], Policy],
+    bus: Callable[[Store], Bus],
+    limits: Limits | None = None,
+) -> Synthetic:
+    """Fill a store (with its schema in place) with the world, and put the exchange's parts together over it."""
+    papers, keys = catalogue(), keyring(new_key())
+    engine = policy(papers)
+    verdicts = Verdicts(engine)
+    revision = verdicts.revision()
+    store.write(lambda tx: _fill_rules(tx, papers, revision))
+    numbers = person_numbers(people, seed)
+    for first in range(0, people, PEOPLE_AT_ONCE):
+        store.write(lambda tx, first=first: _fill_people(tx, papers, keys, numbers, first, seed))  # type: ignore[misc]  # one transaction per piece
+    day_keys = DayKeys(store, keys)
+    publisher = papers.agencies[PUBLISHER].number
+    open_keys = OpenKeys(keys.wrapping, lambda persons: wrapped_keys(store, persons))
+    world = World(
+        store, bus(store), verdicts, keys, open_keys, papers,
+        {(DATASET, 1): papers.datasets[DATASET]}, system_clock, ZoneInfo("UTC"), FieldSets(store),
+        lambda _, day: day_keys.of(publisher, day), limits=limits or Limits(),
+    )  # fmt: skip
+    return Synthetic(world, engine, day_keys, people, seed)
+
+
+def wrapped_keys(store: Store, persons: list[int]) -> dict[int, bytes | None]:
+    with store.read() as tx:
+        return dict(tx.rows(f"SELECT id, key FROM person WHERE id IN ({marks(len(persons))})", persons))  # noqa: S608 - marks only
+
+
+def _fill_rules(tx: Tx, papers: Catalogue, revision: str) -> None:
+    tx.insert("fact(name, value)", [("policy_revision", revision)])
+    tx.insert(
+        "agreement_state(number, phase, since_us)", [(one.number, "in_force", 0) for one in papers.agreements.values()]
+    )
+    tx.insert(
+        "interned(id, body)", [(intern_id(body), body.decode()) for body in map(scope_body, papers.purposes.values())]
+    )
+
+
+def scope_body(purpose: Purpose) -> bytes:
+    """Write what a consent for this purpose covers, as the store interns it."""
+    return canonical(sorted([DATASET, name] for name in purpose.wanted[DATASET].fields))
+
+
+def _fill_people(tx: Tx, papers: Catalogue, keys: Keyring, numbers: Sequence[int], first: int, seed: int) -> None:
+    draw = random.Random(f"{seed}/{first}")  # noqa: S311 - synthetic, and the same each time
+    given = CHOICE_STATES.index("given")
+    lines = [(papers.agencies[one.recipient].number, one.purpose.number, intern_id(scope_body(one.purpose)))
+             for one in papers.subscriptions.values()]  # fmt: skip
+    number = papers.agencies[PUBLISHER].number
+    persons, links, choices, fences = [], [], [], []
+    for at, person in enumerate(numbers[first : first + PEOPLE_AT_ONCE], first):
+        key = new_key()
+        persons.append((person, 0, None, wrap_person(keys.wrapping, person, key), None))
+        sealed = seal_with(open_key(key), local_id(at).encode(), link_place(number, person))
+        links.append((local_of(keys, PUBLISHER, local_id(at)), number, 0, None, person, 2, 0, sealed))
+        fences.append((PERSON_FENCE, person, 1 + CONSENTS))  # raised once by the link, once by each grant
+        for agency, purpose, scope in draw.sample(lines, CONSENTS):
+            choices.append((person, agency, purpose, given, 1, scope, NEVER_US, 2, at))
+    tx.insert("person(id, created_us, erased_us, key, born)", sorted(persons))
+    tx.insert("link(local, agency, from_us, until_us, person, level, disputed, sealed)", sorted(links))
+    tx.insert(
+        "choice(person, recipient, purpose, state, stretch, scope, until_us, assurance, consent)", sorted(choices)
+    )
+    tx.insert("fence(kind, subject, epoch)", sorted(fences))

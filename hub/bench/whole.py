@@ -1,0 +1,35 @@
+"""A hub's parts in this process, over a fresh store: what a benchmark measures when it is not the doors."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hub.bench.measure import Sizes
+from hub.bench.synthetic import Synthetic, build
+from hub.bus.embedded import EmbeddedBus
+from hub.policy.embedded import EmbeddedPolicy
+from hub.store.engine import Store
+from hub.store.migrate import ensure
+
+COMPILED = Path("policies/compiled")
+
+
+@contextmanager
+def fresh(
+    directory: Path, sizes: Sizes, *, store: type[Store] = Store, people: int | None = None
+) -> Iterator[Synthetic]:
+    """Make a store with the synthetic world in it, and close it afterwards. `directory` must not be there yet."""
+    directory.mkdir(parents=True)
+    path = directory / "hub.sqlite"
+    ensure(path)
+    opened = store(path)
+    try:
+        yield build(
+            opened,
+            people=people or sizes.people,
+            seed=sizes.seed,
+            policy=lambda papers: EmbeddedPolicy(papers, COMPILED),
+            bus=EmbeddedBus,
+        )
+    finally:
+        opened.close()
