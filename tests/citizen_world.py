@@ -10,6 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import httpx
+from anyio import CapacityLimiter
 from fastapi import FastAPI
 
 from consent.notice import Notice
@@ -37,6 +38,7 @@ from hub.settings import Settings
 from hub.store.engine import Store, Tx, marks
 from hub.store.migrate import ensure
 from hub.web.citizen import citizen_routes
+from hub.web.consent_requests import consent_request_routes
 from hub.web.problems import install
 from tests.doors import client_of
 
@@ -183,8 +185,10 @@ class Town:
         """Build the citizens' door over this town; `services` add to what requests find of the hub."""
         app = FastAPI(openapi_url=None)
         settings = Settings(mode="development", dev_sign_in=dev_sign_in, data_dir=self.directory)
-        app.state.hub = SimpleNamespace(citizens=self.desk, settings=settings, clock=self.clock, **services)
+        mine = {"citizens": self.desk, "settings": settings, "clock": self.clock, "agency_threads": CapacityLimiter(2)}
+        app.state.hub = SimpleNamespace(**mine, **services)
         app.include_router(citizen_routes(dev_sign_in=dev_sign_in))
+        app.include_router(consent_request_routes())
         install(app, open_log(clock=self.clock, stream=None))
         return app
 

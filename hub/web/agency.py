@@ -11,6 +11,7 @@ from hub.exchange.feed import rfc3339
 from hub.exchange.world import World
 from hub.identity.agency_tokens import Caller
 from hub.store.facts import read_rules, rules_of
+from hub.web.consent_requests import consent_request_routes
 from hub.web.deliveries import delivery_routes
 from hub.web.events import event_routes
 from hub.web.links import link_routes
@@ -26,6 +27,7 @@ def agency_routes() -> APIRouter:
     router.include_router(event_routes())
     router.include_router(delivery_routes())
     router.include_router(link_routes())
+    router.include_router(consent_request_routes())
 
     @router.get("/v1/agency")
     async def get_agency(request: Request, caller: Known) -> Response:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Annotated, TypeVar
 
 from anyio import CapacityLimiter, to_thread
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from hub.citizens.choices import Done, grant, grant_unasked, narrow_it, pause_it, resume_it, say_no
 from hub.citizens.desk import CitizenDesk, own_receipt
@@ -18,10 +18,8 @@ from hub.citizens.inbox import consents, open_requests
 from hub.citizens.notices import notice_of_purpose, notice_of_request
 from hub.citizens.objections import object_to, take_back
 from hub.citizens.offers import Titles
-from hub.citizens.requests import ask
 from hub.citizens.withdraw import withdraw_it
 from hub.core.errors import HubError, Kind
-from hub.identity.agency_tokens import Caller
 from hub.identity.people import person_of
 from hub.identity.principal import Principal
 from hub.identity.pseudonyms import pseudonym
@@ -32,7 +30,6 @@ from hub.web.citizen_forms import (
     GrantForm,
     NarrowForm,
     ObjectionForm,
-    RequestForm,
     SignInForm,
     UnaskedForm,
     answer,
@@ -44,18 +41,16 @@ from hub.web.citizen_forms import (
     receipt_json,
     request_json,
 )
-from hub.web.sign_in import caller_with
 
 T = TypeVar("T")
 URGENT_THREADS = 8  # what stops a release holds one for a few milliseconds; the store's fast lane takes one at a time
 US_PER_HOUR = 3_600_000_000
 PORTAL = "citizens' portal"  # no agency can have this code, so what names a person here names nobody elsewhere
-Asker = Annotated[Caller, Depends(caller_with("consent-requests:write"))]
 After = Annotated[int, Query(ge=0, le=NEWEST)]
 
 
 def citizen_routes(*, dev_sign_in: bool) -> APIRouter:
-    """Serve `/v1/me` and `/v1/consent-requests`; with `dev_sign_in` also the sign-in that asks for no proof.
+    """Serve `/v1/me`; with `dev_sign_in` also the sign-in that asks for no proof.
 
     Reads `citizens` (a CitizenDesk) and `settings` of `app.state.hub`.
     """
@@ -65,14 +60,6 @@ def citizen_routes(*, dev_sign_in: bool) -> APIRouter:
     router.include_router(_stopping())
     if dev_sign_in:
         router.include_router(_dev_sign_in())
-
-    @router.post("/v1/consent-requests")
-    def post_request(request: Request, form: RequestForm, caller: Asker) -> Response:
-        """An agency asks a person."""
-        deadline_us = instant_us(form.deadline)
-        asked = ask(_desk(request), caller.agency, subject=form.subject, purpose=form.purpose, deadline_us=deadline_us)
-        return answer({"id": asked}, 201)
-
     return router
 
 
