@@ -34,7 +34,7 @@ from hub.identity.keys import Keyring, OpenKeys, keyring, open_key
 from hub.identity.people import NewLink, Register, link, person_of
 from hub.identity.principal import Principal
 from hub.policy.embedded import EmbeddedPolicy
-from hub.ports import Policy
+from hub.ports import Clock, Policy
 from hub.store.agreements import suspend
 from hub.store.engine import Lane, Store, Tx, marks
 from hub.store.facts import PERSON_FENCE, POLICY_FENCE, raise_fence
@@ -111,7 +111,7 @@ class Hub:
     """One exchange over one store. `start` may be called again on the same directory, as after a restart."""
 
     directory: Path
-    clock: ManualClock = field(default_factory=ManualClock)
+    clock: Clock = field(default_factory=ManualClock)
     limits: Limits = field(default_factory=Limits)
     root: bytes = b"r" * 32
     catalogue: Catalogue = field(default_factory=lambda: shipped()[0])
@@ -152,6 +152,10 @@ class Hub:
 
     def close(self) -> None:
         self.store.close()
+
+    def pass_by(self, seconds: float) -> None:
+        assert isinstance(self.clock, ManualClock)
+        self.clock.pass_by(seconds)
 
     def _first(self, tx: Tx) -> None:
         """What the operator's commands do: every agreement is signed, and the policy's revision is the hub's."""

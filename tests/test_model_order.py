@@ -60,7 +60,7 @@ def test_new_number_each_time(hub: Hub) -> None:
     hub.decide()
     first = hub.read(hub.pull())
     assert hub.pull().opened == ()  # it is on its way, and not sent twice at once
-    hub.clock.pass_by(3600)
+    hub.pass_by(3600)
     assert hub.read(hub.pull()) == first
     hub.publish("e2")
     hub.decide()
@@ -165,7 +165,7 @@ def test_what_was_held_again_can_be_acknowledged(hub: Hub) -> None:
     hub.decide()
     page = hub.pull(LOOK_BACK)
     hub.pause(person, consent)
-    hub.clock.pass_by(3600)
+    hub.pass_by(3600)
     hub.drain(LOOK_BACK)
     assert hub.acknowledge(page, LOOK_BACK).acknowledged == 1
     hub.resume(person, consent)

@@ -222,19 +222,19 @@ def test_erase_beside_hand_out(hub: Hub) -> None:
         deciding.go()
         erasing.result()
     assert len(handing.result().opened) == 1
-    hub.clock.pass_by(3600)
+    hub.pass_by(3600)
     assert hub.pull().opened == ()
 
 
 def test_erase_leaves_no_mark(hub: Hub) -> None:
     """An event still on the bus when its person is erased is refused: it brings nobody back (I6)."""
-    person = hub.link("A")
-    hub.grant(person)
-    hub.publish("e1")
+    person = hub.link("A", LOOK_BACK)
+    hub.grant(person, LOOK_BACK)
+    hub.publish("e1", "A", LOOK_BACK)
     hub.erase(person)
     done = hub.decide()
-    assert (done.releases, done.refusals) == (0, 1)
-    assert hub.pull().opened == ()
+    assert done[5:] == (0, 0, 1)  # nothing is released, nothing is held for somebody who is not there
+    assert hub.pull(LOOK_BACK).opened == ()
     assert hub.rows("SELECT key IS NULL FROM person") == [(1,)]
 
 

@@ -187,10 +187,10 @@ def test_a_number_never_seen(hub: Hub) -> None:
     (lost,) = hub.pull().opened  # nobody ever sees its bytes
     hub.withdraw(person, consent)
     assert [event["kind"] for event in hub.read(hub.pull())] == ["stop"]  # that of the withdrawal
-    hub.clock.pass_by(3600)
+    hub.pass_by(3600)
     events, cancelled = hub.drain()
     assert ("stop", lost.number) in [(event["kind"], event["number"]) for event in events]
     assert cancelled == 1
-    hub.clock.pass_by(3600)
+    hub.pass_by(3600)
     hub.acknowledge(hub.pull())
     assert hub.states() == []

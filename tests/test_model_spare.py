@@ -67,7 +67,7 @@ def test_held_does_not_block_newer(hub: Hub) -> None:
     person = hub.link("A", LOOK_BACK)
     hub.publish("e1", "A", LOOK_BACK)
     hub.decide()
-    hub.clock.pass_by(31 * DAY_S)  # its look-back is over, and nobody has swept it yet: a grant leaves it held
+    hub.pass_by(31 * DAY_S)  # its look-back is over, and nobody has swept it yet: a grant leaves it held
     hub.grant(person, LOOK_BACK)
     hub.publish("e2", "A", LOOK_BACK)
     hub.decide()
