@@ -79,7 +79,9 @@ class Hub:
         self.settings, self.clock, self.log = settings, clock, log
         root = _root_key(settings)
         self.keys, self.wrapping = keyring(root), open_key(keyring(root).wrapping)
-        self.store = Store(settings.store_path, synchronous=settings.synchronous)
+        self.store = Store(
+            settings.store_path, synchronous=settings.synchronous, wal_restart_bytes=settings.wal_restart_bytes
+        )
         try:
             self.schema = ensure(settings.store_path)
             self._open(stock=stock)

@@ -31,7 +31,8 @@ Row = tuple[Any, ...]
 PIECES = (512, 128, 32, 8, 1)  # rows per statement; 512 rows of 20 columns stay below SQLite's 32,766 variables
 GROUP = 64  # small writes that share one commit at most: publishes one by one would each pay an fsync
 CHECKPOINT_PAGES = 4_000  # of 4 KiB: then the checkpointer copies the WAL home, beside the writer
-WAL_RESTART_PAGES = 65_536  # 256 MiB: then it may also block the writer for a moment, so that the file starts over
+WAL_RESTART_BYTES = 256 * 1024 * 1024  # then it may also block the writer for a moment, so that the file starts over
+PAGE_BYTES = 4_096
 
 
 class Lane(IntEnum):
@@ -115,9 +116,9 @@ class Job(NamedTuple):
 class Store:
     """The embedded engine. A second process on the same file is refused."""
 
-    def __init__(self, path: Path, *, synchronous: str = "FULL") -> None:
+    def __init__(self, path: Path, *, synchronous: str = "FULL", wal_restart_bytes: int = WAL_RESTART_BYTES) -> None:
         """Open, and hold the file's lock until `close`. Raises HubError(STARTUP) when another process has it."""
-        self.path, self.synchronous = path, synchronous
+        self.path, self.synchronous, self._wal_restart_bytes = path, synchronous, wal_restart_bytes
         self.commits = 0
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock_file = path.with_suffix(".lock").open("w")
@@ -279,9 +280,9 @@ class Store:
         while not self._closing:
             self._checkpoint_due.wait(timeout=1.0)
             self._checkpoint_due.clear()
-            pages = self.wal_bytes() // 4096
-            if pages > CHECKPOINT_PAGES:
-                how = "RESTART" if pages > WAL_RESTART_PAGES else "PASSIVE"
+            wal_bytes = self.wal_bytes()
+            if wal_bytes > CHECKPOINT_PAGES * PAGE_BYTES:
+                how = "RESTART" if wal_bytes > self._wal_restart_bytes else "PASSIVE"
                 try:
                     connection.execute(f"PRAGMA wal_checkpoint({how})")
                 except sqlite3.OperationalError:  # a reader is in the way: the next round will do

@@ -68,6 +68,8 @@ TITLES = MappingProxyType(
         # links between local ids and persons
         "agency-unknown": "There is no such agency",
         "link-malformed": "This is not a link",
+        "agreement-unknown": "There is no such agreement",
+        "agreement-phase": "The agreement's phase does not permit this",
         "link-unknown": "There is no such link",
         "link-conflict": "The local id is linked already",
         "person-erased": "The person was erased",
@@ -106,6 +108,18 @@ TITLES = MappingProxyType(
         "stopping": "The hub is stopping; try again in a moment",
         "store-unavailable": "The store is down; nothing was changed",
         "policy-unavailable": "The policy engine is down; nothing was decided or lost",
+        # whoever operates the hub, and its demo
+        "decision-unknown": "There is no such decision",
+        "demo-absent": "No demo runs at this address",
+        "demo-agency": "The demo has no such agency",
+        "demo-citizen": "The demo's citizen was refused",
+        "demo-data": "The directory holds something else than a demo",
+        "demo-event": "The demo's event was refused",
+        "demo-hub": "The demo's hub did not start",
+        "demo-links": "The demo's people could not be linked",
+        "demo-running": "A demo runs already",
+        "demo-unhandled": "The demo's event was not handled in time",
+        "demo-world": "The demo's world cannot be read",
         # refusing to start
         "settings": "The settings cannot be used",
         "store-newer": "The store was written by a newer hub",
