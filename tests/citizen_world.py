@@ -33,6 +33,7 @@ from hub.identity.keys import OpenKeys, keyring, open_key
 from hub.identity.people import NewLink, Register, link, person_of
 from hub.identity.principal import Principal
 from hub.logs import open_log
+from hub.metrics import open_metrics
 from hub.policy.embedded import EmbeddedPolicy
 from hub.settings import Settings
 from hub.store.engine import Store, Tx, marks
@@ -186,6 +187,7 @@ class Town:
         app = FastAPI(openapi_url=None)
         settings = Settings(mode="development", dev_sign_in=dev_sign_in, data_dir=self.directory)
         mine = {"citizens": self.desk, "settings": settings, "clock": self.clock, "agency_threads": CapacityLimiter(2)}
+        mine["metrics"] = open_metrics(frozenset)
         app.state.hub = SimpleNamespace(**mine, **services)
         app.include_router(citizen_routes(dev_sign_in=dev_sign_in))
         app.include_router(consent_request_routes())

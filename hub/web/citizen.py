@@ -6,6 +6,7 @@ waits behind nobody else; quotas are for agencies and are never asked here.
 """
 
 from collections.abc import Callable
+from time import perf_counter
 from typing import Annotated, TypeVar
 
 from anyio import CapacityLimiter, to_thread
@@ -52,7 +53,7 @@ After = Annotated[int, Query(ge=0, le=NEWEST)]
 def citizen_routes(*, dev_sign_in: bool) -> APIRouter:
     """Serve `/v1/me`; with `dev_sign_in` also the sign-in that asks for no proof.
 
-    Reads `citizens` (a CitizenDesk) and `settings` of `app.state.hub`.
+    Reads `citizens` (a CitizenDesk), `metrics` and `settings` of `app.state.hub`.
     """
     router = APIRouter()
     router.include_router(_looking())
@@ -146,7 +147,10 @@ def _stopping() -> APIRouter:
     router, threads = APIRouter(prefix="/v1/me"), CapacityLimiter(URGENT_THREADS)
 
     async def urgently(request: Request, act: Callable[[CitizenDesk, Principal], T]) -> T:
-        return await to_thread.run_sync(lambda: act(_desk(request), _changing(request).principal), limiter=threads)
+        began_s = perf_counter()
+        done = await to_thread.run_sync(lambda: act(_desk(request), _changing(request).principal), limiter=threads)
+        request.app.state.hub.metrics.withdraw_s.observe(perf_counter() - began_s)
+        return done
 
     @router.post("/consents/{consent}/withdraw")
     async def post_withdraw(request: Request, consent: str) -> Response:
