@@ -1,6 +1,6 @@
 """Take one protection out of a copy of the source at a time, and see the test that is named for it go red.
 
-    python deploy/mutants.py                    every mutant of deploy/mutants/*.toml; exit 1 when one survives
+    python deploy/mutants.py                    every mutant of deploy/mutations/*.toml; exit 1 when one survives
     python deploy/mutants.py --only "grant revives" --only ...
 
 First every named test runs on the unchanged copy and must be green. A mutant marked `spare` is one of two protections
@@ -23,7 +23,7 @@ from pathlib import Path
 from queue import Queue
 
 ROOT = Path(__file__).resolve().parents[1]
-TABLES = Path(__file__).resolve().parent / "mutants"
+TABLES = Path(__file__).resolve().parent / "mutations"
 GREEN, RED = 0, 1  # pytest's exit codes; any other means that no test was run
 TIMEOUT_S = 180.0  # some tests wait for what a mutant never does
 COPIED = ("hub", "consent", "agency_adapters", "policies", "tests", "deploy", "pyproject.toml", "README.md", "Makefile")
