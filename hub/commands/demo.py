@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from hub.demo.run import Play
     from hub.settings import Settings
 
+STATES = {"handled": "handled", "waiting": "waiting until somebody says whom it is about", "conflict": "in conflict"}
+
 app = typer.Typer(add_completion=False)
 
 
@@ -94,7 +96,7 @@ def publish(
     try:
         with open_country(running_address(data_dir), data_dir, system_clock) as country:
             for dataset, state in publish_as(country, story.value, standing.value):
-                print(json.dumps({"dataset": dataset, "as": standing.value, "state": state}))
+                print(f"{standing.value}  {dataset}: {STATES[state]}")
     except AgencyError as error:
         items = (Item("the demo may have been stopped", remedy="Start it with `make demo`."),)
         raise HubError(Kind.UNAVAILABLE, error.what, remedy=error.remedy, code="demo-agency", items=items) from error

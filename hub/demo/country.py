@@ -46,11 +46,11 @@ class Published(NamedTuple):
 class Country:
     """Use as a context manager. One client per agency, made and registered when it is first needed."""
 
-    def __init__(self, address: str, directory: Path, *, catalogue: Catalogue, cast: Cast, clock: Clock) -> None:
-        """`directory` holds the agencies' keys."""
-        self.address, self.catalogue, self.cast = address, catalogue, cast
+    def __init__(self, address: str, data_dir: Path, *, catalogue: Catalogue, cast: Cast, clock: Clock) -> None:
+        """`data_dir` is the demo's own; the agencies' keys are kept there."""
+        self.address, self.data_dir, self.catalogue, self.cast = address, data_dir, catalogue, cast
         self.tally = Tally()
-        self._directory, self._clock = directory, clock
+        self._directory, self._clock = data_dir / KEYS, clock
         self._clients: dict[str, HubClient] = {}
 
     def __enter__(self) -> Self:

@@ -53,7 +53,12 @@ class Pages:
             f"{_listed(_small(item['title']) for item in share['items'])}, from the {share['provider_title']}"
             for share in offer["shares"]
         ]
-        withheld = [_small(one["title"]) for share in offer["shares"] for one in share["withheld"]]
+        withheld = [
+            _small(one["title"])
+            for share in offer["shares"]
+            for one in share["withheld"]
+            if self.catalogue.datasets[share["dataset"]].fields[one["field"]].names != "person_ref"
+        ]
         rows = Table.grid(padding=(0, 2))
         rows.add_column(style="bold")
         rows.add_column()
@@ -77,7 +82,7 @@ class Pages:
         """Show one event: who got which fields with their values, what stayed behind, who was refused and why.
 
         `deliveries` by recipient; `grounds` may say in the story's own words why a recipient may, by purpose.
-        With `only`, these recipients have a row, and the others are counted below.
+        With `only`, these recipients have a row, and the others are named below.
         """
         known = list(decisions)
         table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0), leading=1, expand=True)
@@ -104,14 +109,15 @@ class Pages:
         heading = Text.from_markup(
             f"{title} [{KEPT}]({self._agency(dataset.provider)} reports {len(event.data)} items)[/]"
         )
-        left_out = len(known) - len(table.rows)
-        below = f"\nThe other {_counted(left_out, 'office')} received as before."
-        self._panel(Group(table, Text(below, KEPT)) if left_out else table, heading)
+        others = [self._agency(one.recipient) for one in known if only and one.recipient not in only]
+        self._panel(Group(table, Text(f"\n{_listed(others)}: as before.", KEPT)) if others else table, heading)
 
-    def nobody(self, names: Sequence[str], dataset: str) -> None:
-        """Name what nobody got."""
+    def nobody(self, names: Sequence[str], dataset: str, *, rules: Sequence[str]) -> None:
+        """Name what nobody got, and the rules that would not have it otherwise whatever anybody agreed."""
         titles = self._titles(dataset)
-        self.say(f"[{NO}]Nobody at all[/] received: {_listed(_small(titles[name]) for name in names)}.")
+        never = " ".join(words(rule, LANGUAGE) for rule in rules)
+        kept = _listed(_small(titles[name]) for name in names)
+        self.say(f"[{NO}]Nobody at all[/] received: {kept}.\nWhatever anybody agrees: {never}")
 
     def switches(self, uses: Iterable[Use], dataset: str, *, whose: str) -> None:
         """Show the page of switches: one line per receiver of a dataset."""
@@ -168,14 +174,14 @@ class Pages:
             table.add_row(str(counted[name]), text)
         self._panel(table, "Counted, from what the recipients received and the citizens read")
 
-    def addresses(self, rows: Mapping[str, str]) -> None:
-        """Say what to open next."""
+    def next_steps(self, rows: Mapping[str, str]) -> None:
+        """Say what to open or type next, and what for."""
         table = Table.grid(padding=(0, 3))
-        table.add_column(style="bold")
+        table.add_column(style="bold cyan", no_wrap=True)
         table.add_column()
-        for address, text in rows.items():
-            table.add_row(Text(address, "cyan"), text)
-        self._panel(table, "Open")
+        for step, text in rows.items():
+            table.add_row(Text(step), text)
+        self._panel(table, "Now it is yours: open these, or type in another terminal (. .venv/bin/activate first)")
 
     def _panel(self, inside: Table | Text | Group, title: str | Text, *, style: str = "cyan") -> None:
         heading = Text(title, "bold") if isinstance(title, str) else title
@@ -230,12 +236,8 @@ TOTALS = {
     "fields_released": "single items that went",
     "fields_withheld": "single items that stayed where they were",
     "withdraw_ms": "milliseconds for the slowest withdrawal, as its person waited",
-    "seconds": "seconds for the stories",
+    "seconds": "seconds, from starting the hub to here",
 }
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}s" if count > 1 else noun
 
 
 def _small(title: str) -> str:

@@ -11,7 +11,7 @@ from rich.console import Console
 from hub import catalogue_files
 from hub.app import CATALOGUE
 from hub.demo.cast import read_cast
-from hub.demo.country import KEYS, Country
+from hub.demo.country import Country
 from hub.demo.host import address_of, clear, hub_process
 from hub.demo.pages import Pages
 from hub.demo.stories import begin, birth, move
@@ -32,9 +32,7 @@ def stories(country: Country, pages: Pages) -> None:
 def open_country(address: str, data_dir: Path, clock: Clock) -> Country:
     """Open the country of a demo that runs at this address on this data directory."""
     today = datetime.fromtimestamp(clock() // US, UTC).date()
-    return Country(
-        address, data_dir / KEYS, catalogue=catalogue_files.load(CATALOGUE), cast=read_cast(today), clock=clock
-    )
+    return Country(address, data_dir, catalogue=catalogue_files.load(CATALOGUE), cast=read_cast(today), clock=clock)
 
 
 def demo(
@@ -68,15 +66,19 @@ def demo(
             counted = country.tally.report(country.own_fields(), seconds=time.perf_counter() - began_s)
             pages.totals(counted)
         if stay is not None:
-            pages.addresses(_addresses(address))
+            pages.next_steps(_next_steps(address))
             stay()
     return counted
 
 
-def _addresses(address: str) -> dict[str, str]:
+def _next_steps(address: str) -> dict[str, str]:
     return {
-        f"{address}/readyz": "whether the hub does its work, and if not, why",
-        f"{address}/metrics": "what it measures, for Prometheus; never anything about a person",
-        f"{address}/.well-known/oauth-authorization-server": "how agencies sign in",
-        f"{address}/v1/me": "a citizen's own page as JSON; POST /dev/sign-in first, as README.md shows",
+        f"{address}/readyz": "does the hub do its work, and if not, why?",
+        f"{address}/metrics": "what it measures; nothing about a person",
+        f"{address}/v1/me/history": "a citizen's own page, as JSON (README.md: sign in)",
+        f"hub-agency init lindum --hub {address} --demo": "be Lindum Municipality",
+        "hub-agency doctor": "can Lindum work with the hub?",
+        "hub demo publish S1 --as TEST-GRANTED": "let another child be born",
+        "hub-agency pull": "what Lindum is entitled to",
+        "hub why --last": "the operator's view: every reason, in words",
     }

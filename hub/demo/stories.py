@@ -92,7 +92,8 @@ def _ivy(country: Country, pages: Pages) -> None:
     _show(pages, play(country, "ivy-residence", reader="nora"), "Ivy lives in Lindum", yes)
     _show(pages, play(country, "nora-account", reader="nora"), "Nora has a bank account", {})
     went = {name for got in born.deliveries.values() for one in got for name in one.document["data"]}
-    pages.nobody([name for name in born.event.data if name not in went], NEWBORN)
+    left = [name for name in born.event.data if name not in went]
+    pages.nobody(left, NEWBORN, rules=["policy.birth_weight_never_released"])
     pages.say(
         "The month of birth was worked out on the way; Lindum never saw the day. And Ivy goes by another name at each "
         "office, so two of them cannot lay their lists side by side."
@@ -159,7 +160,9 @@ def move(country: Country, pages: Pages) -> None:
     moved = play(country, "xiaohe-move", reader="xiaohe")
     _show(pages, moved, "Xiaohe moved", {"UTILITY-MOVE": "Xiaohe said yes."})
     went = {name for got in moved.deliveries.values() for one in got for name in one.document["data"]}
-    pages.nobody([name for name in moved.event.data if name not in went | {"resident"}], moved.event.dataset)
+    left = [name for name in moved.event.data if name not in went | {"resident"}]
+    rules = ["policy.household_never_to_utilities", "policy.old_address_never_to_school"]
+    pages.nobody(left, moved.event.dataset, rules=rules)
     pages.say("[bold]And somebody else.[/] Darya moves too. Lindum Utilities has asked her; she has not answered yet.")
     waits = {"UTILITY-MOVE": "Only with a yes; Darya has not answered."}
     _show(pages, play(country, "darya-move", reader="darya"), "Darya moved", waits, only=("utilities",))

@@ -15,7 +15,7 @@ from cryptography.exceptions import InvalidTag
 
 from hub.core.leaf import LeafKind, commitment, salts
 from hub.identity.keys import OpenKey, OpenKeys, unseal_with
-from hub.store.engine import Store, Tx
+from hub.store.engine import Store, Tx, marks
 from hub.store.facts import scopes
 from hub.store.history import HANDED, OUTCOME, PERSON
 
@@ -123,7 +123,7 @@ def last_decisions(log: Log, count: int = 1) -> tuple[Decided, ...]:
             "SELECT id, at_us, leaf, detail FROM audit WHERE kind = ? ORDER BY id DESC LIMIT ?",
             (LeafKind.DECISION.value, count),
         )
-        return tuple(_decided(log, tx, _Row._make(row)) for row in reversed(rows))
+    return tuple(_decided(log, _Row._make(row)) for row in reversed(rows))
 
 
 def decision_of(log: Log, public_of: Callable[[int], bytes]) -> Decided | None:
@@ -132,17 +132,17 @@ def decision_of(log: Log, public_of: Callable[[int], bytes]) -> Decided | None:
     The log does not say which event a row is about, so each row is asked whether it commits to this name: newest first,
     at most SEARCHED_ROWS. None: not decided yet, longer ago than that, or of a dataset that nobody subscribes to.
     """
-    with log.store.read() as tx:
-        for row in _newest(tx):
-            nonce, commitments = _leaf(row.leaf)
-            opened = _first_open(log, row, nonce)
-            if opened is None or not opened.rows or opened.key is None:
-                continue
-            subscription, number = opened.rows[0]
-            body = tx.one("SELECT body FROM interned WHERE id = ?", (number,))
-            salt = salts(opened.key.salt, nonce, len(opened.rows))[0]
-            if body and commitment(salt, public_of(subscription), body[0].encode()) in commitments:
-                return _decided(log, tx, row)
+    for rows in _newest(log):
+        asked = [(row, _leaf(row.leaf), _first_open(log, row)) for row in rows]
+        numbers = {opened.rows[0][1] for _, _, opened in asked if opened and opened.rows}
+        with log.store.read() as tx:
+            bodies = _bodies(tx, sorted(numbers))
+        for row, (nonce, commitments), opened in asked:
+            if opened and opened.rows and opened.key:
+                subscription, number = opened.rows[0]
+                salt = salts(opened.key.salt, nonce, len(opened.rows))[0]
+                if commitment(salt, public_of(subscription), bodies[number]) in commitments:
+                    return _decided(log, row)
     return None
 
 
@@ -154,20 +154,27 @@ def decision_of_delivery(log: Log, public: bytes) -> Decided | None:
             " WHERE d.public = ? AND a.kind = ? LIMIT 1",
             (public, LeafKind.DECISION.value),
         )
-        return _decided(log, tx, _Row._make(rows[0])) if rows else None
+    return _decided(log, _Row._make(rows[0])) if rows else None
 
 
-def _newest(tx: Tx) -> Iterator[_Row]:
+def _newest(log: Log) -> Iterator[list[_Row]]:
+    """Yield decisions in pieces, newest first."""
     below, seen = 2**62, 0
     while seen < SEARCHED_ROWS:
-        rows = tx.rows(
-            "SELECT id, at_us, leaf, detail, kind FROM audit WHERE id < ? ORDER BY id DESC LIMIT ?",
-            (below, _CHUNK_ROWS),
-        )
+        with log.store.read() as tx:
+            rows = tx.rows(
+                "SELECT id, at_us, leaf, detail, kind FROM audit WHERE id < ? ORDER BY id DESC LIMIT ?",
+                (below, _CHUNK_ROWS),
+            )
         if not rows:
             return
         seen, below = seen + len(rows), rows[-1][0]
-        yield from (_Row._make(row[:4]) for row in rows if row[4] == LeafKind.DECISION.value)
+        yield [_Row._make(row[:4]) for row in rows if row[4] == LeafKind.DECISION.value]
+
+
+def _bodies(tx: Tx, numbers: Sequence[int]) -> dict[int, bytes]:
+    rows = tx.rows(f"SELECT id, body FROM interned WHERE id IN ({marks(len(numbers))})", numbers)
+    return {number: body.encode() for number, body in rows}
 
 
 def _leaf(leaf: bytes) -> tuple[bytes, frozenset[bytes]]:
@@ -176,12 +183,13 @@ def _leaf(leaf: bytes) -> tuple[bytes, frozenset[bytes]]:
     return b64decode(said["n"]), frozenset(b64decode(one) for one in said["c"])
 
 
-def _first_open(log: Log, row: _Row, nonce: bytes) -> _Opened | None:
-    return next((one for one in _open_all(log, row, nonce) if one.rows is not None), None)
+def _first_open(log: Log, row: _Row) -> _Opened | None:
+    return next((one for one in _open_all(log, row) if one.rows is not None), None)
 
 
-def _open_all(log: Log, row: _Row, nonce: bytes) -> Iterator[_Opened]:
-    """Open each person's detail of a decision, in the order of its roles."""
+def _open_all(log: Log, row: _Row) -> Iterator[_Opened]:
+    """Open each person's detail of a decision, in the order of its roles. Not inside a read: keys are read by it."""
+    nonce, _ = _leaf(row.leaf)
     sealed: list[tuple[int, bytes]] = []
     at = 0
     while at < len(row.detail):
@@ -205,12 +213,12 @@ def _outcomes(key: OpenKey, box: bytes, nonce: bytes) -> tuple[tuple[int, int], 
     return tuple((subscription, number) for subscription, number, _ in OUTCOME.iter_unpack(packed))
 
 
-def _decided(log: Log, tx: Tx, row: _Row) -> Decided:
-    nonce, _ = _leaf(row.leaf)
-    opened = list(_open_all(log, row, nonce))
-    bodies = scopes(tx, sorted({number for one in opened for _, number in one.rows or ()}))
+def _decided(log: Log, row: _Row) -> Decided:
+    opened = list(_open_all(log, row))
+    with log.store.read() as tx:
+        bodies = scopes(tx, sorted({number for one in opened for _, number in one.rows or ()}))
+        handed = _handed(tx, row.entry)
     names = _names(opened, bodies)
-    handed = _handed(tx, row.entry)
     kept = [(name, one.rows) for name, one in zip(names, opened, strict=True) if one.rows is not None]
     order = kept[0][1] if kept else ()
     answers = tuple(
