@@ -238,6 +238,13 @@ def test_a_second_demo_on_the_same_directory_is_refused(country: Country) -> Non
     assert httpx.get(f"{country.address}/readyz").is_success
 
 
+def test_a_demo_does_not_play_at_somebody_elses_hub(country: Country, tmp_path: Path) -> None:
+    """Where its port is taken it stops, and says how to take another."""
+    settings = Settings(mode="demo", data_dir=tmp_path / "other", port=int(country.address.rpartition(":")[2]))
+    with pytest.raises(HubError, match="something else listens"), hub_process(settings, country.address):
+        pass
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent was killed")
 def test_a_killed_demo_leaves_no_hub_behind(tmp_path: Path) -> None:
     """Even SIGKILL, which nobody can answer, takes the hub with it; its port is free again."""

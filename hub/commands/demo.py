@@ -13,6 +13,8 @@ import typer
 from hub.core.errors import HubError, Item, Kind
 
 if TYPE_CHECKING:
+    import subprocess
+
     from hub.demo.run import Play
     from hub.settings import Settings
 
@@ -130,13 +132,19 @@ def _day(said: str, now_us: int) -> date:
         raise typer.BadParameter("not a day YYYY-MM-DD", param_hint="--reference") from cause
 
 
-def _stay() -> None:
-    """Wait for Ctrl-C."""
-    print("\n  The stories are told; the hub stays up. Ctrl-C stops it.", flush=True)
+def _stay(process: "subprocess.Popen[bytes]") -> None:
+    """Wait for Ctrl-C. Raises HubError(UNAVAILABLE) when the hub ends before."""
+    print("\n  The hub stays up. Ctrl-C stops it.", flush=True)
     try:
-        signal.pause()
+        code = process.wait()
     except KeyboardInterrupt:
         print()
+        return
+    raise HubError(
+        Kind.UNAVAILABLE,
+        f"the hub has ended by itself (exit code {code})",
+        remedy="See demo.log in its data directory.",
+    )
 
 
 def _interrupt(_number: int, _frame: object) -> None:

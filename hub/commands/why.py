@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote
 
 import typer
 
@@ -54,7 +55,7 @@ def _found(token: str, last: int) -> tuple[list[dict[str, Any]], "Catalogue"]:
         with opened(settings) as hub:
             return explain(hub.world, token=token, last=last), hub.approved()
     with client:
-        query = f"token={token}" if token else f"last={last}"
+        query = f"token={quote(token, safe='')}" if token else f"last={last}"
         found = ask(client, "GET", f"/why?{query}")["decisions"]
         return found, from_document(ask(client, "GET", "/catalogue"))
 

@@ -81,6 +81,7 @@ def _refuse_running(directory: Path) -> None:
 @contextmanager
 def hub_process(settings: Settings, address: str) -> Iterator["subprocess.Popen[bytes]"]:
     """Run `hub serve` in demo mode until the block ends. Raises HubError(STARTUP) in its own words where it cannot."""
+    _refuse_taken(settings)
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     (settings.data_dir / DEMO_MARK).touch(mode=0o600)
     env = os.environ | {
@@ -108,6 +109,19 @@ def hub_process(settings: Settings, address: str) -> Iterator["subprocess.Popen[
     finally:
         (settings.data_dir / ADDRESS).unlink(missing_ok=True)
         _stop(process)
+
+
+def _refuse_taken(settings: Settings) -> None:
+    """Look whether somebody answers already: the demo must not play at another hub."""
+    with socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET) as probe:
+        if probe.connect_ex((settings.host, settings.port)) == 0:
+            raise HubError(
+                Kind.STARTUP,
+                f"something else listens on port {settings.port}",
+                where="port",
+                remedy="Stop it, or set HUB_PORT (0 takes a free one).",
+                code="address-unusable",
+            )
 
 
 def running_address(directory: Path) -> str:

@@ -1,5 +1,6 @@
 """Run the demo from its start to its end: hub, people, stories, totals, and what to open afterwards."""
 
+import subprocess
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -21,6 +22,8 @@ from hub.settings import Settings
 US = 1_000_000
 Play = Callable[[Country, Pages], None]
 """What is played once the country stands."""
+Stay = Callable[["subprocess.Popen[bytes]"], None]
+"""Called when all is told, with the hub's process; the hub stops when it returns."""
 
 
 def stories(country: Country, pages: Pages) -> None:
@@ -35,9 +38,7 @@ def open_country(address: str, data_dir: Path, clock: Clock) -> Country:
     return Country(address, data_dir, catalogue=catalogue_files.load(CATALOGUE), cast=read_cast(today), clock=clock)
 
 
-def demo(
-    settings: Settings, *, play: Play | None, console: Console, clock: Clock, stay: Callable[[], None] | None
-) -> dict[str, Any]:
+def demo(settings: Settings, *, play: Play | None, console: Console, clock: Clock, stay: Stay | None) -> dict[str, Any]:
     """Start a hub, play, count; then call `stay` where it is given, and stop the hub. Returns what was counted.
 
     Without `play` it goes on with what the last demo left, and tells nothing.
@@ -46,7 +47,8 @@ def demo(
     if play is not None:
         clear(settings.data_dir)
     address = address_of(settings)
-    with hub_process(settings, address), open_country(address, settings.data_dir, clock) as country:
+    console.print("\n  Starting the hub ...")
+    with hub_process(settings, address) as process, open_country(address, settings.data_dir, clock) as country:
         ready_s = time.perf_counter() - began_s
         pages = Pages(console, country.catalogue)
         counted: dict[str, Any] = {}
@@ -67,7 +69,7 @@ def demo(
             pages.totals(counted)
         if stay is not None:
             pages.next_steps(_next_steps(address))
-            stay()
+            stay(process)
     return counted
 
 
