@@ -75,12 +75,12 @@ def demo(settings: Settings, *, play: Play | None, console: Console, clock: Cloc
 
 def _next_steps(address: str) -> dict[str, str]:
     return {
-        f"{address}/readyz": "does the hub do its work, and if not, why?",
-        f"{address}/metrics": "what it measures; nothing about a person",
-        f"{address}/v1/me/history": "a citizen's own page, as JSON (README.md: sign in)",
+        f"{address}/readyz": "is the hub at work?",
+        f"{address}/metrics": "what it measures",
+        f"{address}/v1/me/history": "a citizen's page; README.md signs in",
         f"hub-agency init lindum --hub {address} --demo": "be Lindum Municipality",
         "hub-agency doctor": "can Lindum work with the hub?",
         "hub demo publish S1 --as TEST-GRANTED": "let another child be born",
-        "hub-agency pull": "what Lindum is entitled to",
-        "hub why --last": "the operator's view: every reason, in words",
+        "hub-agency pull": "get what Lindum may have",
+        "hub why --last": "every reason, in words",
     }
