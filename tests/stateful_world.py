@@ -38,10 +38,11 @@ DAY = 86_400 * S
 NOTICE = Notice(1, "en", sha256(b"as shown").digest())
 AGENCIES = {"register": 1, "clinic": 2, "kinder": 3, "tax": 4, "fund": 5, "linker": 6}
 DATASETS = {"birth": ("register", "child"), "care": ("clinic", "patient")}
-FIELDS = {  # dataset -> field -> role; `*_id` name a person
+FIELDS = {  # dataset -> field -> role; `*_id` and `number` name somebody
     "birth": {"child_id": "child", "serial": "child", "note": "child", "extra": "child"}
     | {"guardian_id": "guardian", "phone": "guardian"},
-    "care": {"patient_id": "patient", "serial": "patient", "code": "patient", "detail": "patient"},
+    "care": {"patient_id": "patient", "serial": "patient", "code": "patient", "detail": "patient"}
+    | {"number": "patient"},
 }
 BASES = {"PLACE": "consent", "HELP": "consent", "DUTY": "law", "TELL": "law_with_objection"}
 ASSURANCE = {"PLACE": 2, "HELP": 1, "DUTY": 2, "TELL": 1}
@@ -75,14 +76,16 @@ LINES = {
     for one in (
         Agreed(1, "register", "kinder", "PLACE", "birth", _of("serial child_id note guardian_id phone"), _of("serial"),
                _of("child_id note guardian_id phone extra")),
-        Agreed(2, "clinic", "kinder", "PLACE", "care", _of("serial code detail"), _of("serial"), _of("code")),
+        Agreed(2, "clinic", "kinder", "PLACE", "care", _of("serial code detail patient_id number"), _of("serial"),
+               _of("code patient_id number")),
         Agreed(3, "register", "fund", "HELP", "birth", _of("serial note phone extra"), _of("serial phone"),
                _of("note"), look_back_days=5),
-        Agreed(4, "clinic", "fund", "HELP", "care", _of("serial code detail"), _of("serial"), _of("code detail"),
-               look_back_days=5),
+        Agreed(4, "clinic", "fund", "HELP", "care", _of("serial code detail patient_id number"), _of("serial"),
+               _of("code detail patient_id number"), look_back_days=5),
         Agreed(5, "register", "tax", "DUTY", "birth", _of("serial child_id"), _of("serial"), _of("child_id"),
                until_us=NOW_US + 500 * DAY),
-        Agreed(6, "clinic", "tax", "TELL", "care", _of("serial code"), _of("serial"), _of("code patient_id")),
+        Agreed(6, "clinic", "tax", "TELL", "care", _of("serial code number"), _of("serial"),
+               _of("code patient_id number")),
     )
 }  # fmt: skip
 NARROW = {1: _of("serial child_id guardian_id phone"), 6: _of("serial")}  # ceilings as a stricter policy sees them
@@ -122,12 +125,13 @@ def papers(ceilings: Mapping[int, frozenset[str]]) -> Catalogue:
     )  # fmt: skip
 
 
+def _names(field: str) -> str:
+    return "person_ref" if field.endswith("_id") else "identifier" if field == "number" else ""
+
+
 def dataset(name: str, number: int) -> Dataset:
     provider, role = DATASETS[name]
-    fields = {
-        one: Field(one, {"en": one}, of, names="person_ref" if one.endswith("_id") else "")
-        for one, of in FIELDS[name].items()
-    }
+    fields = {one: Field(one, {"en": one}, of, names=_names(one)) for one, of in FIELDS[name].items()}
     schema = {
         "type": "object",
         "properties": {one: {"type": "string", "minLength": 1} for one in fields},
@@ -139,11 +143,14 @@ def dataset(name: str, number: int) -> Dataset:
 
 @lru_cache(maxsize=1)
 def engines() -> tuple[Catalogue, dict[str, EmbeddedPolicy]]:
-    """Make the catalogue and the two policies a walk changes between: the ordinary and a stricter one."""
+    """Make the catalogue, and the policies a walk changes between: one stricter than agreed, one that widens."""
     ordinary = papers({})
     return ordinary, {
         "ordinary": EmbeddedPolicy(ordinary, COMPILED),
         "narrow": EmbeddedPolicy(papers(NARROW), COMPILED),
+        "wide": EmbeddedPolicy(
+            papers({one.number: frozenset(FIELDS[one.dataset]) for one in LINES.values()}), COMPILED
+        ),
     }
 
 
