@@ -1,0 +1,150 @@
+"""Kill a hub a thousand times, and race withdrawals a hundred thousand times. Can be stopped and taken up again.
+
+    python deploy/torture.py                            1,000 kills and 100,000 races; exit 1 when a promise was broken
+    python deploy/torture.py --kills 50 --races 2000 --minutes 5
+
+What is done stands in the progress file; the same command goes on from there. Each block has a store and a seed of its
+own, made of `--seed` and its number, so that what one block found can be looked at alone.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # the tests' world is no package that is installed
+
+from tests.killing import PHASES, Promised, broken, kill_once  # noqa: E402 - after the path is known
+from tests.racing import SIDES, race  # noqa: E402 - after the path is known
+
+KILLS_PER_BLOCK = 2 * len(PHASES)  # restarts on one store; each phase twice
+RACES_PER_BLOCK = 1_000
+LEAST_SHARE = 0.1  # of the races of a kind that each side wins
+
+
+@dataclass
+class Progress:
+    """What was done so far, as it is written to the file."""
+
+    seed: int
+    blocks: Counter[str] = field(default_factory=Counter)  # "kill", "race"
+    kills: Counter[str] = field(default_factory=Counter)  # by phase; also "not reached"
+    races: Counter[str] = field(default_factory=Counter)  # by who was first
+    wrong: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def killed(self) -> int:
+        return sum(self.kills[phase] for phase in PHASES)
+
+    def raced(self) -> int:
+        return sum(self.races.values())
+
+    def save(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        whole = path.with_suffix(".new")
+        whole.write_text(json.dumps(vars(self), indent=1) + "\n", encoding="utf-8")
+        whole.replace(path)
+
+
+def load(path: Path, seed: int) -> Progress:
+    """Take up where the file says, or begin. Raises SystemExit where it belongs to another seed."""
+    if not path.exists():
+        return Progress(seed)
+    said = json.loads(path.read_text(encoding="utf-8"))
+    if said["seed"] != seed:
+        raise SystemExit(f"{path} belongs to seed {said['seed']}; name it, or another file, or remove it")
+    counters = {name: Counter(said[name]) for name in ("blocks", "kills", "races")}
+    return Progress(seed, **counters, wrong=said["wrong"], seconds=said["seconds"])
+
+
+def kill_block(progress: Progress, directory: Path, *, most: int) -> None:
+    """Kill in one phase after the other, restarting on the same store, and look at it after each."""
+    block, promised = progress.blocks["kill"], Promised()
+    for at in range(min(KILLS_PER_BLOCK, most)):
+        run, phase = block * KILLS_PER_BLOCK + at, PHASES[(block * KILLS_PER_BLOCK + at) % len(PHASES)]
+        reached = kill_once(directory, promised, run=run, seed=progress.seed, phase=phase)
+        progress.kills[phase if reached else "not reached"] += 1
+        found = broken(directory, promised)
+        if found:
+            progress.wrong += [f"kill {run} in {phase}: {fault}" for fault in found]
+            kept = Path(tempfile.mkdtemp(prefix=f"torture-kill-{run}-"))
+            shutil.copytree(directory, kept, dirs_exist_ok=True)
+            progress.wrong.append(f"kill {run}: the store is kept in {kept}")
+            break
+    progress.blocks["kill"] += 1
+
+
+def race_block(progress: Progress, directory: Path, *, most: int) -> None:
+    won, wrong = race(
+        directory, rounds=min(RACES_PER_BLOCK, most), seed=progress.seed * 1_000_003 + progress.blocks["race"]
+    )
+    progress.races += won
+    progress.wrong += wrong
+    progress.blocks["race"] += 1
+
+
+def shortfalls(progress: Progress, *, kills: int, races: int) -> list[str]:
+    """Say what was asked for and is not there: a phase in which nobody died, a side that hardly ever won."""
+    found = []
+    if kills >= len(PHASES) and progress.killed() >= kills:
+        found += [f"nobody died in {phase}" for phase in PHASES if not progress.kills[phase]]
+    if progress.raced() >= races > 0:
+        least = LEAST_SHARE * progress.raced() / 2
+        found += [f"{side}: {progress.races[side]} times only" for side in SIDES if progress.races[side] < least]
+    return found
+
+
+def run(progress: Progress, path: Path, *, kills: int, races: int, until_s: float) -> None:
+    """Block after block, the two kinds in turn, until both are done or the time is over."""
+    while progress.killed() < kills or progress.raced() < races:
+        for kind, left in (("kill", kills - progress.killed()), ("race", races - progress.raced())):
+            if left <= 0:
+                continue
+            began_s = time.monotonic()
+            if began_s > until_s:
+                return
+            with tempfile.TemporaryDirectory(prefix="torture-") as directory:
+                block = kill_block if kind == "kill" else race_block
+                block(progress, Path(directory), most=left)
+            progress.seconds += time.monotonic() - began_s
+            progress.save(path)
+            print(
+                f"{progress.seconds:7.0f} s  kills {progress.killed():5} of {kills}"
+                f"  races {progress.raced():6} of {races}  broken promises {len(progress.wrong)}",
+                flush=True,
+            )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--minutes", type=float, default=24 * 60, help="stop after this; the same command goes on later"
+    )
+    parser.add_argument("--kills", type=int, default=1_000)
+    parser.add_argument("--races", type=int, default=100_000)
+    parser.add_argument("--progress", type=Path, default=ROOT / "var" / "torture.json")
+    options = parser.parse_args()
+    progress = load(options.progress, options.seed)
+    until_s = time.monotonic() + options.minutes * 60
+    run(progress, options.progress, kills=options.kills, races=options.races, until_s=until_s)
+    print(f"\nseed {progress.seed}, {progress.seconds:.0f} s")
+    for title, counts in (("killed in", progress.kills), ("first in the race", progress.races)):
+        for name, count in counts.items():
+            print(f"{title:18} {name:32} {count:7}")
+    done = progress.killed() >= options.kills and progress.raced() >= options.races
+    faults = progress.wrong + shortfalls(progress, kills=options.kills, races=options.races)
+    print(f"{'done' if done else 'not done yet: the same command goes on'}; broken promises: {len(faults)}")
+    for fault in faults:
+        print(fault)
+    return int(bool(faults))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
