@@ -70,6 +70,7 @@ class Counts(NamedTuple):
     repeats: int
     conflicts: int
     parked: int
+    poisoned: int  # of the parked: their decision met a defect
     unreadable: int
     releases: int
     holds: int
@@ -323,6 +324,7 @@ def _counts(decided: Prepared, taken: Sequence[Taken], unreadable: int) -> Count
         decided.repeats,
         len(decided.conflicts),
         len(decided.parked),
+        decided.poisoned,
         unreadable,
         outcomes["release"],
         outcomes["hold"],

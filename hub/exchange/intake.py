@@ -31,6 +31,9 @@ class Tags(NamedTuple):
 NO_TAGS = Tags()
 
 
+POISON = bytes(16)  # stands for an id that nobody can ever link: what waits for it stops its own chain until it expires
+
+
 class Taken(NamedTuple):
     """One event off the bus, opened, with everything the gate looks up about it. Hashes are 16 bytes."""
 
@@ -92,9 +95,16 @@ def take(
     agency = catalogue.agencies.get(publisher)
     if dataset is None or agency is None:
         return None
-    heard = roles_heard(dataset, catalogue.by_dataset.get(name, ()))
-    persons = tuple([one for one in mentions(dataset, subject, data) if one.role in heard])
     own = local_of(keys, publisher, subject)
+    try:
+        heard = roles_heard(dataset, catalogue.by_dataset.get(name, ()))
+        persons = tuple([one for one in mentions(dataset, subject, data) if one.role in heard])
+        locals_ = tuple(
+            [own if one.local_id == subject else local_of(keys, publisher, one.local_id) for one in persons]
+        )
+        parts = fields_by_person(dataset, data, persons)
+    except Exception:  # noqa: BLE001 - a defect met by one event must not hold up every other person's
+        persons, locals_, parts = (), (POISON,), ()
     return Taken(
         agency.number,
         dataset,
@@ -103,8 +113,8 @@ def take(
         own,
         time_us,
         persons,
-        tuple([own if one.local_id == subject else local_of(keys, publisher, one.local_id) for one in persons]),
-        fields_by_person(dataset, data, persons),
+        locals_,
+        parts,
         Tags(case, actor) if case or actor else NO_TAGS,
         plain,
         waiting,

@@ -12,10 +12,11 @@ from hashlib import blake2b, sha256
 from typing import NamedTuple
 
 from hub.core.agreement import Dataset
+from hub.core.errors import HubError
 from hub.core.event import Mention
 from hub.core.leaf import NONCE_BYTES, LeafKind, canonical, leaf, salts
 from hub.core.minimise import rewrite
-from hub.exchange.intake import NO_TAGS, Tags, Taken
+from hub.exchange.intake import NO_TAGS, POISON, Tags, Taken
 from hub.exchange.rulings import Line, Ruling, Rulings, Subject, lines_of, shape_body
 from hub.exchange.standing import FieldSets, Horizon
 from hub.exchange.verdicts import Missing
@@ -46,7 +47,7 @@ class Known(NamedTuple):
 
 
 NewDelivery = tuple[bytes, int, int, int, int, int, int, bytes, bytes, int, int, int]
-"""A delivery and its place in the queue: public, kind, recipient, subscription, version, audit, time_us, parts, payload,
+"""A delivery and its queue row: public, kind, recipient, subscription, version, audit, time_us, parts, payload,
 state, person, due_us. `audit` is an index into the batch's audit rows."""
 
 
@@ -68,6 +69,7 @@ class Prepared:
     interned: dict[int, bytes] = field(default_factory=dict)
     outcomes: dict[str, int] = field(default_factory=lambda: {"release": 0, "hold": 0, "refusal": 0})
     repeats: int = 0
+    poisoned: int = 0  # events whose decision met a defect: parked, listed, expiring
 
     @property
     def complete(self) -> bool:
@@ -120,11 +122,31 @@ def prepare(world: World, batch: Sequence[Taken], known: Known, rulings: Rulings
             elif unlinked is not None:
                 out.moved.append((event.waiting, unlinked))
             continue
+        if not _decided(bench, event, out):
+            parked.add(chain)
+            continue
         if event.waiting:
             out.settled.append(event.waiting)
-        _decide_event(bench, event, out)
     out.until_us = horizon.until_us
     return out
+
+
+def _decided(bench: Bench, event: Taken, out: Prepared) -> bool:
+    """Decide one event; where that raises, take its rows back and park it: it stops its own chain and nobody else's."""
+    before = len(out.audits), len(out.history), len(out.deliveries)
+    try:
+        _decide_event(bench, event, out)
+    except HubError:
+        raise  # an engine is down: the whole batch waits on the bus
+    except Exception:  # noqa: BLE001 - a defect met by one event must not hold up every other person's
+        del out.audits[before[0] :], out.history[before[1] :], out.deliveries[before[2] :]
+        out.poisoned += 1
+        if event.waiting:
+            out.moved.append((event.waiting, POISON))
+        else:
+            out.parked.append((event, POISON))
+        return False
+    return True
 
 
 def nonces(chunk: int = 512) -> Callable[[], bytes]:

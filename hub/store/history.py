@@ -73,7 +73,7 @@ def handed_of(tx: Tx, person: int, *, first: int, last: int) -> list[HandedRow]:
         " AND (h.ended = 1 OR d.audit BETWEEN ? AND ?) ORDER BY p.audit",
         (person, first, first, last),
     )
-    return [HandedRow(*row[:6], bool(row[6]), row[7]) for row in rows]
+    return [HandedRow._make((*row[:6], bool(row[6]), row[7])) for row in rows]
 
 
 def handed_under(tx: Tx, *, person: int, recipient: int, stretch: int) -> list[HandedRow]:
@@ -84,7 +84,7 @@ def handed_under(tx: Tx, *, person: int, recipient: int, stretch: int) -> list[H
         " WHERE p.person = ? AND p.recipient = ? AND p.stretch = ? ORDER BY p.number",
         (person, recipient, stretch),
     )
-    return [HandedRow(*row[:6], bool(row[6]), row[7]) for row in rows]
+    return [HandedRow._make((*row[:6], bool(row[6]), row[7])) for row in rows]
 
 
 def deliveries_at(tx: Tx, ids: Sequence[int]) -> dict[int, DeliveryHead]:

@@ -81,6 +81,8 @@ class GateLoop:
             self._bell.ring_all()
         if counts.unreadable:
             self._log.error("gate.unreadable", events=counts.unreadable)
+        if counts.poisoned:
+            self._log.error("gate.poisoned", events=counts.poisoned)
         self._log.debug(
             "gate.batch",
             events=counts.events, releases=counts.releases, holds=counts.holds, refusals=counts.refusals,
