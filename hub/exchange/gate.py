@@ -70,11 +70,11 @@ class Counts(NamedTuple):
     repeats: int
     conflicts: int
     parked: int
-    poisoned: int  # of the parked: their decision met a defect
     unreadable: int
     releases: int
     holds: int
     refusals: int
+    poisoned: int  # of the parked: their decision met a defect
 
 
 class Gate:
@@ -324,9 +324,9 @@ def _counts(decided: Prepared, taken: Sequence[Taken], unreadable: int) -> Count
         decided.repeats,
         len(decided.conflicts),
         len(decided.parked),
-        decided.poisoned,
         unreadable,
         outcomes["release"],
         outcomes["hold"],
         outcomes["refusal"],
+        decided.poisoned,
     )
