@@ -108,7 +108,8 @@ def test_another_agencys_dataset_is_as_absent_as_one_that_does_not_exist(place: 
 
 def test_one_bad_item_of_a_batch_is_named_and_the_others_arrive(place: Town) -> None:
     """The answer says which item, what is wrong without its value, and that only that one is to be sent again."""
-    events = [birth(f"5-{n}", child="C-1", parents=("P-1",)) for n in range(20)]
+    link_family(place, child="C-5", parent="P-1")
+    events = [birth(f"5-{n}", child="C-5", parents=("P-1",)) for n in range(20)]
     events[17]["data"]["dob"] = "31.01.2026"
     answer = post(place, events, BATCH)
     body = answer.json()
