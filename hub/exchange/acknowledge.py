@@ -5,6 +5,7 @@ from hmac import compare_digest
 from typing import NamedTuple
 
 from hub.core.errors import HubError, Item, Kind
+from hub.exchange.prepare import public_id
 from hub.exchange.world import World
 from hub.store.deliveries import QueueState
 from hub.store.engine import Tx, marks
@@ -28,17 +29,17 @@ def acknowledge(world: World, agency: str, given: Sequence[Acknowledgement]) -> 
     Raises HubError(NOT_FOUND), with an item for each, when any was never handed out to this agency under that id.
     """
     recipient = world.catalogue.agencies[agency].number
-    return world.store.write(lambda tx: _settle(tx, recipient, given, world.clock()), group=True)
+    return world.store.write(lambda tx: _settle(world, tx, recipient, given), group=True)
 
 
-def _settle(tx: Tx, recipient: int, given: Sequence[Acknowledgement], now_us: int) -> Acknowledged:
+def _settle(world: World, tx: Tx, recipient: int, given: Sequence[Acknowledgement]) -> Acknowledged:
     numbers = sorted({one.number for one in given})
     rows = tx.rows(
-        "SELECT h.number, d.public, h.delivery, h.acked_us IS NULL, h.ended FROM handout h"
+        "SELECT h.number, d.public, h.delivery, h.acked_us IS NULL, h.ended, d.subscription FROM handout h"
         f" JOIN delivery d ON d.id = h.delivery WHERE h.recipient = ? AND h.number IN ({marks(len(numbers))})",
         (recipient, *numbers),
     )
-    known = {number: (public, delivery, open_, ended) for number, public, delivery, open_, ended in rows}
+    known = {row[0]: row[1:] for row in rows}
     unknown = [
         Item(
             "was never handed out to you under this number and id",
@@ -46,7 +47,8 @@ def _settle(tx: Tx, recipient: int, given: Sequence[Acknowledgement], now_us: in
             "Acknowledge what a pull gave you.",
         )
         for at, one in enumerate(given)
-        if one.number not in known or not (_is(one.id, known[one.number][0]) or known[one.number][3])
+        if one.number not in known
+        or not (_is(one.id, known[one.number][0]) or _was_stopped(world, one.id, *known[one.number]))
     ]
     if unknown:
         raise HubError(
@@ -67,9 +69,18 @@ def _settle(tx: Tx, recipient: int, given: Sequence[Acknowledgement], now_us: in
         )
         tx.run(
             f"UPDATE handout SET acked_us = ? WHERE recipient = ? AND number IN ({marks(len(fresh))})",
-            (now_us, recipient, *sorted(fresh)),
+            (world.clock(), recipient, *sorted(fresh)),
         )
     return Acknowledged(len(fresh), len({one.number for one in given}) - len(fresh))
+
+
+def _was_stopped(world: World, text: str, public: bytes, _delivery: int, _open: int, ended: int, line: int) -> bool:
+    """Is it the delivery that a stop took the number over from? The stop's name follows from the delivery's."""
+    try:
+        original = bytes.fromhex(text)
+    except ValueError:
+        return False
+    return bool(ended) and compare_digest(public_id(world.keys.delivery, original, line), public)
 
 
 def _is(text: str, public: bytes) -> bool:
