@@ -110,13 +110,7 @@ def read_event(desk: PublishDesk, agency: str, envelope: Any, now_us: int) -> tu
             code="event-time",
         )
     data = envelope["data"]
-    validator = desk.validators[dataset.name, dataset.version]
-    items: tuple[Item, ...] = ()
-    if not validator.is_valid(data):
-        items = schema_items(validator.iter_errors(data), "/data", schema=f"{dataset.name} v{dataset.version}")
-    elif wrong := misnamed(dataset, envelope["subject"], data):
-        items = tuple(Item("must be the same person as `subject`", f"/data/{name}") for name in wrong)
-    if items:
+    if items := _misfits(desk.validators[dataset.name, dataset.version], dataset, envelope["subject"], data):
         raise HubError(
             Kind.INVALID,
             f"data does not fit {dataset.name} v{dataset.version}; errors: {len(items)}",
@@ -130,6 +124,19 @@ def read_event(desk: PublishDesk, agency: str, envelope: Any, now_us: int) -> tu
         agency, envelope["source"], envelope["id"], dataset.name, dataset.version, envelope["subject"], time_us, data
     )
     return event, tags
+
+
+def _misfits(
+    validator: jsonschema_rs.Validator, dataset: Dataset, subject: str, data: Mapping[str, Any]
+) -> tuple[Item, ...]:
+    """Say everything in which `data` does not fit its dataset; nothing where it does."""
+    try:
+        if not validator.is_valid(data):
+            return schema_items(validator.iter_errors(data), "/data", schema=f"{dataset.name} v{dataset.version}")
+    except ValueError:  # it goes deeper than the validator does; no dataset goes as deep
+        return (Item("is nested more deeply than any dataset", "/data"),)
+    wrong = misnamed(dataset, subject, data)
+    return tuple(Item("must be the same person as `subject`", f"/data/{name}") for name in wrong)
 
 
 def too_large(size: int, most: int) -> HubError:

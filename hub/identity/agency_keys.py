@@ -47,7 +47,8 @@ def agency_key(jwk_members: Mapping[str, Any], *, from_us: int, until_us: int) -
         raise _refused("its kid is not 1 to 64 letters, digits, dots, dashes or underlines", "/kid")
     if PRIVATE_PARTS & members.keys():
         raise _refused("it holds the private part, which now counts as leaked: make a new key", "")
-    if members.get("use", "sig") != "sig" or "verify" not in members.get("key_ops", ["verify"]):
+    operations = members.get("key_ops", ["verify"])
+    if members.get("use", "sig") != "sig" or not isinstance(operations, list) or "verify" not in operations:
         raise _refused("it is not meant for signatures", "/use")
     if from_us >= until_us:
         raise _refused("it ends before it begins", "")

@@ -4,6 +4,7 @@ from fastapi import FastAPI
 
 from hub.web.admin import admin_routes
 from hub.web.agency import agency_routes
+from hub.web.bodies import FormLimit
 from hub.web.citizen import citizen_routes
 from hub.web.demo import demo_routes
 from hub.web.operations import operation_routes
@@ -14,7 +15,7 @@ from hub.web.sign_in import sign_in_routes
 
 def public_app(hub: Administered) -> FastAPI:
     """Make the application that agencies and citizens reach."""
-    app = FastAPI(openapi_url=None)
+    app = FastAPI(openapi_url=None, redirect_slashes=False)  # a redirect would repeat the Host that was sent
     app.state.hub = hub
     app.include_router(sign_in_routes(hub.agency_tokens))
     app.include_router(agency_routes())
@@ -22,13 +23,14 @@ def public_app(hub: Administered) -> FastAPI:
     app.include_router(operation_routes())
     if hub.settings.mode == "demo":
         app.include_router(demo_routes())
+    app.add_middleware(FormLimit)
     install(app, hub.log)
     return app
 
 
 def admin_app(hub: Administered) -> FastAPI:
     """Make the application for the operator's socket."""
-    app = FastAPI(openapi_url=None)
+    app = FastAPI(openapi_url=None, redirect_slashes=False)
     app.state.hub = hub
     app.include_router(admin_routes())
     app.include_router(operation_routes())

@@ -78,7 +78,7 @@ def _posted(request: Request, body: bytes, *, most: int) -> Posted:
         if len(envelopes) > most:
             what = f"{len(envelopes)} events are more than {most} in one batch."
             raise HubError(Kind.TOO_LARGE, what, remedy=f"Send at most {most} at once.", code="items-too-many")
-        return Posted(envelopes, [len(orjson.dumps(one)) for one in envelopes], alone=False)
+        return Posted(envelopes, [_size(one) for one in envelopes], alone=False)
     if kind == STRUCTURED:
         return Posted([read_json(body)], [len(body)], alone=True)
     if BINARY + "specversion" in request.headers:
@@ -90,6 +90,14 @@ def _posted(request: Request, body: bytes, *, most: int) -> Posted:
         remedy=f"Send one event as {STRUCTURED}, several as {BATCH}, or one in binary mode with ce- headers.",
         code="event-content-type",
     )
+
+
+def _size(envelope: Any) -> int:
+    """Return the bytes of one event of a batch; 0 where it nests too deeply to be written, and is refused for that."""
+    try:
+        return len(orjson.dumps(envelope))
+    except orjson.JSONEncodeError:
+        return 0
 
 
 def _binary(request: Request, body: bytes, kind: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import io
 import re
 from collections.abc import Mapping
 from datetime import date
+from itertools import islice
 from typing import Annotated, Any
 
 from anyio import to_thread
@@ -24,6 +25,7 @@ LINK_BYTES = 4_000_000
 COLUMNS = ("agency", "local_id", "mine", "level", "born")
 NAMES = {"link": frozenset(COLUMNS), "undo": frozenset({"agency", "local_id"})}
 DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+DIGIT = re.compile(r"\d", re.ASCII)
 LEVELS = (1, 2, 3)  # P1 to P3
 Linker = Annotated[Caller, Depends(caller_with("links:write"))]
 
@@ -62,16 +64,16 @@ def _csv_rows(body: bytes) -> list[dict[str, Any]]:
     """Read CSV (RFC 4180) whose first line names the columns; an empty cell is left out."""
     try:
         reader = csv.DictReader(io.StringIO(body.decode("utf-8-sig"), newline=""), strict=True)
-        rows = list(reader)
+        rows = list(islice(reader, LINKS_AT_ONCE + 1))  # four megabytes could hold two million
     except (UnicodeDecodeError, csv.Error) as cause:
         raise _not_csv("The body is not CSV in UTF-8.") from cause
     if not set(reader.fieldnames or ()) <= set(COLUMNS) or any(None in row or None in row.values() for row in rows):
         raise _not_csv("The first line does not name the columns, or a row has more or fewer cells than it.")
     if len(rows) > LINKS_AT_ONCE:
-        what = f"{len(rows)} rows are more than {LINKS_AT_ONCE} in one request."
+        what = f"The file has more than {LINKS_AT_ONCE} rows, which is what one request may bring."
         raise HubError(Kind.TOO_LARGE, what, remedy="Send the file in pieces.", code="items-too-many")
     return [
-        {name: int(cell) if name == "level" and cell.isdecimal() else cell for name, cell in row.items() if cell}
+        {name: int(cell) if name == "level" and DIGIT.fullmatch(cell) else cell for name, cell in row.items() if cell}
         for row in rows
     ]
 

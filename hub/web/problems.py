@@ -144,6 +144,7 @@ async def _on_http_exception(_request: Request, error: Exception) -> Response:
     detail = {
         404: "There is nothing at this address, or it is not yours to see.",
         405: "This address does not take this method; the header Allow lists those it takes.",
+        413: "The body is longer than any that this address takes.",
     }.get(error.status_code, HTTPStatus(error.status_code).phrase + ".")
     members = {"type": TYPE_PREFIX + code, "title": TITLES[code], "status": error.status_code, "detail": detail}
     allow = {name: value for name, value in (error.headers or {}).items() if name.lower() == "allow"}
