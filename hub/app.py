@@ -113,6 +113,7 @@ class Hub:
             rights_of=lambda code: self.in_force.catalogue.agencies[code].rights,
             local_store=self.local_store,
             clock=self.clock,
+            knows=lambda code: code in self._agencies(),
             count=self.quotas.take,
         )
 

@@ -65,6 +65,9 @@ class Bell:
         for ear in ears:
             ear.hear()
 
-    def listeners(self) -> int:
+    def listeners(self, recipient: int | None = None) -> int:
+        """Count those who wait, for one recipient where one is named."""
         with self._lock:
+            if recipient is not None:
+                return len(self._ears.get(recipient, ()))
             return sum(len(ears) for ears in self._ears.values())

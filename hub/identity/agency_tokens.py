@@ -84,6 +84,11 @@ def count_nothing(_agency: str) -> None:
     """Stand in for a quota where none is wanted."""
 
 
+def everybody(_agency: str) -> bool:
+    """Know every agency, where nobody keeps a list."""
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class AgencyTokens:
     """Signs agencies in. `former_keys` verify tokens that were signed before the signing key was rotated."""
@@ -94,6 +99,7 @@ class AgencyTokens:
     rights_of: RightsOf
     local_store: LocalStore
     clock: Clock
+    knows: Callable[[str], bool] = everybody  # an agency that left the catalogue is a stranger, whatever token it has
     count: Callable[[str], None] = count_nothing  # raises HubError(TOO_MANY); called before anything is written
     former_keys: tuple[jwk.OKPKey, ...] = field(default=(), repr=False)
     recent: RecentTokens = field(default_factory=RecentTokens, repr=False, compare=False)
@@ -168,8 +174,10 @@ class AgencyTokens:
         so the time of the look-up tells nothing about other tokens.
         """
         digest = hashlib.sha256(token.encode("utf-8", "replace")).digest()
-        caller = self.recent.get(digest, now_us=now_us)
-        return caller if caller is not None else self._verify(token, digest, now_us=now_us)
+        caller = self.recent.get(digest, now_us=now_us) or self._verify(token, digest, now_us=now_us)
+        if not self.knows(caller.agency):
+            raise _token_invalid()
+        return caller
 
     def public_keys(self) -> dict[str, list[dict[str, Any]]]:
         """Return the JWK set (RFC 7517) of the keys that access tokens are verified with."""

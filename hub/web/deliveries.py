@@ -89,9 +89,9 @@ def delivery_routes() -> APIRouter:
 async def _pull(request: Request, hub: Running, agency: str, limit: int, wait_s: int) -> Pulled:
     """Hand out now, or as soon as there is something within `wait_s`."""
     pulled = await _hand_out(hub, agency, limit)
-    if pulled.handed or wait_s == 0 or hub.bell.listeners() >= hub.settings.long_polls_max:
-        return pulled
     recipient = hub.world.catalogue.agencies[agency].number
+    if pulled.handed or wait_s == 0 or _crowded(hub, recipient):
+        return pulled
     until_s = monotonic() + wait_s
     with hub.bell.listening(recipient) as ear:
         rung = True  # what came between the first look and the listening
@@ -104,6 +104,12 @@ async def _pull(request: Request, hub: Running, agency: str, limit: int, wait_s:
             rung = await ear.wait(min(LOOK_S, left_s))
             if await request.is_disconnected():  # nobody reads: nothing may leave
                 return Pulled(EMPTY, 0, 0)
+
+
+def _crowded(hub: Running, recipient: int) -> bool:
+    """Say whether nobody else may wait: all places are taken, or half of them by this recipient."""
+    most = hub.settings.long_polls_max
+    return hub.bell.listeners() >= most or hub.bell.listeners(recipient) >= max(1, most // 2)
 
 
 async def _hand_out(hub: Running, agency: str, limit: int) -> Pulled:
