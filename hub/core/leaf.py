@@ -43,10 +43,11 @@ def leaf(kind: LeafKind, *, at_us: int, nonce: bytes, commitments: Sequence[byte
 
 def salts(salt_key: bytes, nonce: bytes, count: int) -> list[bytes]:
     """Derive `count` salts of 16 bytes from a person's salt key and the row's nonce (keyed BLAKE2b, RFC 7693)."""
-    blocks = [
-        blake2b(nonce + block.to_bytes(4), key=salt_key, digest_size=64).digest() for block in range((count + 3) // 4)
-    ]
-    return [block[at : at + SALT_BYTES] for block in blocks for at in (0, 16, 32, 48)][:count]
+    found: list[bytes] = []
+    for block in range((count + 3) // 4):
+        four = blake2b(nonce + block.to_bytes(4), key=salt_key, digest_size=64).digest()
+        found += (four[:16], four[16:32], four[32:48], four[48:])
+    return found[:count]
 
 
 def commitment(salt: bytes, name: bytes, body: bytes) -> bytes:

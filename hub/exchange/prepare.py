@@ -8,7 +8,7 @@ import os
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b, sha256
+from hashlib import sha256
 from typing import NamedTuple
 
 from hub.core.agreement import Dataset
@@ -17,7 +17,7 @@ from hub.core.event import Mention
 from hub.core.leaf import NONCE_BYTES, LeafKind, canonical, leaf, salts
 from hub.core.minimise import rewrite
 from hub.exchange.intake import NO_TAGS, POISON, Tags, Taken
-from hub.exchange.rulings import Line, Ruling, Rulings, Subject, lines_of, shape_body
+from hub.exchange.rulings import Cut, Line, Memory, Ruling, Rulings, Subject, lines_of, shape_body
 from hub.exchange.standing import FieldSets, Horizon
 from hub.exchange.verdicts import Missing
 from hub.exchange.world import World, born_of, dumps
@@ -85,7 +85,7 @@ class Bench(NamedTuple):
     field_sets: FieldSets
     rulings: Rulings
     nonces: Callable[[], bytes]
-    lines: dict[Dataset, tuple[Line, ...]]
+    lines: dict[Dataset, tuple[tuple[Line, ...], Memory]]
     fences: dict[Dataset, int]  # interned epochs of agreements, agencies and policy
 
 
@@ -175,11 +175,9 @@ def _decide_event(bench: Bench, event: Taken, out: Prepared) -> None:
     """Decide one event for every subscription: an audit row, a history row a person, a delivery per release or hold."""
     world, known = bench.world, bench.known
     subjects = [_subject(known, mention, local) for mention, local in zip(event.persons, event.locals, strict=True)]
-    lines = bench.lines.get(event.dataset)
-    if lines is None:
-        lines = bench.lines[event.dataset] = lines_of(world.catalogue, event.dataset, known.rules, bench.horizon)
+    lines, memory = _lines(bench, event.dataset)
     ruled = bench.rulings.of(
-        world.verdicts, known.rules.revision, event.dataset, lines, subjects,
+        world.verdicts, known.rules.revision, memory, lines, subjects,
         tuple([frozenset(part) for part in event.parts]), bench.field_sets, bench.horizon,
     )  # fmt: skip
     if ruled is None or isinstance(ruled, Missing):
@@ -194,13 +192,18 @@ def _decide_event(bench: Bench, event: Taken, out: Prepared) -> None:
     commitments: list[bytes] = []
     for place, (line, ruling) in enumerate(zip(lines, ruled, strict=True)):
         out.outcomes[ruling.outcome] += 1
-        public = public_id(world.keys.delivery, event.event, line.subscription.number)
+        public = public_id(world.keys.delivery, event.event, line.number)
         for at, (number, body) in enumerate(ruling.bodies):
             out.interned[number] = body
             choice = subjects[at].fact.choices.get(line.choice)
-            details[at].append(_OUTCOME.pack(line.subscription.number, number, choice[1] if choice else 0))
+            details[at].append(_OUTCOME.pack(line.number, number, choice[1] if choice else 0))
             commitments.append(sha256(salted[at][place] + public + body).digest())
-        if ruling.outcome != "refusal":
+        if ruling.outcome == "refusal":
+            continue
+        cut = ruling.cuts[0]
+        if len(subjects) == 1 and cut is not None and cut.own_ref is not None:
+            _deliver_own(bench, event, line, ruling.outcome, cut, subjects[0], public, audit, out)
+        else:
             _deliver(bench, event, line, ruling, subjects, public, audit, out)
     detail = b"".join(
         [_person_detail(who, nonce, rows, event.tags, bench) for who, rows in zip(subjects, details, strict=True)]
@@ -210,6 +213,57 @@ def _decide_event(bench: Bench, event: Taken, out: Prepared) -> None:
     fences = struct.pack(f"<q{len(subjects)}i", _rule_fences(bench, event, out), *[who.fact.epoch for who in subjects])
     out.audits.append((_DECISION, now_us, row_leaf, fences, detail))
     out.history += [(person, audit) for person in {who.person for who in subjects}]
+
+
+def _lines(bench: Bench, dataset: Dataset) -> tuple[tuple[Line, ...], Memory]:
+    found = bench.lines.get(dataset)
+    if found is None:
+        rules = bench.known.rules
+        lines = lines_of(bench.world.catalogue, dataset, rules, bench.horizon)
+        found = bench.lines[dataset] = (lines, bench.rulings.under(rules.revision, dataset, lines))
+    return found
+
+
+def _deliver_own(
+    bench: Bench,
+    event: Taken,
+    line: Line,
+    outcome: str,
+    cut: Cut,
+    who: Subject,
+    public: bytes,
+    audit: int,
+    out: Prepared,
+) -> None:
+    """Do what `_deliver` says for an event about one person that names nobody else, as most are."""
+    assert who.key is not None  # an erased person has no fields
+    name = name_for(bench.world.keys.pseudonym, line.recipient, line.subscription.recipient, who)
+    data = event.parts[0]
+    share = {field: data[field] for field in cut.fields}
+    if cut.own_ref:
+        share[cut.own_ref] = name
+    nonce = bench.nonces()
+    box = nonce + who.key.aead.encrypt(nonce, dumps((name, share)), public)
+    number, body = cut.shape
+    out.interned[number] = body
+    choice = who.fact.choices.get(line.choice)
+    part = PART.pack(who.person, number, choice[1] if choice else 0, who.level, len(box))
+    _queue(bench, event, line, outcome, public, audit, part, box, who.person, out)
+
+
+def _queue(
+    bench: Bench, event: Taken, line: Line, outcome: str, public: bytes, audit: int, parts: bytes, payload: bytes,
+    person: int, out: Prepared,
+) -> None:  # fmt: skip
+    state, due_us, agreement = _READY, 0, line.subscription.agreement
+    if outcome == "hold":
+        state, due_us = _HELD, bench.horizon.now_us + agreement.look_back_days * US_PER_DAY
+    out.deliveries.append(
+        (
+            public, _DATA, line.recipient, line.number, agreement.version, audit, event.time_us, parts, payload,
+            state, person, due_us,
+        )
+    )  # fmt: skip
 
 
 def _subject(known: Known, mention: Mention, local: bytes) -> Subject:
@@ -261,25 +315,8 @@ def _deliver(
         choice = who.fact.choices.get(line.choice)
         parts.append(PART.pack(who.person, number, choice[1] if choice else 0, who.level, len(box)))
         sealed.append(box)
-    state, due_us = _READY, 0
-    if ruling.outcome == "hold":
-        state, due_us = _HELD, bench.horizon.now_us + line.subscription.agreement.look_back_days * US_PER_DAY
-    out.deliveries.append(
-        (
-            public,
-            _DATA,
-            line.recipient,
-            line.subscription.number,
-            line.subscription.agreement.version,
-            audit,
-            event.time_us,
-            b"".join(parts),
-            b"".join(sealed),
-            state,
-            subjects[0].person,
-            due_us,
-        )
-    )
+    whole, payload = b"".join(parts), b"".join(sealed)
+    _queue(bench, event, line, ruling.outcome, public, audit, whole, payload, subjects[0].person, out)
 
 
 def name_for(secret: bytes, recipient: int, agency: str, who: Subject) -> str:
@@ -303,14 +340,14 @@ def _person_detail(who: Subject, nonce: bytes, rows: list[bytes], tags: Tags, be
 
 def public_id(key: bytes, event: bytes, subscription: int) -> bytes:
     """Name a delivery: the same for every repeat of the event, and unlike any other recipient's."""
-    return blake2b(event + subscription.to_bytes(4), key=key, digest_size=16).digest()
+    return sha256(key + event + subscription.to_bytes(4)).digest()[:16]  # fixed lengths: a prefix key is safe
 
 
 def _rule_fences(bench: Bench, event: Taken, out: Prepared) -> int:
     """Intern the epochs of everything but persons that this event's decision relied on; the same for a whole batch."""
     number = bench.fences.get(event.dataset)
     if number is None:
-        rules, lines = bench.known.rules, bench.lines[event.dataset]
+        rules, lines = bench.known.rules, _lines(bench, event.dataset)[0]
         agencies = {line.recipient for line in lines} | {event.publisher}
         agreements = {line.subscription.agreement.number for line in lines}
         body = canonical(

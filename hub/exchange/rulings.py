@@ -14,6 +14,7 @@ from hub.core.agreement import Catalogue, Dataset, Subscription
 from hub.core.decide import AgreementState, Release, Standing, Wait, decide
 from hub.core.event import Mention
 from hub.core.leaf import canonical
+from hub.core.minimise import shape
 from hub.exchange.standing import FieldSets, Horizon, agreement_state, choice_state, standing_of
 from hub.exchange.verdicts import Missing, Verdicts
 from hub.identity.keys import OpenKey
@@ -41,6 +42,8 @@ class Line(NamedTuple):
     recipient: int
     choice: tuple[int, int]  # (recipient, purpose): where a person's choice stands
     state: AgreementState
+    number: int  # of the subscription
+    needs_consent: bool
 
 
 class Cut(NamedTuple):
@@ -48,6 +51,7 @@ class Cut(NamedTuple):
 
     fields: frozenset[str]
     shape: tuple[int, bytes]  # (role, fields), and its interned name
+    own_ref: str | None  # the only field that names somebody, and that the event's subject; "": none does; None: look
     names_somebody: bool  # one of the fields is a person's id or an identifier, to be renamed for the recipient
 
 
@@ -66,21 +70,32 @@ def lines_of(catalogue: Catalogue, dataset: Dataset, rules: RuleFacts, horizon: 
     for one in catalogue.by_dataset.get(dataset.name, ()):
         recipient = catalogue.agencies[one.recipient].number
         state = agreement_state(one, rules, provider, recipient, horizon)
-        lines.append(Line(one, recipient, (recipient, one.purpose.number), state))
+        choice = (recipient, one.purpose.number)
+        lines.append(Line(one, recipient, choice, state, one.number, one.purpose.basis.needs_consent))
     return tuple(lines)
+
+
+Memory = dict[tuple[object, ...], tuple[Ruling, ...]]
+"""(profiles, fields present) -> rulings, line by line."""
 
 
 class Rulings:
     """The memory of one worker. Forgets all when it is full."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[object, ...], tuple[Ruling, ...]] = {}
+        self._known: dict[tuple[object, ...], Memory] = {}
+
+    def under(self, revision: str, dataset: Dataset, lines: tuple[Line, ...]) -> Memory:
+        """Find what was ruled under this revision and these agreements' states; looked up once a batch."""
+        if sum(len(memory) for memory in self._known.values()) >= REMEMBERED:
+            self._known.clear()
+        return self._known.setdefault((revision, dataset, tuple([line.state for line in lines])), {})
 
     def of(
         self,
         verdicts: Verdicts,
         revision: str,
-        dataset: Dataset,
+        memory: Memory,
         lines: tuple[Line, ...],
         subjects: Sequence[Subject],
         present: tuple[frozenset[str], ...],
@@ -89,15 +104,12 @@ class Rulings:
     ) -> tuple[Ruling, ...] | Missing | None:
         """Rule on one event for every line. Missing: questions to ask first; None: a verdict is of another revision."""
         profiles = tuple([_profile(lines, who, horizon) for who in subjects])
-        key = (revision, dataset, tuple([line.state for line in lines]), profiles, present)
-        known = self._known.get(key)
+        known = memory.get((profiles, present))
         if known is not None:
             return known
         ruled = _rule(verdicts, revision, lines, profiles, present, field_sets)
         if isinstance(ruled, tuple):
-            if len(self._known) >= REMEMBERED:
-                self._known.clear()
-            self._known[key] = ruled
+            memory[profiles, present] = ruled
         return ruled
 
 
@@ -110,12 +122,15 @@ def _profile(lines: tuple[Line, ...], who: Subject, horizon: Horizon) -> Profile
     of_lines = []
     for line in lines:
         purpose = line.subscription.purpose
-        choice = choices.get(line.choice)
-        state = "none" if choice is None else choice_state(choice, horizon)
         age = age_state(purpose, role, who.born, horizon.today()) if role in purpose.age_roles else "ok"
-        if not purpose.basis.needs_consent:
+        choice = choices.get(line.choice)
+        if choice is None:
+            of_lines.append(("none", 0, 0 if line.needs_consent else who.level, age))
+            continue
+        state = choice_state(choice, horizon)
+        if not line.needs_consent:
             of_lines.append((state, 0, who.level, age))
-        elif choice is not None and state == "given":
+        elif state == "given":
             of_lines.append((state, choice.scope, choice.assurance, age))
         else:
             of_lines.append((state, 0, 0, age))
@@ -162,8 +177,10 @@ def _rule(
 
 
 def _cut(dataset: Dataset, role: str, fields: frozenset[str]) -> Cut:
-    bases = [dataset.fields[name] for name in fields if name in dataset.fields]
-    return Cut(fields, shape_body(role, fields), any(one.names or one.element_ref for one in bases))
+    form = shape(dataset)
+    naming = [field.name for field in form.naming if field.name in fields]
+    own_ref = "" if not naming else form.own_ref if naming == [form.own_ref] else None
+    return Cut(fields, shape_body(role, fields), own_ref, bool(naming))
 
 
 @lru_cache(maxsize=1 << 14)
