@@ -1,5 +1,6 @@
 """One consent from the question to its end: who may do what, until when, and which stretch it runs in."""
 
+# long: the transitions stand together, so that a missing one is seen
 from collections.abc import Callable
 
 import pytest
