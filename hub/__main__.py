@@ -5,6 +5,7 @@ import sys
 import typer
 
 from hub.commands import agency, catalogue, demo, keys, status, stop_release, why
+from hub.commands.bench import bench
 from hub.commands.serve import serve
 from hub.core.errors import HubError
 
@@ -15,6 +16,7 @@ app.command()(serve)
 app.command()(status.status)
 app.command()(stop_release.stop_release)
 app.command()(why.why)
+app.command()(bench)
 app.add_typer(catalogue.app, name="catalogue")
 app.add_typer(agency.app, name="agency")
 app.add_typer(keys.app, name="keys")

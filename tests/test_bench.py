@@ -12,7 +12,7 @@ from hub.bench.registry import BENCHMARKS
 from hub.bench.report import svg
 from hub.commands.bench import NAMES, bench
 
-TINY = ["--people", "200", "--events", "200", "--rounds", "1"]
+TINY = ["--quick", "--people", "200", "--events", "200", "--rounds", "1"]
 
 
 def _app() -> typer.Typer:

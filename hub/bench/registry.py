@@ -4,9 +4,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from hub.bench import gate, usual
+from hub.bench import gate, handout, latency, publish, scale, usual, withdraw
 from hub.bench.measure import Result, Say, Sizes
 
 BENCHMARKS: Mapping[str, Callable[[Sizes, Path, Say], Result]] = MappingProxyType(
-    {"gate": gate.measure, "usual": usual.measure}
+    {
+        "gate": gate.measure,
+        "handout": handout.measure,
+        "publish": publish.measure,
+        "latency": latency.measure,
+        "usual": usual.measure,
+        "withdraw": withdraw.measure,
+        "scale": scale.measure,
+    }
 )

@@ -13,15 +13,17 @@ from zoneinfo import ZoneInfo
 
 from hub.clock import system_clock
 from hub.core.agreement import Agency, Agreement, Basis, Catalogue, Dataset, Field, Purpose, Subscription, Wanted
+from hub.core.catalogue import from_document, to_document
 from hub.core.event import DerivedField, Event
 from hub.core.leaf import canonical
 from hub.exchange.intake import NO_TAGS, seal_event
 from hub.exchange.verdicts import Verdicts
 from hub.exchange.world import FieldSets, Limits, World
 from hub.identity.day_keys import DayKeys
-from hub.identity.keys import Keyring, OpenKeys, keyring, new_key, open_key, seal_with, wrap_person
+from hub.identity.keys import Keyring, OpenKeys, keyed, keyring, new_key, open_key, seal_with, wrap_person
 from hub.identity.people import link_place, local_of
 from hub.ports import Bus, Policy, Record
+from hub.store.catalogue import apply
 from hub.store.engine import Store, Tx, marks
 from hub.store.facts import CHOICE_STATES, NEVER_US, PERSON_FENCE
 from hub.store.interned import intern_id
@@ -38,6 +40,7 @@ NEEDED = (  # per recipient: (required, optional). Different sets, as different 
     ({"person_id", "birth_month"}, {"kind"}),
     ({"amount", "since"}, {"birth_month", "municipality", "status"}),
 )
+AGREED_UNTIL_US = 4_102_444_800_000_000  # the year 2100; a document's whole numbers end at 2^53
 PEOPLE_AT_ONCE = 20_000  # rows of people per transaction while the world is made
 
 
@@ -68,7 +71,7 @@ def catalogue() -> Catalogue:
             (purpose.code,),
             {DATASET: wanted.fields},
             0,
-            NEVER_US,
+            AGREED_UNTIL_US,
             0,
             "",
             "2099-01-01",
@@ -76,7 +79,8 @@ def catalogue() -> Catalogue:
         purposes[purpose.code], agreements[agreement.code] = purpose, agreement
         subscriptions[100 + at] = Subscription(100 + at, agreement, purpose, dataset, wanted.fields, wanted.required)
     by_dataset = {DATASET: tuple(subscriptions.values())}
-    return Catalogue("bench", agencies, {DATASET: dataset}, purposes, agreements, subscriptions, by_dataset)
+    papers = Catalogue("", agencies, {DATASET: dataset}, purposes, agreements, subscriptions, by_dataset)
+    return from_document(to_document(papers))  # with its digest, and exactly as a hub reads it from its store
 
 
 def schema(names: Sequence[str]) -> dict[str, object]:
@@ -160,13 +164,18 @@ def build(
     policy: Callable[[Catalogue], Policy],
     bus: Callable[[Store], Bus],
     limits: Limits | None = None,
+    keys: Keyring | None = None,
 ) -> Synthetic:
-    """Fill a store (with its schema in place) with the world, and put the exchange's parts together over it."""
-    papers, keys = catalogue(), keyring(new_key())
+    """Fill a store (with its schema in place) with the world, and put the exchange's parts together over it.
+
+    `keys` are those of the hub that will be started on the store, where one will.
+    """
+    papers, keys = catalogue(), keys or keyring(new_key())
     engine = policy(papers)
     verdicts = Verdicts(engine)
-    revision = verdicts.revision()
-    store.write(lambda tx: _fill_rules(tx, papers, revision))
+    leaf_key = keys.leaf
+    apply(store, system_clock, papers, revision=engine.revision(), salt=lambda nonce: keyed(leaf_key, nonce.hex()))
+    store.write(lambda tx: _fill_scopes(tx, papers))
     numbers = person_numbers(people, seed)
     for first in range(0, people, PEOPLE_AT_ONCE):
         store.write(lambda tx, first=first: _fill_people(tx, papers, keys, numbers, first, seed))  # type: ignore[misc]  # one transaction per piece
@@ -186,11 +195,7 @@ def wrapped_keys(store: Store, persons: list[int]) -> dict[int, bytes | None]:
         return dict(tx.rows(f"SELECT id, key FROM person WHERE id IN ({marks(len(persons))})", persons))  # noqa: S608 - marks only
 
 
-def _fill_rules(tx: Tx, papers: Catalogue, revision: str) -> None:
-    tx.insert("fact(name, value)", [("policy_revision", revision)])
-    tx.insert(
-        "agreement_state(number, phase, since_us)", [(one.number, "in_force", 0) for one in papers.agreements.values()]
-    )
+def _fill_scopes(tx: Tx, papers: Catalogue) -> None:
     tx.insert(
         "interned(id, body)", [(intern_id(body), body.decode()) for body in map(scope_body, papers.purposes.values())]
     )

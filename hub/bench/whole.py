@@ -7,6 +7,7 @@ from pathlib import Path
 from hub.bench.measure import Sizes
 from hub.bench.synthetic import Synthetic, build
 from hub.bus.embedded import EmbeddedBus
+from hub.identity.keys import Keyring
 from hub.policy.embedded import EmbeddedPolicy
 from hub.store.engine import Store
 from hub.store.migrate import ensure
@@ -16,7 +17,12 @@ COMPILED = Path("policies/compiled")
 
 @contextmanager
 def fresh(
-    directory: Path, sizes: Sizes, *, store: type[Store] = Store, people: int | None = None
+    directory: Path,
+    sizes: Sizes,
+    *,
+    store: type[Store] = Store,
+    people: int | None = None,
+    keys: Keyring | None = None,
 ) -> Iterator[Synthetic]:
     """Make a store with the synthetic world in it, and close it afterwards. `directory` must not be there yet."""
     directory.mkdir(parents=True)
@@ -30,6 +36,7 @@ def fresh(
             seed=sizes.seed,
             policy=lambda papers: EmbeddedPolicy(papers, COMPILED),
             bus=EmbeddedBus,
+            keys=keys,
         )
     finally:
         opened.close()
