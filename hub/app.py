@@ -155,6 +155,7 @@ class Hub:
         """Put a catalogue in force, in the store first and then here. Raises as `hub.store.catalogue.apply` does."""
         with self._approving:
             policy = EmbeddedPolicy(proposed, COMPILED)
+            validators_of({(one.name, one.version): one for one in proposed.datasets.values()})  # or it could not start
             applied = self._apply(proposed, policy, expected)
             former, self.in_force = self.in_force, self._assemble(policy)
             former.policy.close()  # whoever still asks it is told to ask again

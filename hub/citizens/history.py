@@ -99,7 +99,7 @@ def history(desk: CitizenDesk, principal: Principal, *, after: int = NEWEST, lim
         shown, more = rows[:limit], len(rows) > limit
         if not shown:
             return HistoryPage((), None)
-        own = {row.id: _details(row, person, key) for row in shown if row.kind == LeafKind.DECISION}
+        own = {row.id: own_details(row, person, key) for row in shown if row.kind == LeafKind.DECISION}
         handed = _handed(tx, person, {audit for audit, details in own.items() if details})
         bodies = scopes(tx, sorted({number for details in own.values() for one in details for _, number in one[0]}))
     entries: list[Entry] = []
@@ -119,7 +119,8 @@ Detail = tuple[list[tuple[int, int]], tuple[str, str]]
 """Of one role in one event: (subscription, interned outcome) per recipient; the publisher's case and actor."""
 
 
-def _details(row: AuditRow, person: int, key: OpenKey) -> list[Detail]:
+def own_details(row: AuditRow, person: int, key: OpenKey) -> list[Detail]:
+    """Open a person's own part of a decision: one detail per role of theirs."""
     nonce, details = _nonce(row), []
     for sealed in details_of_person(row.detail, person):
         plain = unseal_with(key, sealed, nonce)

@@ -73,14 +73,16 @@ def object_to(desk: CitizenDesk, principal: Principal, *, recipient: str, purpos
         choice = _choice(desk, tx, principal, recipient, wanted)
         if choice.state == "objected":
             return _kept(desk, tx, principal, choice, "object")
+        key, number = key_of(desk, principal.person), desk.catalogue.agencies[recipient].number
         opened = opened_under(
-            desk, tx, person=principal.person, recipient=recipient, purpose=purpose, stretch=choice.stretch
-        )
+            desk, tx, key, person=principal.person, recipient=recipient, number=number, purpose=purpose,
+            stretch=choice.stretch,
+        )  # fmt: skip
         said, audit, moment_us = _write(
             desk, tx, principal, recipient, wanted, "object", stretch=choice.stretch, opened=opened
         )
         queue_stop(
-            desk, tx, key_of(desk, principal.person), person=principal.person, recipient=recipient, purpose=purpose,
+            desk, tx, key, person=principal.person, recipient=recipient, number=number, purpose=purpose,
             public=keyed(desk.keys.delivery, "objection", str(audit)), stretch=choice.stretch,
             says={"objection": "recorded"}, audit=audit, at_us=moment_us,
         )  # fmt: skip

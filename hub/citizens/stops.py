@@ -5,13 +5,15 @@ from collections.abc import Mapping
 
 from consent.receipt import Opened
 from hub.citizens.desk import CitizenDesk, lines_of
-from hub.core.leaf import NONCE_BYTES, canonical
+from hub.citizens.history import own_details
+from hub.core.leaf import NONCE_BYTES, LeafKind, canonical
 from hub.identity.keys import OpenKey, unseal_with
 from hub.identity.people import link_place
 from hub.identity.pseudonyms import pseudonym
 from hub.store.deliveries import DELIVERY, QUEUE, DeliveryKind, Part, QueueState, pack_parts
 from hub.store.engine import Tx
-from hub.store.history import deliveries_at, details_at, handed_as, handed_under
+from hub.store.facts import scopes
+from hub.store.history import DeliveryHead, audits_at, deliveries_at, details_at, handed_as, handed_under
 from hub.store.interned import intern_id
 
 
@@ -22,6 +24,7 @@ def queue_stop(
     *,
     person: int,
     recipient: str,
+    number: int,
     purpose: str,
     public: bytes,
     stretch: int,
@@ -31,10 +34,12 @@ def queue_stop(
 ) -> None:
     """Queue a `stop`: about whom, by the recipient's own name of them, for which purpose, and what `says` adds.
 
-    `public` is the stop's own 16-byte name. It goes out whatever is held: it is no data.
+    `number` is the recipient's as the store has it: it may have left the catalogue. `public` is the stop's own 16-byte
+    name. It goes out whatever is held: it is no data.
     """
-    line = min(lines_of(desk.catalogue, recipient, purpose), key=lambda one: one.number)
-    number = desk.catalogue.agencies[recipient].number
+    lines = lines_of(desk.catalogue, recipient, purpose)  # none where the agreement has ended: it is told all the same
+    line = min(lines, key=lambda one: one.number, default=None)
+    at, version = (line.number, line.agreement.version) if line else (0, 0)
     share = {**says, "purpose": purpose, "since_us": at_us}
     nonce = os.urandom(NONCE_BYTES)
     plain = canonical([_name(desk, tx, key, person, number, recipient), share])
@@ -44,35 +49,47 @@ def queue_stop(
     parts = pack_parts([Part(person, intern_id(shape), stretch, 0, len(box))])
     row = tx.one("SELECT coalesce(max(id), 0) + 1 FROM delivery")
     assert row is not None
-    kind, version = DeliveryKind.STOP.value, line.agreement.version
-    tx.insert(DELIVERY, [(row[0], public, kind, number, line.number, version, audit, at_us, parts, box)])
-    tx.insert(QUEUE, [(number, QueueState.READY.value, row[0], line.number, person, 0, 0)])
+    kind = DeliveryKind.STOP.value
+    tx.insert(DELIVERY, [(row[0], public, kind, number, at, version, audit, at_us, parts, box)])
+    tx.insert(QUEUE, [(number, QueueState.READY.value, row[0], at, person, 0, 0)])
 
 
 def opened_under(
-    desk: CitizenDesk, tx: Tx, *, person: int, recipient: str, purpose: str, stretch: int
+    desk: CitizenDesk, tx: Tx, key: OpenKey, *, person: int, recipient: str, number: int, purpose: str, stretch: int
 ) -> tuple[Opened, ...]:
     """Name exactly the deliveries opened for a recipient's purpose under one stretch. Read under the person's fence.
 
-    One that was stopped since is named all the same, as what it was.
+    One that was stopped since is named all the same, as what it was; one whose agreement has ended, as its decision
+    has it.
     """
-    number = desk.catalogue.agencies[recipient].number
     rows = handed_under(tx, person=person, recipient=number, stretch=stretch)
     pages = details_at(tx, [row.page for row in rows if row.ended])
     first = [handed_as(pages[row.page], row.number)[0] if row.ended else row.delivery for row in rows]
     deliveries = deliveries_at(tx, first)
-    lines = {one.number: one for one in lines_of(desk.catalogue, recipient, purpose)}
-    return tuple(
-        Opened(
-            recipient,
-            lines[deliveries[at].subscription].dataset.name,
-            deliveries[at].public.hex(),
-            row.number,
-            row.opened_us,
-        )
-        for row, at in zip(rows, first, strict=True)
-        if deliveries[at].subscription in lines
-    )
+    known = desk.catalogue.subscriptions
+    lines = {one.number: one.dataset.name for one in lines_of(desk.catalogue, recipient, purpose)}
+    opened = []
+    for row, at in zip(rows, first, strict=True):
+        head = deliveries[at]
+        dataset = lines.get(head.subscription)
+        if dataset is None and head.subscription not in known:
+            dataset = _dataset_of(tx, key, head, person, purpose)
+        if dataset is not None:
+            opened.append(Opened(recipient, dataset, head.public.hex(), row.number, row.opened_us))
+    return tuple(opened)
+
+
+def _dataset_of(tx: Tx, key: OpenKey, head: DeliveryHead, person: int, purpose: str) -> str | None:
+    """Name what a delivery was of, as the person's own part of its decision has it; None where for another purpose."""
+    (row,) = audits_at(tx, [head.audit])
+    if row.kind != LeafKind.DECISION:
+        return None
+    for outcomes, _tags in own_details(row, person, key):
+        for line, body in outcomes:
+            said = scopes(tx, [body])[body]
+            if line == head.subscription and said["purpose"] == purpose:
+                return str(said["dataset"])
+    return None
 
 
 def _name(desk: CitizenDesk, tx: Tx, key: OpenKey, person: int, recipient: int, agency: str) -> str:

@@ -64,8 +64,9 @@ def _withdraw(desk: CitizenDesk, tx: Tx, principal: Principal, public: str) -> D
     project(tx, row, record)
     recipient, purpose, moment_us = record.terms.recipient, record.terms.purpose, event.said.at_us
     opened = opened_under(  # 3.
-        desk, tx, person=row.person, recipient=recipient, purpose=purpose, stretch=record.stretch
-    )
+        desk, tx, key, person=row.person, recipient=recipient, number=row.recipient, purpose=purpose,
+        stretch=record.stretch,
+    )  # fmt: skip
     reach("withdraw.recorded")
     receipt = Receipt(new_public(), record.id, "withdraw", record.state, record.stretch, moment_us, record.head, opened)
     keep_receipt(  # 4.
@@ -75,7 +76,7 @@ def _withdraw(desk: CitizenDesk, tx: Tx, principal: Principal, public: str) -> D
     detail = act_detail(record, "withdraw", opened_before=len(opened))
     audit = write_audit(tx, key, row.person, LeafKind.CONSENT, detail, at_us=moment_us)
     queue_stop(
-        desk, tx, key, person=row.person, recipient=recipient, purpose=purpose,
+        desk, tx, key, person=row.person, recipient=recipient, number=row.recipient, purpose=purpose,
         public=keyed(desk.keys.delivery, "stop", row.public), stretch=record.stretch, says={"consent": "withdrawn"},
         audit=audit, at_us=moment_us,
     )  # fmt: skip

@@ -38,11 +38,11 @@ def cloud_event(opened: Opened, keys: Mapping[int, OpenKey], wrapping: OpenKey) 
         "kind": DeliveryKind(opened.kind).name.lower(),
         "number": opened.number,
     }
+    if opened.kind == DeliveryKind.STOP:
+        event["type"] = "hub.stop"  # its agreement may have ended meanwhile, and then it is not named
     if opened.subscription is not None:
         one = opened.subscription
-        if opened.kind == DeliveryKind.STOP:
-            event["type"] = "hub.stop"
-        else:
+        if opened.kind != DeliveryKind.STOP:
             event["type"], event["dataschema"] = one.dataset.name, f"{one.dataset.name}/{one.dataset.version}"
         event["purpose"] = one.purpose.code
         event["agreement"] = one.agreement.code

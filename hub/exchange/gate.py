@@ -131,13 +131,13 @@ class Gate:
         world = self._world
         if self._commit is not None:
             return None  # one source at a time: a batch that commits may be about the same persons
+        agencies = {agency.number: agency.code for agency in world.catalogue.agencies.values()}
         with world.store.read() as tx:
-            rows = linked_now(tx, world.limits.batch_events)
+            rows = linked_now(tx, world.limits.batch_events, agencies)
             keys = keys_of(tx, [row.subject for row in rows]) if rows else {}
         if not rows:
             return None
-        agencies = {agency.number: agency.code for agency in world.catalogue.agencies.values()}
-        names = {dataset.number: dataset.name for dataset in world.catalogue.datasets.values()}
+        names = {dataset.number: dataset.name for dataset in world.datasets.values()}  # also those that have left
         taken = []
         for row in rows:
             key = unseal(world.keys.wrapping, keys[row.subject], b"waiting" + row.subject)

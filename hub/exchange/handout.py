@@ -174,6 +174,8 @@ def _judge_all(world: World, facts: _Facts, candidates: Sequence[Candidate], mis
 
 def _judge(world: World, facts: _Facts, one: Candidate, states: dict[int, AgreementState], missing: Missing) -> Judged:
     subscription = world.catalogue.subscriptions.get(one.subscription)
+    if subscription is None and facts.rules.superseded(world.catalogue.digest):  # it may be newer than this catalogue
+        return Judged(one, "wait", (), _PLAIN, ())
     if subscription is None:  # no approved agreement grants this any more
         return Judged(one, "refusal", (frozenset(),) * len(one.parts), _GONE, ())
     state = states.get(one.subscription)

@@ -90,7 +90,12 @@ class Bench(NamedTuple):
 
 
 def prepare(world: World, batch: Sequence[Taken], known: Known, rulings: Rulings) -> Prepared:
-    """Decide every event of the batch on the facts given. Repeats are dropped, unlinked events parked in order."""
+    """Decide every event of the batch on the facts given. Repeats are dropped, unlinked events parked in order.
+
+    Under a catalogue that is not in force any more nothing is: it may not know who hears of an event now.
+    """
+    if known.rules.superseded(world.catalogue.digest):
+        return Prepared(outdated=True)
     horizon = Horizon(world.clock(), world.zone)
     scopes = {choice.scope for person in known.persons.values() for choice in person.choices.values()}
     field_sets = world.field_sets.of(scopes)

@@ -54,11 +54,21 @@ Outcome = Accepted | HubError
 
 
 def validators_of(datasets: Mapping[tuple[str, int], Dataset]) -> dict[tuple[str, int], jsonschema_rs.Validator]:
-    """Compile every schema once. Formats are asserted (JSON Schema 2020-12, section 7.2.2)."""
-    return {
-        name: jsonschema_rs.Draft202012Validator(dict(dataset.schema), validate_formats=True)
-        for name, dataset in datasets.items()
-    }
+    """Compile every schema once. Formats are asserted (JSON Schema 2020-12, section 7.2.2). Raises HubError."""
+    return {name: _validator_of(dataset) for name, dataset in datasets.items()}
+
+
+def _validator_of(dataset: Dataset) -> jsonschema_rs.Validator:
+    try:
+        return jsonschema_rs.Draft202012Validator(dict(dataset.schema), validate_formats=True)
+    except (jsonschema_rs.ValidationError, ValueError) as cause:
+        raise HubError(
+            Kind.INVALID,
+            f"the schema of {dataset.name} v{dataset.version} cannot be compiled",
+            where=dataset.name,
+            remedy="`hub catalogue check` points at what is wrong in it.",
+            code="catalogue-invalid",
+        ) from cause
 
 
 def publish(

@@ -22,6 +22,7 @@ from hub.identity.keys import (
     new_key,
     open_key,
     seal_with,
+    unseal_with,
     unwrap_person,
     wrap_person,
 )
@@ -95,7 +96,13 @@ def person_of(tx: Tx, keys: Keyring, agency: str, local_id: str) -> int | None:
 
 
 def _link_all(register: Register, linker: str, links: Sequence[NewLink], tx: Tx) -> list[Outcome]:
-    return [_link(register, tx, linker, one) for one in links]
+    outcomes: list[Outcome] = []
+    for one in links:
+        try:
+            outcomes.append(_link(register, tx, linker, one))
+        except HubError as refused:  # the person was erased; nothing of this link is written
+            outcomes.append(refused)
+    return outcomes
 
 
 def _link(register: Register, tx: Tx, linker: str, one: NewLink) -> Outcome:
@@ -114,16 +121,20 @@ def _link(register: Register, tx: Tx, linker: str, one: NewLink) -> Outcome:
         )
     if person is None and there is not None:
         person = there
+    corrected = False
     if person is None:
         person = _new_person(register, tx, one.born)
         _insert(register, tx, linker, one.mine, person, one.level)
     elif one.born is not None:
-        _note_birth(register, tx, person, one.born)
+        corrected = _note_birth(register, tx, person, one.born)
     if there is None and (one.agency, one.local_id) != (linker, one.mine):
         _insert(register, tx, one.agency, one.local_id, person, one.level)
     elif person_of(tx, register.keys, linker, one.mine) is None:
         _insert(register, tx, linker, one.mine, person, one.level)
     elif there is not None:
+        if corrected:
+            raise_fence(tx, PERSON_FENCE, person)
+            _record(register, tx, person, "born-corrected", one.agency, one.level)
         return "known"
     raise_fence(tx, PERSON_FENCE, person)
     _record(register, tx, person, "linked", one.agency, one.level)
@@ -141,12 +152,18 @@ def _new_person(register: Register, tx: Tx, born: date | None) -> int:
     return person
 
 
-def _note_birth(register: Register, tx: Tx, person: int, born: date) -> None:
+def _note_birth(register: Register, tx: Tx, person: int, born: date) -> bool:
+    """Write a date of birth; returns whether it was another one, or none, before."""
     key = _key(register, tx, person)
+    before = tx.one("SELECT born FROM person WHERE id = ?", (person,))
+    sealed = before[0] if before else None
+    if sealed is not None and unseal_with(key, sealed, born_place(person)) == born.isoformat().encode():
+        return False
     tx.run(
         "UPDATE person SET born = ? WHERE id = ?",
         (seal_with(key, born.isoformat().encode(), born_place(person)), person),
     )
+    return True
 
 
 def _insert(register: Register, tx: Tx, agency: str, local_id: str, person: int, level: int) -> None:

@@ -47,6 +47,11 @@ class RuleFacts(NamedTuple):
     phases: dict[int, str]  # agreement number -> phase
     suspended: frozenset[int]  # agency numbers
     epochs: dict[tuple[int, int], int]  # (kind, number) -> epoch; absent is 0
+    catalogue: str = ""  # digest of the one in force; "" where none was ever approved through the store
+
+    def superseded(self, digest: str) -> bool:
+        """Say whether another catalogue than this one is in force: then nothing may be concluded from this one."""
+        return self.catalogue not in ("", digest)
 
     def phase(self, agreement: int, *agencies: int) -> str:
         """Name the agreement's phase; without a row it is unsigned, which closes it."""
@@ -156,17 +161,19 @@ def read_rules(tx: Tx) -> str:
         "SELECT json_array((SELECT value FROM fact WHERE name = 'policy_revision'),"
         " (SELECT json_group_array(json_array(number, phase)) FROM agreement_state),"
         " (SELECT json_group_array(number) FROM agency_state WHERE suspended = 1),"
-        f" (SELECT json_group_array(json_array(kind, subject, epoch)) FROM fence WHERE kind > {PERSON_FENCE}))"
+        f" (SELECT json_group_array(json_array(kind, subject, epoch)) FROM fence WHERE kind > {PERSON_FENCE}),"
+        " (SELECT value FROM fact WHERE name = 'catalogue_digest'))"
     )
 
 
 def rules_of(text: str) -> RuleFacts:
-    revision, phases, suspended, epochs = loads(text)
+    revision, phases, suspended, epochs, catalogue = loads(text)
     return RuleFacts(
         revision or "",
         dict(phases),
         frozenset(suspended),
         {(kind, subject): epoch for kind, subject, epoch in epochs},
+        catalogue or "",
     )
 
 

@@ -61,6 +61,11 @@ def audits_of(tx: Tx, person: int, *, before: int, limit: int) -> list[AuditRow]
     return [AuditRow._make(row) for row in rows]
 
 
+def audits_at(tx: Tx, ids: Sequence[int]) -> list[AuditRow]:
+    rows = tx.rows(f"SELECT id, kind, at_us, leaf, detail FROM audit WHERE id IN ({marks(len(ids))}) ORDER BY id", ids)
+    return [AuditRow._make(row) for row in rows]
+
+
 def handed_of(tx: Tx, person: int, *, first: int, last: int) -> list[HandedRow]:
     """Return what was opened of a person's decisions `first` to `last`, and of any later ones what was stopped since.
 

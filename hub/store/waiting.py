@@ -1,6 +1,6 @@
 """Events that wait for a link, or behind one that does. Workers find them by state; a link never pushes."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from hub.store.engine import Tx, marks
@@ -16,15 +16,18 @@ class WaitingRow(NamedTuple):
     sealed: bytes
 
 
-def linked_now(tx: Tx, limit: int) -> list[WaitingRow]:
-    """Return waiting events whose missing id is linked now, oldest first, none that stands behind one that is not."""
+def linked_now(tx: Tx, limit: int, publishers: Collection[int]) -> list[WaitingRow]:
+    """Return waiting events whose missing id is linked now, oldest first, none that stands behind one that is not.
+
+    Of these publishers only: what another sent, which is not in the catalogue now, waits on and is in nobody's way.
+    """
     rows = tx.rows(
         "SELECT w.id, w.publisher, w.dataset, w.subject, w.sealed FROM waiting w"
         " WHERE EXISTS (SELECT 1 FROM link l WHERE l.local = w.local AND l.until_us IS NULL AND l.disputed = 0)"
         " AND NOT EXISTS (SELECT 1 FROM waiting e WHERE e.subject = w.subject AND e.dataset = w.dataset AND e.id < w.id"
         "  AND NOT EXISTS (SELECT 1 FROM link l WHERE l.local = e.local AND l.until_us IS NULL AND l.disputed = 0))"
-        " ORDER BY w.id LIMIT ?",
-        (limit,),
+        f" AND w.publisher IN ({marks(len(publishers))}) ORDER BY w.id LIMIT ?",
+        (*publishers, limit),
     )
     return [WaitingRow._make(row) for row in rows]
 
@@ -33,8 +36,14 @@ def settle(tx: Tx, ids: Sequence[int]) -> int:
     """Take decided events off the list; returns how many were on it. Keys that nothing waits under go with them."""
     if not ids:
         return 0
-    gone = tx.run(f"DELETE FROM waiting WHERE id IN ({marks(len(ids))})", ids)
-    tx.run("DELETE FROM waiting_key WHERE NOT EXISTS (SELECT 1 FROM waiting w WHERE w.subject = waiting_key.subject)")
+    here = marks(len(ids))
+    subjects = [row[0] for row in tx.rows(f"SELECT DISTINCT subject FROM waiting WHERE id IN ({here})", ids)]
+    gone = tx.run(f"DELETE FROM waiting WHERE id IN ({here})", ids)
+    tx.run(
+        f"DELETE FROM waiting_key WHERE subject IN ({marks(len(subjects))})"  # never all: there may be millions
+        " AND NOT EXISTS (SELECT 1 FROM waiting w WHERE w.subject = waiting_key.subject)",
+        subjects,
+    )
     return gone
 
 

@@ -45,7 +45,8 @@ class GateLoop:
         began_s = monotonic()
         assert self._of is not None
         with self._of.store.read() as tx:
-            any_linked = bool(linked_now(tx, 1))
+            publishers = [agency.number for agency in self._of.catalogue.agencies.values()]
+            any_linked = bool(linked_now(tx, 1, publishers))
         if any_linked:
             self._note(gate.finish())
             self._note(gate.revisit())
