@@ -97,11 +97,11 @@ def test_a_decision_is_found_by_its_events_token_and_by_a_deliverys_id(town: Tow
     for _ in range(3):
         town.birth()
     event = event_hash(town.keys, "civil-registry", "urn:agency:civil-registry", "e-1")
-    assert explain(town.world, token=status_token(town.keys, event), last=1)[0]["entry"] == first["entry"]
+    assert explain(town.world, token=status_token(town.keys, event, 1), last=1)[0]["entry"] == first["entry"]
     assert explain(town.world, token=delivery["id"], last=1)[0]["entry"] == first["entry"]
     assert last(town)["entry"] > first["entry"]
     never = event_hash(town.keys, "civil-registry", "urn:agency:civil-registry", "e-99")
-    for token in (status_token(town.keys, never), "0" * 32, "st1.forged"):
+    for token in (status_token(town.keys, never, 1), "0" * 32, "st1.forged"):
         with pytest.raises(HubError, match=r"no such event status|no decision is found"):
             explain(town.world, token=token, last=1)
 

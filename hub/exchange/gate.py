@@ -256,10 +256,9 @@ class Gate:
         move(tx, decided.moved)
         self._park(tx, decided)
         rare = audit + len(decided.audits)
-        for at, event in enumerate(decided.conflicts):
-            self._conflict(tx, event, rare + at, delivery + len(new) + at)
+        reported = self._conflicts(tx, decided.conflicts, rare, delivery + len(new))
         if unreadable:
-            self._unreadable(tx, rare + len(decided.conflicts), unreadable)
+            self._unreadable(tx, rare + reported, unreadable)
         return interned
 
     def _park(self, tx: Tx, decided: Prepared) -> None:
@@ -282,13 +281,18 @@ class Gate:
             )
         tx.insert(WAITING, rows)
 
-    def _conflict(self, tx: Tx, event: Taken, audit: int, delivery: int) -> None:
-        """Record that an id came again with other content, and tell its publisher in its feed."""
-        notice = conflict_notice(self._world, event, audit=audit, delivery=delivery)
-        tx.insert("audit(id, kind, at_us, leaf, fences, detail)", [notice.audit])
-        tx.insert("event_conflict(event, at_us)", [(event.event, self._world.clock())], or_ignore=True)
-        tx.insert(DELIVERY, [notice.delivery])
-        tx.insert(QUEUE, [notice.queue])
+    def _conflicts(self, tx: Tx, events: Sequence[Taken], audit: int, delivery: int) -> int:
+        """Record ids that came again with other content, and tell their publishers; the same one is told once."""
+        told = 0
+        for event in events:
+            row = (event.event, event.content, self._world.clock())
+            if tx.insert("event_conflict(event, content, at_us)", [row], or_ignore=True):
+                notice = conflict_notice(self._world, event, audit=audit + told, delivery=delivery + told)
+                tx.insert("audit(id, kind, at_us, leaf, fences, detail)", [notice.audit])
+                tx.insert(DELIVERY, [notice.delivery])
+                tx.insert(QUEUE, [notice.queue])
+                told += 1
+        return told
 
     def _unreadable(self, tx: Tx, audit: int, count: int) -> None:
         """Note records whose key is destroyed or whose bytes are not what was sealed: nobody can decide them now."""

@@ -88,15 +88,23 @@ def hand_out(world: World, agency: str, limit: int) -> Page:
     recipient = world.catalogue.agencies[agency].number
     missing = Missing()
     page = world.store.write(lambda tx: _transaction(world, tx, recipient, min(limit, world.limits.page), missing))
-    if missing:  # verdicts that nobody had asked for: fetched outside the transaction, and then once more
+    if missing and not page.opened:  # verdicts that nobody had asked for: fetched outside, and then once more
         world.verdicts.ask(missing)
-        if not page.opened:
-            again = Missing()
-            page = world.store.write(
-                lambda tx: _transaction(world, tx, recipient, min(limit, world.limits.page), again)
-            )
+        page = world.store.write(
+            lambda tx: _transaction(world, tx, recipient, min(limit, world.limits.page), Missing())
+        )
+    elif missing:
+        _ask_for_later(world, missing)
     reach("handout.committed")
     return page
+
+
+def _ask_for_later(world: World, missing: Missing) -> None:
+    """Ask for what the next page needs. This page is committed and leaves, whatever the engine says."""
+    try:
+        world.verdicts.ask(missing)
+    except HubError:
+        return  # the next page meets it again, and says so
 
 
 def _transaction(world: World, tx: Tx, recipient: int, limit: int, missing: Missing) -> Page:
@@ -247,7 +255,7 @@ def _write(world: World, tx: Tx, recipient: int, judged: Sequence[Judged], more:
         (recipient, QueueState.OPENED.value, c.delivery, c.subscription, c.person, numbers[c.delivery], due_us)
         for c in (one.candidate for one in opened)
     ]
-    tx.insert(QUEUE, rows + [_held_row(world, recipient, one.candidate, now_us) for one in held])
+    tx.insert(QUEUE, rows + [_held_row(world, tx, recipient, one.candidate) for one in held])
     _note_opened(tx, recipient, opened, first, numbers, audit, now_us)
     if first:
         tx.run(
@@ -301,7 +309,10 @@ def _leave(tx: Tx, recipient: int, rows: Sequence[Candidate]) -> None:
                 raise HubError(Kind.CONFLICT, "the queue changed meanwhile", remedy="Pull again.", code="queue-changed")
 
 
-def _held_row(world: World, recipient: int, row: Candidate, now_us: int) -> tuple[int, ...]:
+def _held_row(world: World, tx: Tx, recipient: int, row: Candidate) -> tuple[int, ...]:
+    """Hold a delivery until its look-back is over, counted from its first decision: pausing again prolongs nothing."""
+    decided = tx.one("SELECT a.at_us FROM delivery d JOIN audit a ON a.id = d.audit WHERE d.id = ?", (row.delivery,))
+    assert decided is not None
     days = world.catalogue.subscriptions[row.subscription].agreement.look_back_days
     return (
         recipient,
@@ -310,7 +321,7 @@ def _held_row(world: World, recipient: int, row: Candidate, now_us: int) -> tupl
         row.subscription,
         row.person,
         row.number,
-        now_us + days * US_PER_DAY,
+        decided[0] + days * US_PER_DAY,
     )
 
 

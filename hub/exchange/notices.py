@@ -22,7 +22,11 @@ def conflict_notice(world: World, event: Taken, *, audit: int, delivery: int) ->
     """Say that an event id came again with other content; the first one counts, this one was dropped."""
     now_us, nonce = world.clock(), os.urandom(NONCE_BYTES)
     public = public_id(world.keys.delivery, event.event + event.content, 0)
-    text = {"type": "event.conflict", "dataset": event.dataset.name, "event": status_token(world.keys, event.event)}
+    text = {
+        "type": "event.conflict",
+        "dataset": event.dataset.name,
+        "event": status_token(world.keys, event.event, event.publisher),
+    }
     body = canonical({"dataset": event.dataset.name, "kind": "event.conflict"})
     commit = commitment(keyed(world.keys.leaf, nonce.hex()), public, body)
     row_leaf = leaf(LeafKind.CONFLICT, at_us=now_us, nonce=nonce, commitments=[commit])

@@ -93,7 +93,7 @@ def publish(
             outcomes.append(refused)
             continue
         records.append(seal_event(desk.keys, event, tags, day=day, day_key=key))
-        token = status_token(desk.keys, event_hash(desk.keys, agency, event.source, event.id))
+        token = status_token(desk.keys, event_hash(desk.keys, agency, event.source, event.id), number)
         outcomes.append(Accepted(event.id, token))
     if records and not dry_run:
         desk.bus.publish(records)

@@ -9,29 +9,32 @@ from hub.identity.keys import Keyring
 from hub.store.engine import Store
 
 PREFIX = "st1."
+NAMED_BYTES = 20  # event hash and publisher
 TAG_BYTES = 16
 
 
-def status_token(keys: Keyring, event: bytes) -> str:
-    """Return the token of an event hash (16 bytes). The hash is keyed by publisher, so nobody else's token fits it."""
-    return PREFIX + urlsafe_b64encode(event + _tag(keys, event)).decode().rstrip("=")
+def status_token(keys: Keyring, event: bytes, publisher: int) -> str:
+    """Return the token of an event hash (16 bytes). It names its publisher, so that nobody else's question is answered."""
+    named = event + publisher.to_bytes(4)
+    return PREFIX + urlsafe_b64encode(named + _tag(keys, named)).decode().rstrip("=")
 
 
-def event_of(keys: Keyring, token: str) -> bytes:
-    """Return the event hash a token names. Raises HubError(NOT_FOUND) when it is not one of ours."""
+def event_of(keys: Keyring, token: str, publisher: int | None = None) -> bytes:
+    """Return the event hash a token names. Raises HubError(NOT_FOUND) when it is not one of ours, or not `publisher`'s."""
     try:
         raw = urlsafe_b64decode(token.removeprefix(PREFIX) + "==")
     except ValueError:
         raw = b""
-    event, tag = raw[:16], raw[16:]
-    if not token.startswith(PREFIX) or len(raw) != 16 + TAG_BYTES or not compare_digest(tag, _tag(keys, event)):
+    named, tag = raw[:NAMED_BYTES], raw[NAMED_BYTES:]
+    ours = token.startswith(PREFIX) and len(raw) == NAMED_BYTES + TAG_BYTES and compare_digest(tag, _tag(keys, named))
+    if not ours or publisher not in (None, int.from_bytes(named[16:])):
         raise HubError(
             Kind.NOT_FOUND,
             "no such event status",
             remedy="Use the token that the 202 answer gave you.",
             code="event-unknown",
         )
-    return event
+    return named[:16]
 
 
 def event_state(store: Store, event: bytes) -> str:
@@ -44,5 +47,5 @@ def event_state(store: Store, event: bytes) -> str:
         return "waiting" if tx.one("SELECT 1 FROM waiting WHERE event = ? LIMIT 1", (event,)) else "handled"
 
 
-def _tag(keys: Keyring, event: bytes) -> bytes:
-    return blake2b(event, key=keys.status, digest_size=TAG_BYTES).digest()
+def _tag(keys: Keyring, named: bytes) -> bytes:
+    return blake2b(named, key=keys.status, digest_size=TAG_BYTES).digest()

@@ -241,9 +241,12 @@ class EventSeen(SQLModel, table=True):
 
 
 class EventConflict(SQLModel, table=True):
+    """An event id that came again with other content: each other content is reported once."""
+
     __tablename__ = "event_conflict"
-    __table_args__ = clustered("event", "at_us")
+    __table_args__ = clustered("event", "content")
     event: bytes = binary()
+    content: bytes = binary()
     at_us: int = integer()
 
 

@@ -46,12 +46,12 @@ def event_routes() -> APIRouter:
             return problem_response(outcomes[0])
         return _answer(posted, outcomes, dry_run=dry_run)
 
-    @router.get("/v1/events/{token}", dependencies=[Depends(caller_with("events:write"))])
-    async def get_event(request: Request, token: str) -> Response:
-        hub = hub_of(request)
-        world = hub.world
-        event = event_of(world.keys, token)
-        state = await to_thread.run_sync(event_state, world.store, event, limiter=hub.agency_threads)
+    @router.get("/v1/events/{token}")
+    async def get_event(request: Request, caller: Publisher, token: str) -> Response:
+        world = hub_of(request).world
+        event = event_of(world.keys, token, world.catalogue.agencies[caller.agency].number)
+        threads = hub_of(request).agency_threads
+        state = await to_thread.run_sync(event_state, world.store, event, limiter=threads)
         return Response(orjson.dumps({"state": state}), media_type=JSON)
 
     return router

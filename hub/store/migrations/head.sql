@@ -123,8 +123,9 @@ CREATE TABLE delivery (
 );
 CREATE TABLE event_conflict (
 	event BLOB NOT NULL, 
+	content BLOB NOT NULL, 
 	at_us INTEGER NOT NULL, 
-	PRIMARY KEY (event, at_us)
+	PRIMARY KEY (event, content)
 )
  WITHOUT ROWID
 

@@ -133,8 +133,9 @@ def upgrade() -> None:  # long: one statement per table
     op.create_table(
         "event_conflict",
         sa.Column("event", sa.LargeBinary(), nullable=False),
+        sa.Column("content", sa.LargeBinary(), nullable=False),
         sa.Column("at_us", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.PrimaryKeyConstraint("event", "at_us"),
+        sa.PrimaryKeyConstraint("event", "content"),
         sqlite_with_rowid=False,
     )
     op.create_table(
