@@ -77,7 +77,9 @@ class Settings(BaseSettings):
 
     # -- gate and hand-out
     gate_batch_events: PositiveInt = Field(
-        200, description="Events per decision transaction: enough to share its fsync, short enough for a withdrawal."
+        200,
+        le=500,
+        description="Events per decision transaction: enough to share its fsync, short enough for a withdrawal.",
     )
     gate_batch_ms: PositiveInt = Field(50, description="A batch is not filled for longer than this.")
     handout_page: PositiveInt = Field(500, le=5_000, description="Most deliveries per hand-out transaction and answer.")

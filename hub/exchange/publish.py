@@ -16,7 +16,7 @@ import jsonschema_rs
 from hub.core.agreement import Catalogue, Dataset
 from hub.core.errors import HubError, Item, Kind
 from hub.core.event import Event
-from hub.core.minimise import misnamed
+from hub.core.minimise import mentions, misnamed
 from hub.exchange.intake import Tags, event_hash, seal_event
 from hub.exchange.schema_words import schema_items
 from hub.exchange.status import status_token
@@ -25,6 +25,7 @@ from hub.ports import Bus, Clock, Record
 
 US = 1_000_000
 TEXT_MAX = 256  # characters of id, subject, and the opaque tags: enough for any URN
+PERSONS_MOST = 64  # of one event: each is looked up, sealed for and committed to, and a batch goes in few statements
 SOURCE = "urn:agency:"
 
 
@@ -145,6 +146,8 @@ def _misfits(
             return schema_items(validator.iter_errors(data), "/data", schema=f"{dataset.name} v{dataset.version}")
     except ValueError:  # it goes deeper than the validator does; no dataset goes as deep
         return (Item("is nested more deeply than any dataset", "/data"),)
+    if len(mentions(dataset, subject, data)) > PERSONS_MOST:
+        return (Item(f"names more than {PERSONS_MOST} persons", "/data", "Send one event for each."),)
     wrong = misnamed(dataset, subject, data)
     return tuple(Item("must be the same person as `subject`", f"/data/{name}") for name in wrong)
 

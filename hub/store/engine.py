@@ -10,6 +10,7 @@ it for a whole switch interval.
 """
 
 import fcntl
+import os
 import sqlite3
 import threading
 from collections import deque
@@ -29,6 +30,7 @@ T = TypeVar("T")
 Row = tuple[Any, ...]
 
 PIECES = (512, 128, 32, 8, 1)  # rows per statement; 512 rows of 20 columns stay below SQLite's 32,766 variables
+VARIABLES = 32_766  # of one statement, SQLite's own default limit
 GROUP = 64  # small writes that share one commit at most: publishes one by one would each pay an fsync
 CHECKPOINT_PAGES = 4_000  # of 4 KiB: then the checkpointer copies the WAL home, beside the writer
 WAL_RESTART_BYTES = 256 * 1024 * 1024  # then it may also block the writer for a moment, so that the file starts over
@@ -95,7 +97,7 @@ def padded(keys: Sequence[Any]) -> Sequence[Any]:
     """Repeat the last key up to a power of two: an IN list does not mind, and few statement texts stay prepared."""
     if len(keys) < 2:
         return keys
-    return [*keys, *[keys[-1]] * ((1 << (len(keys) - 1).bit_length()) - len(keys))]
+    return [*keys, *[keys[-1]] * (min(1 << (len(keys) - 1).bit_length(), VARIABLES) - len(keys))]
 
 
 class Job(NamedTuple):
@@ -121,6 +123,7 @@ class Store:
         self.path, self.synchronous, self._wal_restart_bytes = path, synchronous, wal_restart_bytes
         self.commits = 0
         path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # SQLite gives its WAL the same mode
         self._lock_file = path.with_suffix(".lock").open("w")
         try:
             fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -135,7 +138,7 @@ class Store:
         self._queues: tuple[deque[Job], deque[Job]] = (deque(), deque())
         self._wake = threading.Condition()
         self._closing = False
-        self._readers = threading.local()
+        self._idle: deque[sqlite3.Connection] = deque()  # readers: as many as ever read at once, whatever thread did
         self._opened: list[sqlite3.Connection] = []
         first = self.connect()  # before any thread does: two that switch a new file to WAL at once lock each other out
         self._writer = threading.Thread(target=self._write_all, args=(first,), name="store-writer", daemon=True)
@@ -187,15 +190,23 @@ class Store:
 
     @contextmanager
     def read(self) -> Iterator[Tx]:
-        """Give this thread's reader, on one snapshot for as long as the block runs."""
-        connection = getattr(self._readers, "connection", None)
-        if connection is None:
-            connection = self._readers.connection = self.connect()
+        """Give a reader on one snapshot for as long as the block runs. Raises HubError(UNAVAILABLE)."""
+        try:
+            connection = self._idle.pop()  # the one used last: its pages and statements are warm
+        except IndexError:
+            connection = self._reader()
         connection.execute("BEGIN")
         try:
             yield Tx(connection)
         finally:
             connection.execute("ROLLBACK")
+            self._idle.append(connection)
+
+    def _reader(self) -> sqlite3.Connection:
+        try:
+            return self.connect()
+        except sqlite3.OperationalError as cause:
+            raise _unavailable() from cause
 
     def wal_bytes(self) -> int:
         wal = self.path.with_name(self.path.name + "-wal")
@@ -244,6 +255,8 @@ class Store:
                     connection.execute("SAVEPOINT job")
                 try:
                     job.box.append(job.work(tx))
+                except sqlite3.OperationalError:
+                    raise  # the engine's own trouble: a full disk shows itself to any statement
                 except Exception as error:  # noqa: BLE001 - handed to the caller of `write`, who raises it
                     job.box.append(error)
                     if not several:
@@ -258,12 +271,7 @@ class Store:
         except sqlite3.Error as cause:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-            failure = HubError(
-                Kind.UNAVAILABLE,
-                "the store could not commit; nothing was changed",
-                remedy="Check disk space and the disk's health; the hub tries again by itself.",
-                code="store-unavailable",
-            )
+            failure = _unavailable()
             failure.__cause__ = cause
             for job in jobs:
                 job.box[:] = [failure]
@@ -287,6 +295,15 @@ class Store:
                     connection.execute(f"PRAGMA wal_checkpoint({how})")
                 except sqlite3.OperationalError:  # a reader is in the way: the next round will do
                     continue
+
+
+def _unavailable() -> HubError:
+    return HubError(
+        Kind.UNAVAILABLE,
+        "the store could not commit; nothing was changed",
+        remedy="Check disk space and the disk's health; the hub tries again by itself.",
+        code="store-unavailable",
+    )
 
 
 def loads(text: str) -> Any:
