@@ -578,7 +578,8 @@ class Walk(RuleBasedStateMachine):
         del self.model.linked[agency, person]
         for row in self.model.rows:
             rests = row.kind == "data" and agency in (LINES[row.line].provider, row.recipient)
-            if rests and row.chain[1] == person and not row.number:
+            about = {row.chain[1], *(part.person for part in row.parts)}
+            if rests and person in about and not row.number:
                 row.state = "gone"
         for recipient in RECIPIENTS:
             self._compare_queue_unmoved(recipient)

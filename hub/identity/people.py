@@ -192,16 +192,18 @@ def _unlink(register: Register, tx: Tx, agency: str, local_id: str) -> None:
 def _cancel_queued(register: Register, tx: Tx, person: int, agency: str) -> int:
     """Take off the queues what rests on the link: what this agency published, and what names the person to it.
 
+    In whatever role: the parent of a child that was born as well as the child.
     Only data that was never opened; what was is the recipient's to hear of, and a `stop` is the person's own word.
     Returns how many, for the audit row.
     """
     number = register.catalogue.agencies[agency].number
     lines = [one.number for one in register.catalogue.subscriptions.values() if one.agreement.provider == agency]
+    named = person.to_bytes(8, "little")  # as the parts of a delivery name them (hub/store/deliveries.py)
     return tx.run(
-        "DELETE FROM queue WHERE person = ? AND number = 0"
-        f" AND (recipient = ? OR subscription IN ({marks(len(lines))}))"
-        " AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.id = queue.delivery AND d.kind <> ?)",
-        (person, number, *lines, DeliveryKind.DATA.value),
+        "DELETE FROM queue WHERE number = 0 AND delivery IN (SELECT q.delivery FROM queue q JOIN delivery d"
+        f" ON d.id = q.delivery WHERE q.number = 0 AND (q.recipient = ? OR q.subscription IN ({marks(len(lines))}))"
+        " AND d.kind = ? AND (q.person = ? OR instr(d.parts, ?) > 0))",
+        (number, *lines, DeliveryKind.DATA.value, person, named),
     )
 
 
