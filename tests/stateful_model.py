@@ -76,6 +76,7 @@ class Row:
     state: str = "ready"  # ready | held | opened | gone
     number: int = 0
     due_us: int = 0
+    decided_us: int = 0  # first: a look-back is counted from it, however often it is held
 
 
 @dataclass
@@ -172,4 +173,4 @@ class Model:
         return self.decide(LINES[row.line], row.parts)
 
     def hold_us(self, row: Row) -> int:
-        return self.now_us + LINES[row.line].look_back_days * DAY
+        return row.decided_us + LINES[row.line].look_back_days * DAY

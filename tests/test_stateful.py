@@ -253,6 +253,7 @@ class Walk(RuleBasedStateMachine):
                         kept,
                         state,
                         due_us=found[0][2],
+                        decided_us=self.model.now_us,
                     )
                 )
 
