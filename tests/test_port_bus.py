@@ -1,0 +1,124 @@
+"""What every implementation of `hub.ports.Bus` must pass. A new engine joins by one more entry in ENGINES."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from threading import Thread
+from time import monotonic, sleep
+
+import pytest
+
+from hub.bus.embedded import EmbeddedBus
+from hub.ports import Batch, Bus, Record
+from hub.store.engine import Store
+from hub.store.migrate import ensure
+from hub.store.positions import Superseded, advance
+
+Opened = tuple[Bus, Store]
+Engine = Callable[[Path], AbstractContextManager[Opened]]
+
+
+@contextmanager
+def embedded(directory: Path) -> Iterator[Opened]:
+    ensure(directory / "hub.sqlite")
+    store = Store(directory / "hub.sqlite", synchronous="NORMAL")
+    try:
+        yield EmbeddedBus(store), store
+    finally:
+        store.close()
+
+
+ENGINES: dict[str, Engine] = {"embedded": embedded}
+
+
+@pytest.fixture(params=sorted(ENGINES))
+def engine(request: pytest.FixtureRequest) -> Engine:
+    return ENGINES[str(request.param)]
+
+
+def record(number: int, topic: str = "in.a.x", key: int = 1) -> Record:
+    return Record(topic, bytes([key]) * 16, f"sealed {number}".encode())
+
+
+def values(batch: Batch) -> list[str]:
+    return [polled.record.value.decode() for polled in batch.records]
+
+
+def decide(bus: Bus, store: Store, batch: Batch) -> None:
+    """Move the positions as the gate does, then acknowledge."""
+    store.write(lambda tx: advance(tx, batch.owned))
+    bus.acknowledge(batch.owned)
+
+
+def test_records_of_one_key_come_in_the_order_they_were_published(engine: Engine, tmp_path: Path) -> None:
+    """However they were sent: together or one by one."""
+    with engine(tmp_path) as (bus, _):
+        bus.publish([record(1), record(2)])
+        bus.publish([record(3)])
+        assert values(bus.poll(10, 1.0)) == ["sealed 1", "sealed 2", "sealed 3"]
+
+
+def test_what_was_polled_is_not_polled_again_until_rewound(engine: Engine, tmp_path: Path) -> None:
+    """A poll goes on from the last; a rewind goes back to what is decided."""
+    with engine(tmp_path) as (bus, store):
+        bus.publish([record(n) for n in range(4)])
+        first = bus.poll(2, 1.0)
+        assert values(bus.poll(2, 1.0)) == ["sealed 2", "sealed 3"]
+        decide(bus, store, first)
+        bus.rewind()
+        assert values(bus.poll(10, 1.0)) == ["sealed 2", "sealed 3"]
+
+
+def test_an_undecided_record_comes_again_after_a_restart(engine: Engine, tmp_path: Path) -> None:
+    """Durable before `publish` returned, and not forgotten before it was decided."""
+    with engine(tmp_path) as (bus, store):
+        bus.publish([record(1), record(2)])
+        decide(bus, store, bus.poll(1, 1.0))
+        bus.poll(1, 1.0)
+    with engine(tmp_path) as (bus, _):
+        assert values(bus.poll(10, 1.0)) == ["sealed 2"]
+
+
+def test_a_lost_acknowledgement_loses_nothing_and_repeats_nothing(engine: Engine, tmp_path: Path) -> None:
+    """The position in the store is what counts."""
+    with engine(tmp_path) as (bus, store):
+        bus.publish([record(1), record(2)])
+        batch = bus.poll(1, 1.0)
+        store.write(lambda tx: advance(tx, batch.owned))
+    with engine(tmp_path) as (bus, _):
+        assert values(bus.poll(10, 1.0)) == ["sealed 2"]
+
+
+def test_a_former_owner_cannot_move_the_position(engine: Engine, tmp_path: Path) -> None:
+    """Whoever takes a partition over raises its epoch; a commit under the old one matches no row."""
+    with engine(tmp_path) as (bus, _):
+        bus.publish([record(1)])
+        stale = bus.poll(1, 1.0)
+    with engine(tmp_path) as (bus, store), pytest.raises(Superseded):
+        store.write(lambda tx: advance(tx, stale.owned))
+
+
+def test_a_flood_in_one_topic_does_not_starve_another(engine: Engine, tmp_path: Path) -> None:
+    """Topics take turns within a batch."""
+    with engine(tmp_path) as (bus, _):
+        bus.publish([record(n, "in.a.flood") for n in range(100)])
+        bus.publish([record(1, "in.b.quiet")])
+        topics = [polled.record.topic for polled in bus.poll(10, 1.0).records]
+        assert topics.count("in.b.quiet") == 1
+
+
+def test_an_empty_poll_waits_and_is_woken_by_a_publish(engine: Engine, tmp_path: Path) -> None:
+    """It does not return early without records, and not late with one."""
+    with engine(tmp_path) as (bus, _):
+        began = monotonic()
+        assert values(bus.poll(10, 0.2)) == []
+        assert monotonic() - began >= 0.15
+
+        def later() -> None:
+            sleep(0.1)
+            bus.publish([record(1)])
+
+        sender = Thread(target=later)
+        sender.start()
+        assert values(bus.poll(10, 10.0)) == ["sealed 1"]
+        sender.join()
