@@ -12,9 +12,10 @@ import pytest
 
 from hub.core.errors import HubError, Kind
 from hub.exchange.publish import publish
+from hub.identity.people import NewLink, link
 from hub.store.engine import Store, Tx, padded
 from hub.store.migrate import ensure
-from tests.protocol_world import opened
+from tests.protocol_world import LINKER, opened
 
 
 @pytest.fixture
@@ -109,3 +110,31 @@ def test_an_event_that_names_a_crowd_is_refused(tmp_path: Path) -> None:
         (outcome,) = publish(desk, "civil-registry", [envelope])
         assert isinstance(outcome, HubError)
         assert [item.where for item in outcome.items] == ["/data"]
+
+
+def test_publishes_that_share_a_commit_do_not_keep_a_withdrawal_waiting_for_all_of_them(store: Store) -> None:
+    """Twenty batches of five hundred queue behind one another; the fast lane gets in after two of them."""
+    begun, go_on = threading.Event(), threading.Event()
+    order: list[str] = []
+
+    def hold_up(_tx: Tx) -> None:
+        begun.set()
+        go_on.wait(10)
+
+    jobs = [store.submit(hold_up)]
+    begun.wait(10)
+    jobs += [store.submit(lambda _tx: order.append("batch"), group=True, rows=500) for _ in range(20)]
+    before = store.commits
+    go_on.set()
+    for job in jobs:
+        job.result()
+    assert len(order) == 20
+    assert store.commits - before >= 10
+
+
+def test_a_bulk_of_links_is_written_in_pieces(tmp_path: Path) -> None:
+    """A thousand links in one transaction held a withdrawal up for half a second."""
+    with opened(tmp_path) as hub:
+        before = hub.store.commits
+        link(hub.register, LINKER, [NewLink("utilities", f"U-{at}", f"R-{at}", 3) for at in range(500)])
+        assert hub.store.commits - before >= 5

@@ -42,7 +42,7 @@ class EmbeddedBus:
             tx.insert("bus_record(id, key, value)", rows)
             self._ends.update(ends)  # only the writer thread assigns offsets; a rolled-back tail leaves a gap, no more
 
-        self._store.write(append, group=True)
+        self._store.write(append, group=True, rows=len(records))
         new = {record.topic for record in records} - self._topics.keys()
         if new:
             self._learn(new)

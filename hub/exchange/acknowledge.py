@@ -29,7 +29,7 @@ def acknowledge(world: World, agency: str, given: Sequence[Acknowledgement]) -> 
     Raises HubError(NOT_FOUND), with an item for each, when any was never handed out to this agency under that id.
     """
     recipient = world.catalogue.agencies[agency].number
-    return world.store.write(lambda tx: _settle(world, tx, recipient, given), group=True)
+    return world.store.write(lambda tx: _settle(world, tx, recipient, given), group=True, rows=len(given))
 
 
 def _settle(world: World, tx: Tx, recipient: int, given: Sequence[Acknowledgement]) -> Acknowledged:

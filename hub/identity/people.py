@@ -31,7 +31,7 @@ from hub.store.deliveries import DeliveryKind
 from hub.store.engine import Lane, Store, Tx, marks
 from hub.store.facts import PERSON_FENCE, raise_fence
 
-LINKS_AT_ONCE = 1_000  # a bulk file is sent in pieces: each is one transaction, and a withdrawal waits for one at most
+LINKS_AT_ONCE = 100  # a bulk file is sent in pieces: each is one transaction, and a withdrawal waits for one at most
 
 
 class NewLink(NamedTuple):

@@ -32,6 +32,7 @@ Row = tuple[Any, ...]
 PIECES = (512, 128, 32, 8, 1)  # rows per statement; 512 rows of 20 columns stay below SQLite's 32,766 variables
 VARIABLES = 32_766  # of one statement, SQLite's own default limit
 GROUP = 64  # small writes that share one commit at most: publishes one by one would each pay an fsync
+GROUP_ROWS = 1_000  # and the rows that they bring together: a withdrawal waits for the whole commit
 CHECKPOINT_PAGES = 4_000  # of 4 KiB: then the checkpointer copies the WAL home, beside the writer
 WAL_RESTART_BYTES = 256 * 1024 * 1024  # then it may also block the writer for a moment, so that the file starts over
 PAGE_BYTES = 4_096
@@ -105,6 +106,7 @@ class Job(NamedTuple):
 
     work: Callable[[Tx], Any]
     group: bool
+    rows: int
     done: threading.Event
     box: list[Any]  # the result, or the exception, once done is set
 
@@ -166,18 +168,20 @@ class Store:
         self._opened.append(connection)
         return connection
 
-    def write(self, work: Callable[[Tx], T], *, lane: Lane = Lane.ORDINARY, group: bool = False) -> T:
+    def write(self, work: Callable[[Tx], T], *, lane: Lane = Lane.ORDINARY, group: bool = False, rows: int = 1) -> T:
         """Run `work` in one transaction on the writer thread; return when it is committed and durable.
 
-        `group` lets it share a commit with others of its kind: for small independent writes. What `work` raises
-        rolls back its own changes and is raised here. Must not be called from inside another `write`.
+        `group` lets it share a commit with others of its kind: for small independent writes, of about `rows` rows each.
+        What `work` raises rolls back its own changes and is raised here. Never call it from inside another `write`.
         """
-        result: T = self.submit(work, lane=lane, group=group).result()
+        result: T = self.submit(work, lane=lane, group=group, rows=rows).result()
         return result
 
-    def submit(self, work: Callable[[Tx], Any], *, lane: Lane = Lane.ORDINARY, group: bool = False) -> Job:
+    def submit(
+        self, work: Callable[[Tx], Any], *, lane: Lane = Lane.ORDINARY, group: bool = False, rows: int = 1
+    ) -> Job:
         """Queue `work` and return at once: the gate prepares its next batch while this one commits."""
-        job = Job(work, group, threading.Event(), [])
+        job = Job(work, group, rows, threading.Event(), [])
         with self._wake:
             if self._closing:
                 raise HubError(
@@ -241,7 +245,9 @@ class Store:
                 return [urgent.popleft()]
             jobs = [ordinary.popleft()]
             if jobs[0].group:
-                while ordinary and ordinary[0].group and len(jobs) < GROUP:
+                rows = jobs[0].rows
+                while ordinary and ordinary[0].group and len(jobs) < GROUP and rows + ordinary[0].rows <= GROUP_ROWS:
+                    rows += ordinary[0].rows
                     jobs.append(ordinary.popleft())
             return jobs
 
