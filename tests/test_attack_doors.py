@@ -185,3 +185,14 @@ def test_who_links_learns_of_an_id_only_whether_it_is_taken(place: Town) -> None
     answer = post(place, "/v1/links", orjson.dumps({"links": rows}), agency="population-register")
     assert "C-1" not in answer.text
     assert "R-P-1" not in answer.text
+
+
+def test_a_batch_of_hopeless_events_is_not_explained_to_its_last_error(place: Town) -> None:
+    """Twenty thousand errors in each of a hundred events would keep the hub busy for a minute; two are explained."""
+    events = [birth(f"hopeless-{at}", parents=()) for at in range(20)]
+    for event in events:
+        event["data"]["parent_ids"] = [0] * 2_000
+    answer = post(place, "/v1/events", orjson.dumps(events), agency="civil-registry", kind=BATCH)
+    listed = [len(item["problem"]["items"]) for item in answer.json()["items"]]
+    assert answer.status_code == 422
+    assert listed == [101, 101, *[1] * 18]

@@ -18,7 +18,7 @@ from hub.core.errors import HubError, Item, Kind
 from hub.core.event import Event
 from hub.core.minimise import mentions, misnamed
 from hub.exchange.intake import Tags, event_hash, seal_event
-from hub.exchange.schema_words import schema_items
+from hub.exchange.schema_words import ITEMS, schema_items
 from hub.exchange.status import status_token
 from hub.identity.keys import Keyring
 from hub.ports import Bus, Clock, Record
@@ -26,6 +26,7 @@ from hub.ports import Bus, Clock, Record
 US = 1_000_000
 TEXT_MAX = 256  # characters of id, subject, and the opaque tags: enough for any URN
 PERSONS_MOST = 64  # of one event: each is looked up, sealed for and committed to, and a batch goes in few statements
+EXPLAINED_MOST = 2  # events of a request with more than `ITEMS` errors: to list those of one takes half a second
 SOURCE = "urn:agency:"
 
 
@@ -85,12 +86,14 @@ def publish(
     day, key = desk.day_key(number, now_us)
     outcomes: list[Outcome] = []
     records: list[Record] = []
+    hopeless = 0
     for at, envelope in enumerate(envelopes):
         try:
             if sizes and sizes[at] > desk.event_bytes:
                 raise too_large(sizes[at], desk.event_bytes)
-            event, tags = read_event(desk, agency, envelope, now_us)
+            event, tags = read_event(desk, agency, envelope, now_us, explain=hopeless < EXPLAINED_MOST)
         except HubError as refused:
+            hopeless += len(refused.items) > ITEMS
             outcomes.append(refused)
             continue
         records.append(seal_event(desk.keys, event, tags, day=day, day_key=key))
@@ -101,8 +104,13 @@ def publish(
     return outcomes
 
 
-def read_event(desk: PublishDesk, agency: str, envelope: Any, now_us: int) -> tuple[Event, Tags]:
-    """Read one CloudEvent 1.0 and check it against its dataset. Raises HubError with every error of it at once."""
+def read_event(
+    desk: PublishDesk, agency: str, envelope: Any, now_us: int, *, explain: bool = True
+) -> tuple[Event, Tags]:
+    """Read one CloudEvent 1.0 and check it against its dataset. Raises HubError with every error of it at once.
+
+    Without `explain` what is wrong with its data is not listed.
+    """
     if not isinstance(envelope, dict):
         raise _malformed([Item("an event is a JSON object", "", "Send a CloudEvents 1.0 object.")])
     found = _attributes(envelope, agency)
@@ -121,7 +129,9 @@ def read_event(desk: PublishDesk, agency: str, envelope: Any, now_us: int) -> tu
             code="event-time",
         )
     data = envelope["data"]
-    if items := _misfits(desk.validators[dataset.name, dataset.version], dataset, envelope["subject"], data):
+    if items := _misfits(
+        desk.validators[dataset.name, dataset.version], dataset, envelope["subject"], data, explain=explain
+    ):
         raise HubError(
             Kind.INVALID,
             f"data does not fit {dataset.name} v{dataset.version}; errors: {len(items)}",
@@ -138,11 +148,13 @@ def read_event(desk: PublishDesk, agency: str, envelope: Any, now_us: int) -> tu
 
 
 def _misfits(
-    validator: jsonschema_rs.Validator, dataset: Dataset, subject: str, data: Mapping[str, Any]
+    validator: jsonschema_rs.Validator, dataset: Dataset, subject: str, data: Mapping[str, Any], *, explain: bool
 ) -> tuple[Item, ...]:
     """Say everything in which `data` does not fit its dataset; nothing where it does."""
     try:
         if not validator.is_valid(data):
+            if not explain:
+                return (Item("does not fit its schema; others of this request had too many errors to list", "/data"),)
             return schema_items(validator.iter_errors(data), "/data", schema=f"{dataset.name} v{dataset.version}")
     except ValueError:  # it goes deeper than the validator does; no dataset goes as deep
         return (Item("is nested more deeply than any dataset", "/data"),)
