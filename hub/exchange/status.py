@@ -14,13 +14,13 @@ TAG_BYTES = 16
 
 
 def status_token(keys: Keyring, event: bytes, publisher: int) -> str:
-    """Return the token of an event hash (16 bytes). It names its publisher, so that nobody else's question is answered."""
+    """Return the token of an event hash (16 bytes). It names its publisher: nobody else's question is answered."""
     named = event + publisher.to_bytes(4)
     return PREFIX + urlsafe_b64encode(named + _tag(keys, named)).decode().rstrip("=")
 
 
 def event_of(keys: Keyring, token: str, publisher: int | None = None) -> bytes:
-    """Return the event hash a token names. Raises HubError(NOT_FOUND) when it is not one of ours, or not `publisher`'s."""
+    """Return the event hash a token names. Raises HubError(NOT_FOUND) when it is not ours, or not `publisher`'s."""
     try:
         raw = urlsafe_b64decode(token.removeprefix(PREFIX) + "==")
     except ValueError:
