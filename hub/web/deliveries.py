@@ -1,11 +1,9 @@
 """The way out over HTTP: pull with long poll, and acknowledge.
 
-A pull that waits holds no thread: it listens for the bell, and looks by itself every `LOOK_S`. A recipient that waits
-gets what gathers within `GATHER_S` as one page, not as many small ones. Payloads are opened after the hand-out's
-commit; bytes that would begin later than `BYTES_FRESH_S` after it are dropped, and come again.
+A pull that waits holds no thread: it listens for the bell, and looks by itself every `LOOK_S`. Payloads are opened
+after the hand-out's commit; bytes that would begin later than `BYTES_FRESH_S` after it are dropped, and come again.
 """
 
-import asyncio
 from collections import Counter
 from time import monotonic
 from typing import Annotated, Any, NamedTuple
@@ -26,8 +24,6 @@ from hub.web.running import Running, hub_of
 from hub.web.sign_in import caller_with
 
 LOOK_S = 0.5  # between two looks without a ring: what falls due by time alone rings no bell
-GATHER_S = 0.1  # between two pages of a recipient that waits and is behind with nothing: a page and its acknowledgement
-# cost two transactions, whatever they hold. The first delivery after a silence goes out at once
 BYTES_FRESH_S = 2  # between the commit of a hand-out and its first byte; a withdrawal in between was told of it
 ACKNOWLEDGED_AT_ONCE = 5_000
 ACKNOWLEDGEMENT_BYTES = 2_000_000
@@ -38,12 +34,11 @@ Recipient = Annotated[Caller, Depends(caller_with("deliveries:read"))]
 
 
 class Pulled(NamedTuple):
-    """A page as bytes, and when its hand-out committed; `handed` 0: nothing was handed out. `more`: as it says."""
+    """A page as bytes, and when its hand-out committed; `handed` 0: nothing was handed out."""
 
     body: bytes
     handed: int
     committed_us: int
-    more: bool
 
 
 class AcknowledgedItem(BaseModel):
@@ -64,7 +59,7 @@ class Acknowledgements(BaseModel):
 
 def delivery_routes() -> APIRouter:
     """Serve `GET /v1/deliveries` and `POST /v1/deliveries/acknowledgements`."""
-    router, gathered_s = APIRouter(), dict[str, float]()
+    router = APIRouter()
 
     @router.get("/v1/deliveries")
     async def get_deliveries(
@@ -74,11 +69,7 @@ def delivery_routes() -> APIRouter:
         wait_s: Annotated[int, Query(ge=0, le=30)] = 0,
     ) -> Response:
         hub = hub_of(request)
-        if wait_s and not await _gather(request, gathered_s.get(caller.agency, 0.0)):
-            return Response(EMPTY, media_type=JSON)
         pulled = await _pull(request, hub, caller.agency, limit, min(wait_s, hub.settings.long_poll_max_s))
-        if pulled.handed:
-            gathered_s[caller.agency] = 0.0 if pulled.more else monotonic() + GATHER_S
         if pulled.handed and hub.clock() - pulled.committed_us > BYTES_FRESH_S * 1_000_000:
             return Response(AGAIN, media_type=JSON)
         return Response(pulled.body, media_type=JSON)
@@ -93,15 +84,6 @@ def delivery_routes() -> APIRouter:
         return Response(orjson.dumps(done._asdict()), media_type=JSON)
 
     return router
-
-
-async def _gather(request: Request, until_s: float) -> bool:
-    """Wait until there may be more than a few deliveries. Returns False when nobody is there any more to read them."""
-    left_s = until_s - monotonic()
-    if left_s <= 0:
-        return True
-    await asyncio.sleep(left_s)
-    return not await request.is_disconnected()
 
 
 async def _pull(request: Request, hub: Running, agency: str, limit: int, wait_s: int) -> Pulled:
@@ -121,7 +103,7 @@ async def _pull(request: Request, hub: Running, agency: str, limit: int, wait_s:
                 return pulled
             rung = await ear.wait(min(LOOK_S, left_s))
             if await request.is_disconnected():  # nobody reads: nothing may leave
-                return Pulled(EMPTY, 0, 0, more=False)
+                return Pulled(EMPTY, 0, 0)
 
 
 def _crowded(hub: Running, recipient: int) -> bool:
@@ -139,7 +121,7 @@ def _page(hub: Running, agency: str, limit: int) -> Pulled:
     world = hub.world
     page = hand_out(world, agency, limit)
     if not page.opened:
-        return Pulled(EMPTY if not page.more else AGAIN, 0, page.committed_us, page.more)
+        return Pulled(EMPTY if not page.more else AGAIN, 0, page.committed_us)
     persons = sorted({part.person for one in page.opened for part in one.parts})
     keys = world.open_keys.of(persons)
     left = list(page.opened)
@@ -151,7 +133,7 @@ def _page(hub: Running, agency: str, limit: int) -> Pulled:
     for kind, count in Counter(one.kind for one in left).items():
         hub.metrics.deliveries.labels(label, DeliveryKind(kind).name.lower()).inc(count)
     body = orjson.dumps({"deliveries": deliveries, "more": page.more})
-    return Pulled(body, len(deliveries), page.committed_us, page.more)
+    return Pulled(body, len(deliveries), page.committed_us)
 
 
 def _used(one: Opened) -> list[Any]:
