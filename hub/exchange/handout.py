@@ -9,7 +9,6 @@ The moment of release is the commit; the bytes of a hand-out that took too long 
 """
 
 import os
-import struct
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
@@ -29,10 +28,10 @@ from hub.identity.keys import OpenKey
 from hub.store.deliveries import QUEUE, DeliveryKind, Part, QueueState, unpack_parts
 from hub.store.engine import Tx, marks
 from hub.store.facts import PersonFact, RuleFacts, persons_of, read_persons, read_rules, rules_of
+from hub.store.history import HANDED
 from hub.store.interned import intern_id
 
 US_PER_DAY = 86_400_000_000
-_ENTRY = struct.Struct("<qqqi")  # delivery, number, interned outcome, stretch: one per delivery in a page's detail
 
 
 class Candidate(NamedTuple):
@@ -333,7 +332,7 @@ def _audit(tx: Tx, audit: int, settled: Sequence[Judged], numbers: Mapping[int, 
         number = numbers.get(one.candidate.delivery, one.candidate.number)
         entries.append(nonce + one.candidate.public + number.to_bytes(8) + one.body[1])
         stretch = one.stretches[0] if one.stretches else 0
-        detail.append(_ENTRY.pack(one.candidate.delivery, number, one.body[0], stretch))
+        detail.append(HANDED.pack(one.candidate.delivery, number, one.body[0], stretch))
     row_leaf = leaf(LeafKind.HANDOUT, at_us=now_us, nonce=nonce, commitments=[merkle_root(entries)])
     tx.insert(
         "audit(id, kind, at_us, leaf, fences, detail)",

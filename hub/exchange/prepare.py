@@ -26,13 +26,12 @@ from hub.identity.people import link_place
 from hub.identity.pseudonyms import alias, pseudonym
 from hub.store.deliveries import PART, DeliveryKind, QueueState
 from hub.store.facts import AGENCY_FENCE, AGREEMENT_FENCE, POLICY_FENCE, LinkFact, PersonFact, RuleFacts
+from hub.store.history import OUTCOME, PERSON
 from hub.store.interned import intern_id
 
 US_PER_DAY = 86_400_000_000
-_OUTCOME = struct.Struct("<iqi")  # subscription, interned body, stretch: one per recipient in a person's sealed detail
 _DATA, _READY, _HELD = DeliveryKind.DATA.value, QueueState.READY.value, QueueState.HELD.value
 _DECISION = LeafKind.DECISION.value
-_PERSON = struct.Struct("<qH")  # person, bytes of sealed detail that follow
 
 
 class Known(NamedTuple):
@@ -201,7 +200,7 @@ def _decide_event(bench: Bench, event: Taken, out: Prepared) -> None:
         for at, (number, body) in enumerate(ruling.bodies):
             out.interned[number] = body
             choice = subjects[at].fact.choices.get(line.choice)
-            details[at].append(_OUTCOME.pack(line.number, number, choice[1] if choice else 0))
+            details[at].append(OUTCOME.pack(line.number, number, choice[1] if choice else 0))
             commitments.append(sha256(salted[at][place] + public + body).digest())
         if ruling.outcome == "refusal":
             continue
@@ -336,11 +335,11 @@ def name_for(secret: bytes, recipient: int, agency: str, who: Subject) -> str:
 def _person_detail(who: Subject, nonce: bytes, rows: list[bytes], tags: Tags, bench: Bench) -> bytes:
     """Seal what one person may be shown of this decision. Of an erased person nothing is kept."""
     if who.key is None:
-        return _PERSON.pack(who.person, 0)
+        return PERSON.pack(who.person, 0)
     plain = len(rows).to_bytes(2) + b"".join(rows) + (dumps([*tags]) if tags != NO_TAGS else b"")
     own = bench.nonces()
     sealed = own + who.key.aead.encrypt(own, plain, nonce)
-    return _PERSON.pack(who.person, len(sealed)) + sealed
+    return PERSON.pack(who.person, len(sealed)) + sealed
 
 
 def public_id(key: bytes, event: bytes, subscription: int) -> bytes:
