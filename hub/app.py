@@ -364,7 +364,6 @@ def _quota(settings: Settings) -> Quota:
 def _limits(settings: Settings) -> Limits:
     return Limits(
         batch_events=settings.gate_batch_events,
-        batch_s=settings.gate_batch_ms / 1000,
         page=settings.handout_page,
         redeliver_us=settings.handout_redeliver_s * US,
         outstanding=settings.handout_outstanding,

@@ -81,7 +81,6 @@ class Settings(BaseSettings):
         le=500,
         description="Events per decision transaction: enough to share its fsync, short enough for a withdrawal.",
     )
-    gate_batch_ms: PositiveInt = Field(50, description="A batch is not filled for longer than this.")
     handout_page: PositiveInt = Field(500, le=5_000, description="Most deliveries per hand-out transaction and answer.")
     handout_redeliver_s: PositiveInt = Field(
         60, description="Unacknowledged deliveries come again after this, decided again, same id and number."

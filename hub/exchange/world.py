@@ -68,7 +68,6 @@ class Limits:
     """Knobs of the exchange, from the settings."""
 
     batch_events: int = 200
-    batch_s: float = 0.05
     page: int = 500
     redeliver_us: int = 60_000_000
     outstanding: int = 20_000

@@ -7,6 +7,7 @@ from anyio import to_thread
 from fastapi import APIRouter, Body, Request, Response
 
 from hub.core.catalogue import from_document, to_document
+from hub.core.errors import HubError, Kind
 from hub.web.running import Administered
 from hub.web.why import why_routes
 
@@ -32,7 +33,15 @@ def admin_routes() -> APIRouter:
     ) -> Response:
         """Approve a catalogue whose files were checked by whoever sends it; `expected`: what it was compared with."""
         hub = _hub(request)
-        proposed = from_document(document)
+        try:
+            proposed = from_document(document)
+        except HubError as cause:  # of the store's own documents that would stop a start; here it is the sender's
+            raise HubError(
+                Kind.INVALID,
+                "the document is not a catalogue as this version of the hub writes it",
+                remedy="Send what `hub catalogue apply` makes of the files, with the same version of the hub.",
+                code="catalogue-document",
+            ) from cause
         return _answer(await to_thread.run_sync(lambda: hub.approve(proposed, expected=expected)))
 
     @router.post("/agency-keys")

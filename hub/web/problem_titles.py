@@ -136,6 +136,7 @@ TITLES = MappingProxyType(
         "policy-unloadable": "The compiled policy cannot be loaded",
         # the catalogue
         "catalogue-invalid": "The catalogue has errors",
+        "catalogue-document": "The document is no catalogue",
         "catalogue-unreadable": "The stored catalogue cannot be read",
         "catalogue-moved": "Another catalogue was approved meanwhile",
         "version-rewritten": "An approved version cannot be changed",
