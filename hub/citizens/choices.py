@@ -38,11 +38,11 @@ from hub.citizens.desk import (
     refused,
     save_step,
     terms_of,
-    write_audit,
 )
 from hub.citizens.requests import first_row, purpose_asked
 from hub.core.errors import HubError, Item, Kind
 from hub.core.leaf import LeafKind
+from hub.identity.acts import write_audit
 from hub.identity.keys import OpenKey
 from hub.identity.principal import Principal, by
 from hub.store.consents import ConsentRow, consent_by_public, consents_of, latest_stretch

@@ -1,6 +1,5 @@
 """What the citizens' door works with, and the few steps that every act of theirs has in common."""
 
-import os
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from consent.terms import Item as Asked
 from consent.terms import Terms
 from hub.core.agreement import Catalogue, Purpose, Subscription
 from hub.core.errors import HubError, Item, Kind
-from hub.core.leaf import NONCE_BYTES, LeafKind, canonical, commitment, leaf, salts
+from hub.core.leaf import canonical
 from hub.identity.keys import Keyring, OpenKey, OpenKeys, seal_with, unseal_with
 from hub.identity.principal import Principal
 from hub.ports import Clock
@@ -148,35 +147,6 @@ def project(tx: Tx, row: ConsentRow, record: Record) -> None:
         consent=row.number,
     )
     raise_fence(tx, PERSON_FENCE, row.person)
-
-
-def write_audit(
-    tx: Tx, key: OpenKey, person: int, kind: LeafKind, detail: Mapping[str, object], *, at_us: int, name: bytes = b""
-) -> int:
-    """Write an act's audit row and the person's history row.
-
-    The detail is sealed for the person; the leaf commits to it.
-    """
-    nonce, body = os.urandom(NONCE_BYTES), canonical(detail)
-    row = tx.one("SELECT coalesce(max(id), 0) + 1 FROM audit")
-    assert row is not None
-    audit = int(row[0])
-    commit = commitment(salts(key.salt, nonce, 1)[0], name, body)
-    tx.insert(
-        "audit(id, kind, at_us, leaf, fences, detail)",
-        [
-            (
-                audit,
-                kind.value,
-                at_us,
-                leaf(kind, at_us=at_us, nonce=nonce, commitments=[commit]),
-                b"",
-                seal_with(key, body, nonce),
-            )
-        ],
-    )
-    tx.insert("history(person, audit)", [(person, audit)])
-    return audit
 
 
 def act_detail(record: Record, act: str, **more: object) -> dict[str, object]:

@@ -15,7 +15,6 @@ from hub.citizens.desk import (
     key_of,
     lines_of,
     new_public,
-    write_audit,
 )
 from hub.citizens.inbox import objection_id
 from hub.citizens.stops import opened_under, queue_stop
@@ -23,6 +22,7 @@ from hub.core.agreement import Basis, Purpose
 from hub.core.errors import HubError, Kind
 from hub.core.leaf import LeafKind, canonical
 from hub.failpoints import reach
+from hub.identity.acts import write_audit
 from hub.identity.keys import keyed
 from hub.identity.principal import Principal
 from hub.store.consents import ChoiceRow, choice_of, save_choice

@@ -15,11 +15,11 @@ from hub.citizens.desk import (
     refused,
     save_step,
     terms_of,
-    write_audit,
 )
 from hub.core.agreement import Catalogue, Purpose
 from hub.core.errors import HubError, Kind
 from hub.core.leaf import LeafKind
+from hub.identity.acts import write_audit
 from hub.identity.keys import OpenKey
 from hub.identity.people import person_of
 from hub.store.consents import ConsentRow, consents_of, latest_stretch, next_number

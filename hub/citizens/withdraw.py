@@ -23,11 +23,11 @@ from hub.citizens.desk import (
     record_of,
     refused,
     save_step,
-    write_audit,
 )
 from hub.citizens.stops import opened_under, queue_stop
 from hub.core.leaf import LeafKind
 from hub.failpoints import reach
+from hub.identity.acts import write_audit
 from hub.identity.keys import keyed
 from hub.identity.principal import Principal, by
 from hub.store.engine import Lane, Tx

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from hub.core.leaf import NONCE_BYTES, LeafKind, leaf, merkle_root
 from hub.exchange.stops import stop_opened
 from hub.exchange.world import World
+from hub.store.audit import add_audit
 from hub.store.deliveries import QueueState, unpack_parts
 from hub.store.engine import Tx, marks
 from hub.store.waiting import settle
@@ -94,12 +95,6 @@ def _expire_held(world: World, tx: Tx, now_us: int) -> int:
 def _audit(tx: Tx, entries: Sequence[bytes], now_us: int) -> int:
     """Write one row over all: each entry begins with a keyed name of 16 bytes that the row's nonce salts."""
     nonce = os.urandom(NONCE_BYTES)
-    row = tx.one("SELECT coalesce(max(id), 0) + 1 FROM audit")
-    assert row is not None
     root = merkle_root([nonce + entry for entry in entries])
     row_leaf = leaf(LeafKind.EXPIRY, at_us=now_us, nonce=nonce, commitments=[root])
-    tx.insert(
-        "audit(id, kind, at_us, leaf, fences, detail)",
-        [(row[0], LeafKind.EXPIRY.value, now_us, row_leaf, b"", b"".join(entries))],
-    )
-    return int(row[0])
+    return add_audit(tx, LeafKind.EXPIRY, at_us=now_us, leaf=row_leaf, detail=b"".join(entries))

@@ -23,6 +23,7 @@ from hub.exchange.world import World
 from hub.failpoints import reach
 from hub.identity.keys import new_key, seal, unseal
 from hub.ports import Batch, Owned
+from hub.store.audit import AUDIT
 from hub.store.deliveries import DELIVERY, QUEUE
 from hub.store.engine import Job, Tx
 from hub.store.facts import (
@@ -243,7 +244,7 @@ class Gate:
         audit, delivery = row[0] + 1, row[1] + 1
         interned = remember(tx, decided.interned, self._interned)
         tx.insert(
-            "audit(id, kind, at_us, leaf, fences, detail)",
+            AUDIT,
             [(audit + at, *one) for at, one in enumerate(decided.audits)],
         )
         tx.insert("history(person, audit)", sorted([(person, audit + at) for person, at in decided.history]))
@@ -288,7 +289,7 @@ class Gate:
             row = (event.event, event.content, self._world.clock())
             if tx.insert("event_conflict(event, content, at_us)", [row], or_ignore=True):
                 notice = conflict_notice(self._world, event, audit=audit + told, delivery=delivery + told)
-                tx.insert("audit(id, kind, at_us, leaf, fences, detail)", [notice.audit])
+                tx.insert(AUDIT, [notice.audit])
                 tx.insert(DELIVERY, [notice.delivery])
                 tx.insert(QUEUE, [notice.queue])
                 told += 1
@@ -299,7 +300,7 @@ class Gate:
         now_us = self._world.clock()
         row_leaf = leaf(LeafKind.EXPIRY, at_us=now_us, nonce=new_key()[:NONCE_BYTES], commitments=())
         tx.insert(
-            "audit(id, kind, at_us, leaf, fences, detail)",
+            AUDIT,
             [(audit, LeafKind.EXPIRY, now_us, row_leaf, b"", count.to_bytes(4))],
         )
 

@@ -25,6 +25,7 @@ from hub.exchange.verdicts import Missing
 from hub.exchange.world import World, born_of
 from hub.failpoints import reach
 from hub.identity.keys import OpenKey
+from hub.store.audit import AUDIT
 from hub.store.deliveries import QUEUE, DeliveryKind, Part, QueueState, unpack_parts
 from hub.store.engine import Tx, marks
 from hub.store.facts import PersonFact, RuleFacts, persons_of, read_persons, read_rules, rules_of
@@ -335,7 +336,7 @@ def _audit(tx: Tx, audit: int, settled: Sequence[Judged], numbers: Mapping[int, 
         detail.append(HANDED.pack(one.candidate.delivery, number, one.body[0], stretch))
     row_leaf = leaf(LeafKind.HANDOUT, at_us=now_us, nonce=nonce, commitments=[merkle_root(entries)])
     tx.insert(
-        "audit(id, kind, at_us, leaf, fences, detail)",
+        AUDIT,
         [(audit, LeafKind.HANDOUT.value, now_us, row_leaf, b"", b"".join(detail))],
     )
     bodies = dict([one.body for one in settled])

@@ -4,7 +4,6 @@ Identity never merges two people: an id that is linked to somebody else is a con
 Unlinking ends an interval and leaves the past as it was; the id then belongs to nobody until it is linked again.
 """
 
-import os
 import secrets
 from collections.abc import Sequence
 from datetime import date
@@ -13,7 +12,8 @@ from typing import NamedTuple
 
 from hub.core.agreement import Catalogue
 from hub.core.errors import HubError, Kind
-from hub.core.leaf import NONCE_BYTES, LeafKind, canonical, commitment, leaf, salts
+from hub.core.leaf import LeafKind
+from hub.identity.acts import write_audit
 from hub.identity.keys import (
     Keyring,
     OpenKey,
@@ -208,27 +208,9 @@ def _cancel_queued(register: Register, tx: Tx, person: int, agency: str) -> int:
 
 
 def _record(register: Register, tx: Tx, person: int, act: str, agency: str, level: int, cancelled: int = 0) -> None:
-    """Write the audit row of a link, and the person's history row."""
-    nonce, key = os.urandom(NONCE_BYTES), _key(register, tx, person)
-    body = canonical({"act": act, "agency": agency, "cancelled": cancelled, "level": level})
-    row = tx.one("SELECT coalesce(max(id), 0) + 1 FROM audit")
-    assert row is not None
-    commit = commitment(salts(key.salt, nonce, 1)[0], b"", body)
-    now_us = register.clock()
-    tx.insert(
-        "audit(id, kind, at_us, leaf, fences, detail)",
-        [
-            (
-                row[0],
-                LeafKind.LINK.value,
-                now_us,
-                leaf(LeafKind.LINK, at_us=now_us, nonce=nonce, commitments=[commit]),
-                b"",
-                seal_with(key, body, nonce),
-            )
-        ],
-    )
-    tx.insert("history(person, audit)", [(person, row[0])])
+    """Put a link on record for the person it is about."""
+    detail = {"act": act, "agency": agency, "cancelled": cancelled, "level": level}
+    write_audit(tx, _key(register, tx, person), person, LeafKind.LINK, detail, at_us=register.clock())
 
 
 def _key(register: Register, tx: Tx, person: int) -> OpenKey:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from hub.core.errors import HubError, Kind
 from hub.core.leaf import NONCE_BYTES, LeafKind, canonical, commitment, leaf
 from hub.ports import Clock
+from hub.store.audit import add_audit
 from hub.store.engine import Lane, Store, Tx
 from hub.store.facts import AGREEMENT_FENCE, raise_fence
 
@@ -71,12 +72,6 @@ def _move(store: Store, number: int, act: str, clock: Clock, salt: Salt) -> int:
 def _record(tx: Tx, said: dict[str, object], epoch: int, now_us: int, salt: Salt) -> int:
     """Write the act's audit row. Its detail is in the clear: it is about an agreement, and names no person."""
     nonce, body = os.urandom(NONCE_BYTES), canonical(said)
-    row = tx.one("SELECT coalesce(max(id), 0) + 1 FROM audit")
-    assert row is not None
     row_leaf = leaf(LeafKind.SUSPENSION, at_us=now_us, nonce=nonce, commitments=[commitment(salt(nonce), b"", body)])
     fences = canonical({"agreements": {str(said["agreement"]): epoch}})
-    tx.insert(
-        "audit(id, kind, at_us, leaf, fences, detail)",
-        [(row[0], LeafKind.SUSPENSION.value, now_us, row_leaf, fences, body)],
-    )
-    return int(row[0])
+    return add_audit(tx, LeafKind.SUSPENSION, at_us=now_us, leaf=row_leaf, detail=body, fences=fences)

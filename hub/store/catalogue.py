@@ -17,6 +17,7 @@ from hub.core.catalogue import Change, difference, from_document, refuse_rewrite
 from hub.core.errors import HubError, Item, Kind
 from hub.core.leaf import NONCE_BYTES, LeafKind, canonical, commitment, leaf
 from hub.ports import Clock
+from hub.store.audit import add_audit
 from hub.store.engine import Lane, Store, Tx
 from hub.store.facts import AGENCY_FENCE, AGREEMENT_FENCE, POLICY_FENCE, raise_fence
 
@@ -257,14 +258,8 @@ def _audit(
             "revision": revision,
         }
     )
-    row = tx.one("SELECT coalesce(max(id), 0) + 1 FROM audit")
-    assert row is not None
     row_leaf = leaf(LeafKind.CATALOGUE, at_us=now_us, nonce=nonce, commitments=[commitment(salt(nonce), b"", body)])
-    tx.insert(
-        "audit(id, kind, at_us, leaf, fences, detail)",
-        [(row[0], LeafKind.CATALOGUE.value, now_us, row_leaf, canonical(fences), body)],
-    )
-    return int(row[0])
+    return add_audit(tx, LeafKind.CATALOGUE, at_us=now_us, leaf=row_leaf, detail=body, fences=canonical(fences))
 
 
 def _digest(document: Document) -> str:
