@@ -5,7 +5,6 @@ What depends on the catalogue is one value, `InForce`, replaced whole when anoth
 """
 
 import os
-import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -51,9 +50,6 @@ POLICIES = Path(__file__).resolve().parents[1] / "policies"
 CATALOGUE, COMPILED = POLICIES / "catalogue", POLICIES / "compiled"
 STOP_FLAG = "stop-release"  # in data_dir; while it is there no hand-out commits
 AGENCY_THREADS = 24  # of the 40 there are: agencies in a crowd leave 16 to citizens' acts, which use none of these
-SWITCH_INTERVAL_S = (
-    0.0005  # a withdrawal passes several threads, and each hand-over may cost one interval; 5 ms by default
-)
 STOP_WORKERS_S = 10.0  # a batch takes a fraction of a second
 US = 1_000_000
 
@@ -187,7 +183,6 @@ class Hub:
     # Running.
     def start(self) -> None:
         """Start the hub's own threads."""
-        sys.setswitchinterval(SWITCH_INTERVAL_S)
         self.gate.start()
         self.retention.start()
 

@@ -122,3 +122,31 @@ def test_an_empty_poll_waits_and_is_woken_by_a_publish(engine: Engine, tmp_path:
         sender.start()
         assert values(bus.poll(10, 10.0)) == ["sealed 1"]
         sender.join()
+
+
+def test_what_is_kept_in_memory_and_what_is_read_back_make_one_order(tmp_path: Path) -> None:
+    """With room for a few records only, published by several at once: each comes once, in order, and the room is free
+    again. (Of the embedded bus alone.)"""
+    ensure(tmp_path / "hub.sqlite")
+    store = Store(tmp_path / "hub.sqlite", synchronous="NORMAL")
+    bus = EmbeddedBus(store, recent_bytes=40)
+    bus.publish([record(n) for n in range(9)])
+    senders = [Thread(target=lambda: [bus.publish([record(9)]) for _ in range(50)]) for _ in range(2)]  # type: ignore[func-returns-value]  # for its effect
+    for sender in senders:
+        sender.start()
+    offsets: list[int] = []
+    found: list[str] = []
+    deadline = monotonic() + 20
+    while len(found) < 109 and monotonic() < deadline:
+        batch = bus.poll(4, 0.2)
+        decide(bus, store, batch)
+        offsets += [polled.offset for polled in batch.records]
+        found += values(batch)
+    for sender in senders:
+        sender.join()
+    assert found == [f"sealed {n}" for n in range(9)] + ["sealed 9"] * 100
+    assert offsets == list(range(109))
+    bus.publish([record(n) for n in range(3)])
+    bus.rewind()
+    assert values(bus.poll(10, 1.0)) == ["sealed 0", "sealed 1", "sealed 2"]  # a rewind reads the table
+    store.close()

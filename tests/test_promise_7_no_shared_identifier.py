@@ -8,7 +8,7 @@ test_no_shared_identifier.py; here is what it rests on.
 from pathlib import Path
 
 from hub.core.minimise import rewrite
-from hub.exchange.prepare import public_id
+from hub.exchange.decide_event import public_id
 from hub.identity.keys import keyring
 from hub.identity.pseudonyms import alias, pseudonym
 from tests.protocol_world import opened, shipped

@@ -21,11 +21,11 @@ from hub.citizens.withdraw import withdraw_it
 from hub.core.errors import HubError, Kind
 from hub.core.question import Question
 from hub.exchange.acknowledge import Acknowledgement, acknowledge
+from hub.exchange.decide_event import public_id
 from hub.exchange.expiry import expire_held, expire_waiting
 from hub.exchange.feed import cloud_event
 from hub.exchange.gate import Undecided
 from hub.exchange.handout import hand_out
-from hub.exchange.prepare import public_id
 from hub.exchange.publish import Accepted, publish
 from hub.exchange.status import event_of
 from hub.failpoints import arm, disarm

@@ -107,7 +107,7 @@ class TimedTx(Tx):
     """A transaction that notes the CPU time of its statements, by their first words."""
 
     def __init__(self, inner: Tx, spent: dict[str, float]) -> None:
-        super().__init__(inner._connection)
+        super().__init__(inner._connection, inner.facts_at)
         self._spent = spent
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -155,9 +155,11 @@ class TimedStore(Store):
     def submit(self, work: Callable[[Tx], Any], **named: Any) -> Any:
         def timed(tx: Tx) -> Any:
             began = time.thread_time()
+            timing = TimedTx(tx, self.statements)
             try:
-                return work(TimedTx(tx, self.statements))
+                return work(timing)
             finally:
+                tx.changes_facts |= timing.changes_facts
                 self.statements["whole"] = self.statements.get("whole", 0.0) + time.thread_time() - began
 
         return super().submit(timed, **named)

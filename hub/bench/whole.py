@@ -8,6 +8,7 @@ from hub.bench.measure import Sizes
 from hub.bench.synthetic import Synthetic, build
 from hub.bus.embedded import EmbeddedBus
 from hub.identity.keys import Keyring
+from hub.interpreter import settle_in
 from hub.policy.embedded import EmbeddedPolicy
 from hub.store.engine import Store
 from hub.store.migrate import ensure
@@ -28,6 +29,7 @@ def fresh(
     directory.mkdir(parents=True)
     path = directory / "hub.sqlite"
     ensure(path)
+    settle_in()  # as `hub serve` does
     opened = store(path)
     try:
         yield build(

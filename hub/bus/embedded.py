@@ -1,6 +1,7 @@
 """The bus in the same database: one table, each topic a partition that grows at its own end. For one machine.
 
-Publishes share commits with one another (`group`), so that many small ones cost one fsync together.
+Publishes share commits with one another (`group`), so that many small ones cost one fsync together. What became durable
+lately is kept in memory too, up to a limit: a gate that keeps up reads nothing back.
 """
 
 import threading
@@ -12,12 +13,55 @@ from hub.store.engine import Store, Tx, marks
 from hub.store.positions import own
 
 OFFSETS_PER_PARTITION = 1 << 40
+RECENT_BYTES = 32 * 1024 * 1024  # of records kept in memory until they are polled; what comes beyond is read back
+
+
+class Recent:
+    """Durable records that nobody has polled yet, by topic and offset. The table holds them all; this holds some."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit_bytes, self._bytes = limit_bytes, 0
+        self._kept: dict[int, dict[int, Polled]] = {}
+        self._polled: dict[int, int] = {}  # per topic, one past the last polled: what comes late is not kept
+        self._lock = threading.Lock()
+
+    def keep(self, topic: int, records: Sequence[Polled]) -> None:
+        with self._lock:
+            kept, polled = self._kept.setdefault(topic, {}), self._polled.get(topic, 0)
+            for one in records:
+                if one.offset >= polled and self._bytes < self._limit_bytes:
+                    kept[one.offset] = one
+                    self._bytes += len(one.record.value)
+
+    def take(self, topic: int, first: int, limit: int) -> list[Polled]:
+        """Hand over the unbroken run from offset `first` on. Empty where that one is not kept."""
+        with self._lock:
+            kept, found = self._kept.get(topic, {}), list[Polled]()
+            while len(found) < limit and (one := kept.pop(first + len(found), None)) is not None:
+                found.append(one)
+                self._bytes -= len(one.record.value)
+            return found
+
+    def passed(self, topic: int, first: int, after: int) -> None:
+        """Forget `first` to `after`, half-open: they were polled, from here or from the table."""
+        with self._lock:
+            self._polled[topic] = after
+            kept = self._kept.get(topic, {})
+            for offset in range(first, after):
+                if (one := kept.pop(offset, None)) is not None:
+                    self._bytes -= len(one.record.value)
+
+    def clear(self) -> None:
+        with self._lock:
+            self._kept.clear()
+            self._polled.clear()
+            self._bytes = 0
 
 
 class EmbeddedBus:
     """Holds every partition of the store it is given; a store has one process, so it is the only owner."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, recent_bytes: int = RECENT_BYTES) -> None:
         self._store = store
         self._arrived = threading.Condition()
         self._topics: dict[str, int] = {}
@@ -25,24 +69,28 @@ class EmbeddedBus:
         self._next: dict[int, int] = {}  # where the next poll reads
         self._epochs: dict[int, int] = {}
         self._turn = 0
+        self._recent = Recent(recent_bytes)
         store.write(self._open)
         self.rewind()
 
     def publish(self, records: Sequence[Record]) -> None:
         """See `Bus.publish`."""
 
-        def append(tx: Tx) -> None:
+        def append(tx: Tx) -> dict[int, list[Polled]]:
             ends: dict[int, int] = {}
-            rows = []
+            rows, added = [], dict[int, list[Polled]]()
             for record in records:
                 topic = self._topics.get(record.topic) or self._topic_within(tx, record.topic)
                 at = ends.get(topic, self._ends.get(topic, 0))
                 rows.append((topic * OFFSETS_PER_PARTITION + at, record.key, record.value))
+                added.setdefault(topic, []).append(Polled(record.topic, at, record))
                 ends[topic] = at + 1
             tx.insert("bus_record(id, key, value)", rows)
             self._ends.update(ends)  # only the writer thread assigns offsets; a rolled-back tail leaves a gap, no more
+            return added
 
-        self._store.write(append, group=True, rows=len(records))
+        for topic, added in self._store.write(append, group=True, rows=len(records)).items():
+            self._recent.keep(topic, added)  # now that they are durable
         new = {record.topic for record in records} - self._topics.keys()
         if new:
             self._learn(new)
@@ -62,6 +110,7 @@ class EmbeddedBus:
         """See `Bus.rewind`."""
         with self._store.read() as tx:
             positions: dict[str, int] = dict(tx.rows("SELECT partition, next FROM position"))
+        self._recent.clear()
         self._next = {topic: positions.get(name, 0) for name, topic in list(self._topics.items())}
 
     def acknowledge(self, owned: Sequence[Owned]) -> None:
@@ -130,23 +179,28 @@ class EmbeddedBus:
         records: list[Polled] = []
         owned: list[Owned] = []
         share = max(1, limit // len(waiting))
-        with self._store.read() as tx:
-            for name, topic in waiting[start:] + waiting[:start]:
-                first = self._next.get(topic, 0)
-                base = topic * OFFSETS_PER_PARTITION
-                rows = tx.rows(
-                    "SELECT id, key, value FROM bus_record WHERE id >= ? AND id < ? ORDER BY id LIMIT ?",
-                    (base + first, base + self._ends[topic], min(share, limit - len(records))),
-                )
-                if not rows:
-                    continue
-                records += [Polled(name, number - base, Record(name, key, value)) for number, key, value in rows]
-                after = rows[-1][0] - base + 1
-                owned.append(Owned(name, self._epochs[topic], first, after))
-                self._next[topic] = after
-                if len(records) >= limit:
-                    break
+        for name, topic in waiting[start:] + waiting[:start]:
+            first, wanted = self._next.get(topic, 0), min(share, limit - len(records))
+            found = self._recent.take(topic, first, wanted) or self._read_back(name, topic, first, wanted)
+            if not found:
+                continue
+            records += found
+            after = found[-1].offset + 1
+            owned.append(Owned(name, self._epochs[topic], first, after))
+            self._next[topic] = after
+            self._recent.passed(topic, first, after)
+            if len(records) >= limit:
+                break
         return Batch(tuple(records), tuple(owned))
+
+    def _read_back(self, name: str, topic: int, first: int, limit: int) -> list[Polled]:
+        base = topic * OFFSETS_PER_PARTITION
+        with self._store.read() as tx:
+            rows = tx.rows(
+                "SELECT id, key, value FROM bus_record WHERE id >= ? AND id < ? ORDER BY id LIMIT ?",
+                (base + first, base + self._ends[topic], limit),
+            )
+        return [Polled(name, number - base, Record(name, key, value)) for number, key, value in rows]
 
 
 def _delete(tx: Tx, *, first: int, last: int) -> int:

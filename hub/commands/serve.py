@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 BACKLOG = 2_048  # connections waiting to be taken: a crowd at the same second
 GRACE_S = 10  # for requests that are under way when the hub stops; long polls end at once
 STARTED_S = 0.005
-COLLECT_AFTER = (20_000, 20, 50)  # gc.set_threshold. Python's own 700, 10, 10 looks through every cached key again and
-# again, and everything stands still meanwhile. Two runs of `hub bench publish` each, on a busy machine: 1.0 and 1.7 s
-# in collections, the longest 43 and 244 ms; with these 0.04 and 0.06 s, the longest 10 and 26 ms
 
 
 class Server(uvicorn.Server):
@@ -43,6 +40,7 @@ def serve(
     """Run the hub. Every setting is explained in deploy/README.md."""
     gc.disable()  # nothing of what is loaded now is garbage: a tenth of the start would go into finding that out
     from hub.app import build  # after the command line was understood: it loads the whole hub
+    from hub.interpreter import settle_in
     from hub.logs import take_over
     from hub.settings import checked, load
 
@@ -51,9 +49,7 @@ def serve(
     given |= {"data_dir": data_dir} if data_dir else {}
     settings = checked(load(**given))
     hub = build(settings)
-    gc.freeze()  # and it never will be
-    gc.set_threshold(*COLLECT_AFTER)
-    gc.enable()
+    settle_in()
     take_over(hub.log)
     try:
         listening = listen(settings.host, settings.port)

@@ -3,8 +3,8 @@
 One round:
 1. poll and unseal                                2. look up: repeats, links, who waits
 3. match subscriptions                            4. ask the policy what is not known yet
-5. decide and write, in one transaction: the facts are read again under the fence, and what was prepared stands only
-   if they are the same                           6. acknowledge the bus
+5. decide and write, in one transaction: what was prepared stands only if, under the fence, no fact has changed; else
+   they are read again                            6. acknowledge the bus
 What cannot be decided now (no verdict, an engine that is down) stays on the bus, unconsumed.
 While one batch commits, the next is prepared; both are checked against the facts under their own fence.
 """
@@ -17,7 +17,8 @@ from hub.core.errors import HubError
 from hub.core.leaf import NONCE_BYTES, LeafKind, leaf
 from hub.exchange.intake import Taken, open_record, take
 from hub.exchange.notices import conflict_notice
-from hub.exchange.prepare import Known, Prepared, prepare
+from hub.exchange.prepare import prepare
+from hub.exchange.prepared import Known, Prepared
 from hub.exchange.rulings import Rulings
 from hub.exchange.world import World
 from hub.failpoints import reach
@@ -34,8 +35,8 @@ from hub.store.facts import (
     read_intake,
     read_persons,
     read_rules,
+    read_seen,
     rules_of,
-    seen_of,
     waiting_of,
 )
 from hub.store.interned import remember
@@ -62,6 +63,7 @@ class Round(NamedTuple):
     owned: tuple[Owned, ...]
     events: int
     interned: list[int]  # names that are stored once it has committed
+    seen: Mapping[bytes, bytes]  # the events it is the first to see: the next batch may hold a repeat
 
 
 class Counts(NamedTuple):
@@ -171,8 +173,11 @@ class Gate:
         world = self._world
         began = perf_counter()
         with world.store.read() as tx:
-            facts = read_facts(tx, taken)
-        known = self._known(facts)
+            facts, facts_at = read_facts(tx, taken), tx.facts_at
+            seen = read_seen(tx, sorted({event.event for event in taken if not event.waiting}))
+        if self._commit is not None:
+            seen.update(self._commit.seen)
+        known = self._known(facts, seen)
         began = self._spent("facts", began)
         prepared = prepare(world, taken, known, self._rulings)
         if prepared.missing:  # 4. one call for all that is new; what it answers is remembered
@@ -186,19 +191,19 @@ class Gate:
 
         def transaction(tx: Tx) -> Counts:  # 5.
             reach("gate.begun")
-            now = read_facts(tx, taken)
+            now = facts if tx.facts_at == facts_at else read_facts(tx, taken)
             decided = prepared
             if now != facts or world.clock() >= prepared.until_us or not prepared.complete:
-                decided = prepare(world, taken, self._known(now), self._rulings)
+                decided = prepare(world, taken, self._known(now, seen), self._rulings)
             if not decided.complete:
                 raise Undecided
             reach("gate.decided")
+            advance(tx, owned)  # first: another owner may have decided these, and their rows are there
             interned.extend(self._insert(tx, decided, unreadable))
-            advance(tx, owned)
             reach("gate.before_commit")
             return _counts(decided, taken, unreadable)
 
-        return Round(world.store.submit(transaction), owned, len(taken), interned)
+        return Round(world.store.submit(transaction), owned, len(taken), interned, dict(prepared.seen))
 
     def _finish(self) -> Counts | None:
         """See the batch before through: its commit, then 6."""
@@ -222,11 +227,11 @@ class Gate:
                 self._world.bus.acknowledge(queued.owned)
         self._commit = None
 
-    def _known(self, facts: Facts) -> Known:
+    def _known(self, facts: Facts, seen: Mapping[bytes, bytes]) -> Known:
         persons = persons_of(facts.persons)
         keys = self._world.open_keys.of([number for number, person in persons.items() if not person.erased])
         return Known(
-            seen_of(facts.intake),
+            seen,
             links_of(facts.intake),
             waiting_of(facts.intake),
             persons,
@@ -314,7 +319,6 @@ def read_facts(tx: Tx, taken: Sequence[Taken]) -> Facts:
     """Read what the decisions of this batch rely on. The same events give the same queries, so texts compare."""
     intake = read_intake(
         tx,
-        events=sorted({event.event for event in taken if not event.waiting}),
         locals_=sorted({local for event in taken for local in event.locals}),
         subjects=sorted({event.subject for event in taken}),
     )
@@ -323,7 +327,7 @@ def read_facts(tx: Tx, taken: Sequence[Taken]) -> Facts:
 
 
 def _counts(decided: Prepared, taken: Sequence[Taken], unreadable: int) -> Counts:
-    outcomes: Mapping[str, int] = decided.outcomes
+    outcomes = decided.outcomes()
     return Counts(
         len(taken) - len(decided.parked) - decided.repeats - len(decided.conflicts),
         decided.repeats,

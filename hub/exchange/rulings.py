@@ -4,6 +4,7 @@ A profile is what of a person's facts the decisions look at, per subscription: s
 person, no stretch and no time, and `decide` is pure; so the same profiles under the same rules get the same rulings.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import date
 from functools import lru_cache
@@ -43,7 +44,9 @@ class Line(NamedTuple):
     choice: tuple[int, int]  # (recipient, purpose): where a person's choice stands
     state: AgreementState
     number: int  # of the subscription
+    suffix: bytes  # the number as the ids of its deliveries end in it, before they are hashed
     needs_consent: bool
+    age_roles: frozenset[str]  # whose age the purpose asks for
 
 
 class Cut(NamedTuple):
@@ -63,6 +66,14 @@ class Ruling(NamedTuple):
     bodies: tuple[tuple[int, bytes], ...]  # per person: the outcome as it is committed to, and its interned name
 
 
+class Ruled(NamedTuple):
+    """The rulings on one kind of event, line by line, and what is the same for every event they are given to."""
+
+    rulings: tuple[Ruling, ...]
+    outcomes: tuple[tuple[str, int], ...]  # how many lines got which
+    interned: tuple[tuple[int, bytes], ...]  # every name that a row of such an event uses
+
+
 def lines_of(catalogue: Catalogue, dataset: Dataset, rules: RuleFacts, horizon: Horizon) -> tuple[Line, ...]:
     """Match: every subscription to this dataset, and whether its agreement is in force now."""
     provider = catalogue.agencies[dataset.provider].number
@@ -71,11 +82,17 @@ def lines_of(catalogue: Catalogue, dataset: Dataset, rules: RuleFacts, horizon: 
         recipient = catalogue.agencies[one.recipient].number
         state = agreement_state(one, rules, provider, recipient, horizon)
         choice = (recipient, one.purpose.number)
-        lines.append(Line(one, recipient, choice, state, one.number, one.purpose.basis.needs_consent))
+        purpose = one.purpose
+        lines.append(
+            Line(
+                one, recipient, choice, state, one.number, one.number.to_bytes(4), purpose.basis.needs_consent,
+                frozenset(purpose.age_roles),
+            )
+        )  # fmt: skip
     return tuple(lines)
 
 
-Memory = dict[tuple[object, ...], tuple[Ruling, ...]]
+Memory = dict[tuple[object, ...], Ruled]
 """(profiles, fields present) -> rulings, line by line."""
 
 
@@ -101,14 +118,14 @@ class Rulings:
         present: tuple[frozenset[str], ...],
         field_sets: FieldSets,
         horizon: Horizon,
-    ) -> tuple[Ruling, ...] | Missing | None:
+    ) -> Ruled | Missing | None:
         """Rule on one event for every line. Missing: questions to ask first; None: a verdict is of another revision."""
         profiles = tuple([_profile(lines, who, horizon) for who in subjects])
         known = memory.get((profiles, present))
         if known is not None:
             return known
         ruled = _rule(verdicts, revision, lines, profiles, present, field_sets)
-        if isinstance(ruled, tuple):
+        if isinstance(ruled, Ruled):
             memory[profiles, present] = ruled
         return ruled
 
@@ -121,8 +138,9 @@ def _profile(lines: tuple[Line, ...], who: Subject, horizon: Horizon) -> Profile
     role, choices = who.mention.role, who.fact.choices
     of_lines = []
     for line in lines:
-        purpose = line.subscription.purpose
-        age = age_state(purpose, role, who.born, horizon.today()) if role in purpose.age_roles else "ok"
+        age = "ok"
+        if role in line.age_roles:
+            age = age_state(line.subscription.purpose, role, who.born, horizon.today())
         choice = choices.get(line.choice)
         if choice is None:
             of_lines.append(("none", 0, 0 if line.needs_consent else who.level, age))
@@ -144,7 +162,7 @@ def _rule(
     profiles: tuple[Profile, ...],
     present: tuple[frozenset[str], ...],
     field_sets: FieldSets,
-) -> tuple[Ruling, ...] | Missing | None:
+) -> Ruled | Missing | None:
     rulings: list[Ruling] = []
     missing = Missing()
     outdated = False
@@ -173,7 +191,14 @@ def _rule(
         rulings.append(Ruling(outcome, tuple(cuts), tuple(bodies)))
     if missing:
         return missing
-    return None if outdated else tuple(rulings)
+    return None if outdated else _ruled(rulings)
+
+
+def _ruled(rulings: Sequence[Ruling]) -> Ruled:
+    outcomes = Counter(one.outcome for one in rulings)
+    interned = dict(body for one in rulings for body in one.bodies)
+    interned.update(cut.shape for one in rulings if one.outcome != "refusal" for cut in one.cuts if cut)
+    return Ruled(tuple(rulings), tuple(outcomes.items()), tuple(interned.items()))
 
 
 def _cut(dataset: Dataset, role: str, fields: frozenset[str]) -> Cut:

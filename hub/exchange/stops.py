@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from hub.exchange.prepare import public_id
+from hub.exchange.decide_event import public_id
 from hub.exchange.world import World, dumps
 from hub.identity.keys import seal
 from hub.store.deliveries import DELIVERY, QUEUE, DeliveryKind, QueueState

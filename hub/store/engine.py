@@ -11,6 +11,7 @@ it for a whole switch interval.
 
 import fcntl
 import os
+import re
 import sqlite3
 import threading
 from collections import deque
@@ -36,6 +37,11 @@ GROUP_ROWS = 1_000  # and the rows that they bring together: a withdrawal waits 
 CHECKPOINT_PAGES = 4_000  # of 4 KiB: then the checkpointer copies the WAL home, beside the writer
 WAL_RESTART_BYTES = 256 * 1024 * 1024  # then it may also block the writer for a moment, so that the file starts over
 PAGE_BYTES = 4_096
+UNCOMMITTED = -1  # `facts_at` of a transaction that changed some itself: equal to no other
+FACTS = frozenset(
+    ["person", "link", "choice", "fence", "agreement_state", "agency_state", "fact", "waiting"]
+)  # decisions read these
+CHANGED = re.compile(r"(?:INSERT (?:OR \w+ )?INTO|UPDATE|DELETE FROM) (\w+)")
 
 
 class Lane(IntEnum):
@@ -46,28 +52,43 @@ class Lane(IntEnum):
 
 
 class Tx:
-    """One open transaction, or one reader's snapshot. Not shared between threads."""
+    """One open transaction, or one reader's snapshot. Not shared between threads.
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+    `facts_at` counts the commits that changed anything decisions read. What was read when it had the same value need
+    not be read again: a decision made outside stands, for nothing it rests on has changed.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, facts_at: int = 0) -> None:
+        self._connection, self._facts_at = connection, facts_at
+        self.changes_facts = False
+
+    @property
+    def facts_at(self) -> int:
+        return UNCOMMITTED if self.changes_facts else self._facts_at
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> sqlite3.Cursor:
+        """Run one statement. Every statement comes through here, so that no change of a fact goes unnoticed."""
+        if _changes_facts(sql):
+            self.changes_facts = True
+        return self._connection.execute(sql, parameters)
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
-        return self._connection.execute(sql, parameters).fetchall()
+        return self.execute(sql, parameters).fetchall()
 
     def one(self, sql: str, parameters: Sequence[Any] = ()) -> Row | None:
         """Return the only row, or None. A second row is a programming error and is noticed."""
-        found = self._connection.execute(sql, parameters).fetchmany(2)
+        found = self.execute(sql, parameters).fetchmany(2)
         if len(found) > 1:
             raise AssertionError("one row expected, several found")
         return found[0] if found else None
 
     def text(self, sql: str, parameters: Sequence[Any] = ()) -> str:
         """Run a query that aggregates all it has into one JSON text, in one step of the engine."""
-        return str(self._connection.execute(sql, parameters).fetchone()[0])
+        return str(self.execute(sql, parameters).fetchone()[0])
 
     def run(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         """Return how many rows changed."""
-        return self._connection.execute(sql, parameters).rowcount
+        return self.execute(sql, parameters).rowcount
 
     def insert(self, into: str, rows: Sequence[Row], *, or_ignore: bool = False) -> int:
         """Insert rows in few statements. `into` is `table(column, ...)`. Returns how many went in.
@@ -78,9 +99,18 @@ class Tx:
         while at < len(rows):
             size = next(piece for piece in PIECES if piece <= len(rows) - at)
             flat = [value for row in rows[at : at + size] for value in row]
-            done += self._connection.execute(_insertion(into, len(rows[0]), size, or_ignore), flat).rowcount
+            done += self.execute(_insertion(into, len(rows[0]), size, or_ignore), flat).rowcount
             at += size
         return done
+
+
+@lru_cache(maxsize=2_048)
+def _changes_facts(sql: str) -> bool:
+    """Say whether a statement may change what decisions read. One that is not understood is taken for a change."""
+    if sql.startswith("SELECT"):
+        return False
+    changed = CHANGED.match(sql)
+    return changed is None or changed[1] in FACTS
 
 
 @lru_cache(maxsize=512)
@@ -124,6 +154,7 @@ class Store:
         """Open, and hold the file's lock until `close`. Raises HubError(STARTUP) when another process has it."""
         self.path, self.synchronous, self._wal_restart_bytes = path, synchronous, wal_restart_bytes
         self.commits = 0
+        self._facts_at = 0
         path.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # SQLite gives its WAL the same mode
         self._lock_file = path.with_suffix(".lock").open("w")
@@ -199,9 +230,10 @@ class Store:
             connection = self._idle.pop()  # the one used last: its pages and statements are warm
         except IndexError:
             connection = self._reader()
+        facts_at = self._facts_at  # before the snapshot, which a commit in between makes newer than this, never older
         connection.execute("BEGIN")
         try:
-            yield Tx(connection)
+            yield Tx(connection, facts_at)
         finally:
             connection.execute("ROLLBACK")
             self._idle.append(connection)
@@ -253,7 +285,7 @@ class Store:
 
     def _transact(self, connection: sqlite3.Connection, jobs: list[Job]) -> None:
         """Run jobs in one transaction; one that fails is rolled back alone."""
-        tx, several = Tx(connection), len(jobs) > 1
+        tx, several = Tx(connection, self._facts_at), len(jobs) > 1
         try:
             connection.execute("BEGIN IMMEDIATE")
             for job in jobs:
@@ -282,6 +314,7 @@ class Store:
             for job in jobs:
                 job.box[:] = [failure]
         finally:
+            self._facts_at += tx.changes_facts  # after the commit, and before anybody hears of it
             for job in jobs:
                 job.done.set()
             if self.commits % 32 == 0:

@@ -1,8 +1,8 @@
 """Everything a decision relies on, read in few steps: one JSON text per query, compared as text.
 
-The gate reads these before its transaction, to prepare, and again inside it, to decide: when the texts are the same,
-the prepared outcome *is* the decision on the facts under the fence, because `decide` is pure. When they are not, it
-decides anew.
+The gate reads these before its transaction, to prepare. Inside it, where nothing that decisions read was changed by
+anybody since (`Tx.facts_at`), or where they are read again and the texts are the same, the prepared outcome *is* the
+decision on the facts under the fence, because `decide` is pure. Otherwise it decides anew.
 """
 
 from collections.abc import Sequence
@@ -60,21 +60,26 @@ class RuleFacts(NamedTuple):
 
 
 class IntakeTexts(NamedTuple):
-    """Raw answers about events and the ids in them: what is known, linked, and waiting."""
+    """Raw answers about the ids in events: what is linked, and what waits."""
 
-    seen: str
     links: str
     waiting: str
 
 
-def read_intake(tx: Tx, *, events: Sequence[bytes], locals_: Sequence[bytes], subjects: Sequence[bytes]) -> IntakeTexts:
-    events, locals_, subjects = padded(events), padded(locals_), padded(subjects)
+def read_seen(tx: Tx, events: Sequence[bytes]) -> dict[bytes, bytes]:
+    """Return the content's hash of those events that were seen before. Rows are only ever added, each by one gate."""
+    events = padded(events)
+    found = tx.text(
+        "SELECT json_group_array(json_array(hex(event), hex(content))) FROM event_seen"
+        f" WHERE event IN ({marks(len(events))})",
+        events,
+    )
+    return {bytes.fromhex(event): bytes.fromhex(content) for event, content in loads(found)}
+
+
+def read_intake(tx: Tx, *, locals_: Sequence[bytes], subjects: Sequence[bytes]) -> IntakeTexts:
+    locals_, subjects = padded(locals_), padded(subjects)
     return IntakeTexts(
-        tx.text(
-            "SELECT json_group_array(json_array(hex(event), hex(content))) FROM event_seen"
-            f" WHERE event IN ({marks(len(events))})",
-            events,
-        ),
         tx.text(
             "SELECT json_group_array(json_array(hex(local), person, level, disputed)) FROM link"
             f" WHERE local IN ({marks(len(locals_))}) AND until_us IS NULL",
@@ -90,10 +95,6 @@ def read_intake(tx: Tx, *, events: Sequence[bytes], locals_: Sequence[bytes], su
 
 def links_of(texts: IntakeTexts) -> dict[bytes, LinkFact]:
     return {bytes.fromhex(local): LinkFact(person, level, bool(d)) for local, person, level, d in loads(texts.links)}
-
-
-def seen_of(texts: IntakeTexts) -> dict[bytes, bytes]:
-    return {bytes.fromhex(event): bytes.fromhex(content) for event, content in loads(texts.seen)}
 
 
 def waiting_of(texts: IntakeTexts) -> dict[tuple[bytes, int], list[int]]:

@@ -1,0 +1,88 @@
+"""What was decided outside a transaction stands inside it only while nothing that decisions read was changed."""
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hub.exchange.gate import read_facts
+from hub.store.engine import FACTS, Store, Tx
+from hub.store.facts import read_persons, scopes
+from hub.store.migrate import ensure
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    ensure(tmp_path / "hub.sqlite")
+    opened = Store(tmp_path / "hub.sqlite", synchronous="OFF")
+    yield opened
+    opened.close()
+
+
+def facts_at(store: Store) -> int:
+    with store.read() as tx:
+        return tx.facts_at
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO person(id, created_us) VALUES (1, 0)",
+        "INSERT OR IGNORE INTO agency_state(number, suspended, since_us) VALUES (1, 1, 0)",
+        "UPDATE choice SET state = 2",
+        "DELETE FROM link WHERE person = 1",
+        "WITH one(n) AS (SELECT 1) UPDATE fence SET epoch = epoch + 1",
+    ],
+)
+def test_a_change_of_facts_is_noticed_once_it_is_committed(store: Store, statement: str) -> None:
+    """Also one that changed no row: nobody looks."""
+    before = facts_at(store)
+    store.write(lambda tx: tx.run(statement))
+    assert facts_at(store) > before
+
+
+def test_what_decisions_do_not_read_leaves_them_standing(store: Store) -> None:
+    """Or every publish and every hand-out would make the gate read everything again."""
+    before = facts_at(store)
+    store.write(lambda tx: tx.insert("history(person, audit)", [(1, 1)]))
+    store.write(lambda tx: tx.run("UPDATE position SET next = 1"))
+    assert facts_at(store) == before
+
+
+def test_a_snapshot_from_before_a_change_never_looks_like_one_from_after(store: Store) -> None:
+    """It is open while the change commits: what is read in it is known to be old."""
+    with store.read() as early:
+        early.rows("SELECT id FROM person")
+        store.write(lambda tx: tx.run("INSERT INTO person(id, created_us) VALUES (1, 0)"))
+        assert early.rows("SELECT id FROM person") == []
+        assert store.write(lambda tx: tx.facts_at) != early.facts_at
+
+
+def test_a_transaction_that_changed_facts_itself_trusts_nothing_read_outside(store: Store) -> None:
+    """Its own changes are not committed, so no count tells them apart."""
+    before = facts_at(store)
+
+    def change(tx: Tx) -> int:
+        tx.run("DELETE FROM choice")
+        return tx.facts_at
+
+    assert store.write(change) != before
+
+
+def test_every_table_that_decisions_read_is_watched(store: Store) -> None:
+    """Asked of SQLite itself. Beside them is only `interned`, whose rows never change: content names them."""
+    connection = store.connect()
+    read: set[str] = set()
+
+    def note(action: int, table: str | None, _column: str | None, _base: str | None, _inside: str | None) -> int:
+        if action == sqlite3.SQLITE_READ and table:
+            read.add(table)
+        return sqlite3.SQLITE_OK
+
+    connection.set_authorizer(note)
+    tx = Tx(connection)
+    read_facts(tx, [])
+    read_persons(tx, [1])
+    scopes(tx, [1])
+    assert read - {"interned", "json_each"} == FACTS
