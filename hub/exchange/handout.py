@@ -4,6 +4,8 @@ In one transaction per recipient page:
 1. candidates by state, in event order per (subscription, person), none passing a held or untouched one
 2. facts read again, under the fence                     3. decide again: release opens, hold holds, refusal cancels,
    wait leaves untouched                                 4. running numbers, audit row, commit
+1. to 3. are done on a snapshot first. They stand in the transaction only where, under the fence, no fact has changed
+since and every chosen row is where it was; else they are done again inside it, and everybody else waits.
 Then, and only then, payloads are opened and bytes leave. What is not acknowledged comes again and is decided again.
 The moment of release is the commit; the bytes of a hand-out that took too long after it are dropped, and come again.
 """
@@ -61,6 +63,23 @@ class Judged(NamedTuple):
     stretches: tuple[int, ...]
 
 
+class Chosen(NamedTuple):
+    """Candidates and what was decided of them, on the facts of one moment."""
+
+    candidates: Sequence[Candidate]
+    judged: Sequence[Judged]
+    missing: Missing  # verdicts that nobody has asked for yet: what needs them waits
+    facts_at: int  # `Tx.facts_at` of what was read
+    until_us: int  # the decisions stand before this instant only
+
+
+class Overtaken(HubError):
+    """A row that was chosen is not where it was. The transaction rolls back; nothing is lost."""
+
+    def __init__(self) -> None:
+        super().__init__(Kind.CONFLICT, "the queue changed meanwhile", remedy="Pull again.", code="queue-changed")
+
+
 class Page(NamedTuple):
     """One committed hand-out. Its payloads are still sealed."""
 
@@ -85,36 +104,55 @@ def hand_out(world: World, agency: str, limit: int) -> Page:
 
     Raises HubError(UNAVAILABLE) when nothing can be decided, or the operator stopped all releases.
     """
-    recipient = world.catalogue.agencies[agency].number
-    missing = Missing()
-    page = world.store.write(lambda tx: _transaction(world, tx, recipient, min(limit, world.limits.page), missing))
-    if missing and not page.opened:  # verdicts that nobody had asked for: fetched outside, and then once more
-        world.verdicts.ask(missing)
-        page = world.store.write(
-            lambda tx: _transaction(world, tx, recipient, min(limit, world.limits.page), Missing())
-        )
-    elif missing:
-        _ask_for_later(world, missing)
+    recipient, limit = world.catalogue.agencies[agency].number, min(limit, world.limits.page)
+    chosen = _choose_with_verdicts(world, recipient, limit)
+    if not chosen.candidates:
+        return Page((), False, 0, 0, world.clock())
+    try:
+        page = world.store.write(lambda tx: _transaction(world, tx, recipient, limit, chosen))
+    except Overtaken:  # another pull of this agency, or an acknowledgement, took some of these meanwhile
+        page = world.store.write(lambda tx: _transaction(world, tx, recipient, limit, None))
     reach("handout.committed")
     return page
 
 
-def _ask_for_later(world: World, missing: Missing) -> None:
-    """Ask for what the next page needs. This page is committed and leaves, whatever the engine says."""
+def _choose_with_verdicts(world: World, recipient: int, limit: int) -> Chosen:
+    """Choose on a snapshot, after asking for verdicts that nobody had asked for. What waits for one stays untouched."""
+    with world.store.read() as tx:
+        chosen = _choose(world, tx, recipient, limit)
+    if not chosen.missing:
+        return chosen
     try:
-        world.verdicts.ask(missing)
+        world.verdicts.ask(chosen.missing)
     except HubError:
-        return  # the next page meets it again, and says so
+        if not any(one.outcome == "release" for one in chosen.judged):
+            raise
+        return chosen  # what can be decided leaves, whatever the engine says
+    with world.store.read() as tx:
+        return _choose(world, tx, recipient, limit)
 
 
-def _transaction(world: World, tx: Tx, recipient: int, limit: int, missing: Missing) -> Page:
-    reach("handout.begun")
-    now_us = world.clock()
+def _choose(world: World, tx: Tx, recipient: int, limit: int) -> Chosen:
+    """Take candidates, read the facts about them, and decide each again."""
+    now_us, missing = world.clock(), Missing()
+    horizon = Horizon(now_us, world.zone)
     candidates = _candidates(tx, recipient, limit, now_us, world.limits.outstanding)  # 1.
     if not candidates:
-        return Page((), False, 0, 0, now_us)
-    facts = _read(world, tx, candidates, now_us)  # 2.
+        return Chosen((), (), missing, tx.facts_at, horizon.until_us)
+    facts = _read(world, tx, candidates, horizon)  # 2.
     judged = _judge_all(world, facts, candidates, missing)  # 3.
+    return Chosen(candidates, judged, missing, tx.facts_at, horizon.until_us)
+
+
+def _transaction(world: World, tx: Tx, recipient: int, limit: int, chosen: Chosen | None) -> Page:
+    """Open what was chosen, where under the fence nothing has changed since; else choose and decide here.
+
+    Raises Overtaken when rows that were chosen outside are not where they were.
+    """
+    reach("handout.begun")
+    now_us = world.clock()
+    if chosen is None or tx.facts_at != chosen.facts_at or now_us >= chosen.until_us:
+        chosen = _choose(world, tx, recipient, limit)
     reach("handout.decided")
     if world.stopped():
         raise HubError(
@@ -123,7 +161,8 @@ def _transaction(world: World, tx: Tx, recipient: int, limit: int, missing: Miss
             remedy="Nothing is lost; pull again later.",
             code="releases-stopped",
         )
-    page = _write(world, tx, recipient, judged, len(candidates) >= limit, now_us)  # 4.
+    more = len(chosen.candidates) >= limit
+    page = _write(world, tx, recipient, chosen.judged, more, now_us)  # 4.
     reach("handout.before_commit")
     return page
 
@@ -151,14 +190,14 @@ def _candidates(tx: Tx, recipient: int, limit: int, now_us: int, outstanding: in
     return [Candidate._make((*row[:9], tuple(unpack_parts(row[9])), row[10])) for row in due + ready]
 
 
-def _read(world: World, tx: Tx, candidates: Sequence[Candidate], now_us: int) -> _Facts:
+def _read(world: World, tx: Tx, candidates: Sequence[Candidate], horizon: Horizon) -> _Facts:
     ids = sorted({part.person for one in candidates for part in one.parts})
     persons = persons_of(read_persons(tx, ids, names=False))
     keys = world.open_keys.of([number for number, person in persons.items() if not person.erased])
     scopes = {choice.scope for person in persons.values() for choice in person.choices.values()}
     shapes = world.shapes.of(tx, {part.shape for one in candidates for part in one.parts})
     field_sets = world.field_sets.within(tx, scopes)
-    return _Facts(rules_of(read_rules(tx)), persons, keys, shapes, field_sets, Horizon(now_us, world.zone))
+    return _Facts(rules_of(read_rules(tx)), persons, keys, shapes, field_sets, horizon)
 
 
 def _judge_all(world: World, facts: _Facts, candidates: Sequence[Candidate], missing: Missing) -> list[Judged]:
@@ -306,7 +345,7 @@ def _leave(tx: Tx, recipient: int, rows: Sequence[Candidate]) -> None:
                 (recipient, state, *ids),
             )
             if gone != len(ids):
-                raise HubError(Kind.CONFLICT, "the queue changed meanwhile", remedy="Pull again.", code="queue-changed")
+                raise Overtaken
 
 
 def _held_row(world: World, tx: Tx, recipient: int, row: Candidate) -> tuple[int, ...]:
