@@ -26,12 +26,13 @@ from hub.exchange.bell import Bell
 from hub.exchange.publish import PublishDesk, validators_of
 from hub.exchange.verdicts import Verdicts
 from hub.exchange.world import FieldSets, Limits, World
-from hub.identity.agency_tokens import AgencyTokens, signing_key
+from hub.identity.agency_tokens import AgencyTokens
 from hub.identity.day_keys import DayKeys
-from hub.identity.keys import OpenKeys, derive, keyed, keyring, make_key_file, open_key, read_key_file
+from hub.identity.keys import OpenKeys, keyed, keyring, make_key_file, open_key, read_key_file
 from hub.identity.local_store import LocalStore
 from hub.identity.people import Register
 from hub.identity.registered_keys import RegisteredKeys
+from hub.identity.token_keys import RotatingKeys
 from hub.logs import Log, open_log
 from hub.metrics import open_metrics
 from hub.policy.embedded import EmbeddedPolicy
@@ -73,15 +74,15 @@ class Hub:
     def __init__(self, settings: Settings, *, clock: Clock, log: Log, stock: bool) -> None:
         """Open everything under `data_dir`; see `build` for `stock`. Raises HubError(STARTUP)."""
         self.settings, self.clock, self.log = settings, clock, log
-        root = _root_key(settings)
-        self.keys, self.wrapping = keyring(root), open_key(keyring(root).wrapping)
+        self.keys = keyring(_root_key(settings))
+        self.wrapping = open_key(self.keys.wrapping)
         self.store = Store(
             settings.store_path, synchronous=settings.synchronous, wal_restart_bytes=settings.wal_restart_bytes
         )
         try:
             self.schema = ensure(settings.store_path)
             self._open(stock=stock)
-            self._sign_agencies_in(root)
+            self._sign_agencies_in()
             self._make_workers()
         except BaseException:
             self.store.close()
@@ -99,12 +100,13 @@ class Hub:
         self.in_force = self._assemble(self._stock() if stock else None)
         self.metrics = open_metrics(self._agencies)
 
-    def _sign_agencies_in(self, root: bytes) -> None:
+    def _sign_agencies_in(self) -> None:
         self.quotas = Quotas(_quota(self.settings), refused=self._count_refusal)
         self.agency_keys = RegisteredKeys(self.store, self.log)
+        self.token_keys = RotatingKeys(self.store, self.keys.token, self.log)
         self.agency_tokens = AgencyTokens(
             issuer=self.settings.issuer,
-            signing_key=signing_key(derive(root, "hub/1/access-tokens", 32)),
+            keys_at=self.token_keys.at,
             keys_of=lambda code: self.agency_keys.of(code) if code in self._agencies() else (),
             rights_of=lambda code: self.in_force.catalogue.agencies[code].rights,
             local_store=self.local_store,
@@ -169,6 +171,10 @@ class Hub:
                 code="agency-unknown",
             )
         return {"agency": agency, "kid": self.agency_keys.add(agency, jwk, now_us=self.clock()).kid}
+
+    def rotate_token_key(self) -> dict[str, Any]:
+        """Sign access tokens with the next key from now on. Raises HubError(CONFLICT) shortly after the last time."""
+        return self.token_keys.rotate(self.clock())._asdict()
 
     def stop_releases(self, stop: bool) -> None:
         """Set or take away the flag file. When this returns after a stop, no hand-out commits any more."""

@@ -16,8 +16,9 @@ from fastapi import Depends, FastAPI
 from joserfc import jwk, jws
 
 from hub.identity.agency_keys import AgencyKey, agency_key
-from hub.identity.agency_tokens import AgencyTokens, Caller, signing_key
+from hub.identity.agency_tokens import AgencyTokens, Caller
 from hub.identity.local_store import LocalStore
+from hub.identity.token_keys import TokenKeys, token_key
 from hub.logs import open_log
 from hub.web.problems import install
 from hub.web.quota import Quota, Quotas
@@ -55,7 +56,7 @@ class World:
         self.store = LocalStore(self.directory / "edge.sqlite", clock=lambda: self.now_us)
         self.tokens = AgencyTokens(
             issuer=issuer,
-            signing_key=signing_key(self.seed),
+            keys_at=lambda _now_us: TokenKeys(token_key(self.seed)),
             keys_of=lambda code: self.keys.get(code, ()),
             rights_of=lambda code: self.rights.get(code, frozenset()),
             local_store=self.store,

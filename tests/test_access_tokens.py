@@ -1,7 +1,6 @@
 """What an access token is worth, for how long, at which doors; and which keys an agency may register."""
 
 import logging
-import os
 import timeit
 import warnings
 from pathlib import Path
@@ -13,8 +12,9 @@ from joserfc import jwk
 
 from hub.core.errors import HubError, Kind
 from hub.identity.agency_keys import agency_key, agency_keys
-from hub.identity.agency_tokens import AgencyTokens, Caller, RecentTokens, signing_key
-from tests.agency_world import ALL_RIGHTS, CANARY, EVER, ISSUER, NOW_US, S, World, sign
+from hub.identity.agency_tokens import Caller, RecentTokens
+from hub.identity.token_keys import token_key
+from tests.agency_world import CANARY, EVER, ISSUER, NOW_US, S, World, sign
 
 
 @pytest.fixture(name="world")
@@ -47,7 +47,7 @@ def test_a_token_ends_after_five_minutes_also_where_it_is_remembered(world: Worl
 
 def test_nothing_but_the_hubs_own_access_token_opens_a_door(world: World) -> None:
     """Not an assertion, not another hub's token, not a token with another type, a changed one, or none at all."""
-    own = signing_key(world.seed)
+    own = token_key(world.seed)
     now_s = NOW_US // S
     claims = {"iss": ISSUER, "aud": ISSUER, "sub": "lindum", "client_id": "lindum", "iat": now_s, "exp": now_s + 300}
     claims |= {"jti": "x", "scope": "events:write"}
@@ -71,20 +71,6 @@ def test_nothing_but_the_hubs_own_access_token_opens_a_door(world: World) -> Non
         answer = world.client.get("/v1/events", headers=[(b"authorization", b"Bearer " + token.encode("latin-1"))])
         assert (answer.status_code, answer.json()["type"].rpartition("/")[2]) == (401, "token-invalid")
         assert CANARY not in answer.text
-
-
-def test_tokens_outlive_the_rotation_of_the_hubs_key(world: World) -> None:
-    """A token signed by the former key is good while that key is kept; the new key signs from then on."""
-    token, former = world.token(), signing_key(world.seed)
-    arguments = {"keys_of": lambda _: (), "rights_of": lambda _: ALL_RIGHTS, "local_store": world.store}
-    rest: dict[str, Any] = {"issuer": ISSUER, "clock": lambda: NOW_US, **arguments}
-    kept = AgencyTokens(signing_key=signing_key(os.urandom(32)), former_keys=(former,), **rest)
-    gone = AgencyTokens(signing_key=signing_key(os.urandom(32)), **rest)
-    assert kept.authenticate(token, now_us=NOW_US).agency == "lindum"
-    assert kept.authenticate(kept.issue("lindum", "").token, now_us=NOW_US).agency == "lindum"
-    assert len(kept.public_keys()["keys"]) == 2
-    with pytest.raises(HubError, match="not one that this hub issued"):
-        gone.authenticate(token, now_us=NOW_US)
 
 
 def test_the_memory_of_tokens_is_bounded_and_forgets_the_least_used() -> None:

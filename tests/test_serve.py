@@ -149,6 +149,10 @@ def test_in_production_an_operator_approves_the_catalogue_while_the_hub_runs(tmp
         assert command(environ, tmp_path, "agency", "add-key", "tax", str(file)).returncode == 0
         with HubClient(Line(hub.url, "tax"), key) as client:
             assert client.agency()["code"] == "tax"
+            rotated = command(environ, tmp_path, "keys", "rotate")
+            assert rotated.returncode == 0, rotated.stderr
+            assert client.agency()["code"] == "tax"
+            assert "a moment ago" in command(environ, tmp_path, "keys", "rotate").stderr
 
 
 def test_without_a_running_hub_commands_open_the_store_themselves(tmp_path: Path) -> None:
@@ -173,6 +177,7 @@ def test_without_a_running_hub_commands_open_the_store_themselves(tmp_path: Path
     assert found.returncode == 1
     assert re.search(r"FAM-ALLOW\.yaml:\d+: .*surprise", found.stdout)
     assert command(environ, tmp_path, "status").returncode == 1
+    assert "signed with the key" in command(environ, tmp_path, "keys", "rotate").stdout
     assert command(environ, tmp_path, "stop-release").returncode == 0
     assert (tmp_path / "data" / "stop-release").exists()
     assert command(environ, tmp_path, "stop-release", "--resume").returncode == 0

@@ -1,4 +1,4 @@
-"""`hub keys`: the root key that wraps every other."""
+"""`hub keys`: the root key that wraps every other, and the one that access tokens are signed with."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +7,7 @@ import typer
 
 from hub.core.errors import HubError, Kind
 
-app = typer.Typer(no_args_is_help=True, help="The root key that wraps every other.")
+app = typer.Typer(no_args_is_help=True, help="The root key, and the one that signs access tokens.")
 
 
 @app.command()
@@ -26,3 +26,20 @@ def new(file: Annotated[Path, typer.Argument(help="Where to; on another volume t
             code="key-file-unmakeable",
         ) from cause
     print(f"{file} holds a new root key. Back it up apart from the data: without it nothing stored can be opened.")
+
+
+@app.command()
+def rotate() -> None:
+    """Sign agencies' access tokens with the next key from now on. The former one goes when its last token is over."""
+    from hub.commands.operator import ask, opened, running, settings_now
+
+    settings = settings_now()
+    client = running(settings)
+    if client is not None:
+        with client:
+            done = ask(client, "POST", "/token-keys")
+    else:
+        with opened(settings) as hub:
+            done = hub.rotate_token_key()
+    print(f"Access tokens are signed with the key {done['kid']} from now on.")
+    print(f"The former one, {done['former']}, verifies until its last token is over: {done['kept_s']} s from now.")

@@ -13,17 +13,14 @@ from threading import Lock
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from joserfc import jwk
-
 from hub.core.errors import HubError, Kind
 from hub.identity.agency_keys import KeysOf
 from hub.identity.assertions import believed
 from hub.identity.local_store import LocalStore
 from hub.identity.signed_tokens import is_signed_by, read_token, signed
+from hub.identity.token_keys import TOKEN_LIFE_S, KeysAt, public_jwk
 from hub.ports import Clock
 
-TOKEN_LIFE_S = 300
 RECENT_TOKENS = 4_096  # remembered as verified: ten times the agencies of a large country, 1 MB
 SCOPES_OF_RIGHT = {
     "publish": ("events:write", "deliveries:read"),  # notices about its own events come in a publisher's feed
@@ -91,17 +88,16 @@ def everybody(_agency: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class AgencyTokens:
-    """Signs agencies in. `former_keys` verify tokens that were signed before the signing key was rotated."""
+    """Signs agencies in."""
 
     issuer: str  # https://host, without path or slash at the end; http on loopback only
-    signing_key: jwk.OKPKey = field(repr=False)
+    keys_at: KeysAt  # the hub's own: what access tokens are signed and verified with
     keys_of: KeysOf
     rights_of: RightsOf
     local_store: LocalStore
     clock: Clock
     knows: Callable[[str], bool] = everybody  # an agency that left the catalogue is a stranger, whatever token it has
     count: Callable[[str], None] = count_nothing  # raises HubError(TOO_MANY); called before anything is written
-    former_keys: tuple[jwk.OKPKey, ...] = field(default=(), repr=False)
     recent: RecentTokens = field(default_factory=RecentTokens, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -165,7 +161,7 @@ class AgencyTokens:
             "jti": secrets.token_urlsafe(16),
             "scope": " ".join(scopes),
         }
-        return Issued(signed(claims, self.signing_key, typ="at+jwt"), scopes, TOKEN_LIFE_S)
+        return Issued(signed(claims, self.keys_at(now_us).signing, typ="at+jwt"), scopes, TOKEN_LIFE_S)
 
     def authenticate(self, token: str, *, now_us: int) -> Caller:
         """Say who calls. Raises `HubError(UNAUTHENTICATED)`: token-invalid or token-expired.
@@ -181,8 +177,7 @@ class AgencyTokens:
 
     def public_keys(self) -> dict[str, list[dict[str, Any]]]:
         """Return the JWK set (RFC 7517) of the keys that access tokens are verified with."""
-        keys = (self.signing_key, *self.former_keys)
-        return {"keys": [_public_jwk(key) for key in keys]}
+        return {"keys": [public_jwk(key) for key in self.keys_at(self.clock()).verifying()]}
 
     def _verify(self, token: str, digest: bytes, *, now_us: int) -> Caller:
         try:
@@ -190,8 +185,8 @@ class AgencyTokens:
         except ValueError as error:
             raise _token_invalid() from error
         claims = unverified.claims
-        keys = (self.signing_key, *self.former_keys)
-        key = next((key for key in keys if key.thumbprint() == unverified.kid), self.signing_key)
+        keys = self.keys_at(now_us)
+        key = next((key for key in keys.verifying() if key.thumbprint() == unverified.kid), keys.signing)
         if unverified.header.get("typ") != "at+jwt" or not is_signed_by(token, key):
             raise _token_invalid()
         if claims.get("iss") != self.issuer or claims.get("aud") != self.issuer:  # another hub with the same key
@@ -207,15 +202,6 @@ class AgencyTokens:
         caller = Caller(claims["sub"], frozenset(claims["scope"].split(" ")), claims["jti"])
         self.recent.add(digest, caller, exp_us=exp_us)
         return caller
-
-
-def signing_key(seed: bytes) -> jwk.OKPKey:
-    """Make the hub's Ed25519 signing key from 32 secret bytes (RFC 8032 5.1.5)."""
-    return jwk.OKPKey.import_key(Ed25519PrivateKey.from_private_bytes(seed))
-
-
-def _public_jwk(key: jwk.OKPKey) -> dict[str, Any]:
-    return {**key.as_dict(private=False), "kid": key.thumbprint(), "use": "sig", "alg": "EdDSA"}
 
 
 def _scope_refused(code: str, what: str) -> HubError:

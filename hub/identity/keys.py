@@ -42,6 +42,7 @@ class Keyring:
     pseudonym: bytes
     session: bytes
     leaf: bytes
+    token: bytes
 
 
 def keyring(root: bytes) -> Keyring:

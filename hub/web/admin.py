@@ -15,7 +15,7 @@ JSON = "application/json"
 
 
 def admin_routes() -> APIRouter:
-    """Serve status, the catalogue, agencies' keys, the stop of all releases, and why something was decided."""
+    """Serve status, the catalogue, keys, the stop of all releases, and why something was decided."""
     router = APIRouter()
     router.include_router(why_routes())
 
@@ -49,6 +49,11 @@ def admin_routes() -> APIRouter:
         request: Request, agency: Annotated[str, Body()], jwk: Annotated[dict[str, Any], Body()]
     ) -> Response:
         return _answer(await to_thread.run_sync(_hub(request).add_agency_key, agency, jwk))
+
+    @router.post("/token-keys")
+    async def rotate_token_key(request: Request) -> Response:
+        """Sign access tokens with the next key from now on; the former one goes when its last token is over."""
+        return _answer(await to_thread.run_sync(_hub(request).rotate_token_key))
 
     @router.post("/stop-release")
     async def stop_release(request: Request, stop: Annotated[bool, Body(embed=True)]) -> Response:

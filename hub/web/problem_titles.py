@@ -48,6 +48,7 @@ TITLES = MappingProxyType(
         "scope-missing": "The access token lacks the scope",
         "key-refused": "The public key is refused",
         "issuer-unusable": "The issuer cannot be used",
+        "token-key-fresh": "The key for access tokens was rotated a moment ago",
         # quotas and the local store
         "quota-used-up": "The agency's quota is used up",
         "batch-above-quota": "More at once than the agency may ever send",
