@@ -208,6 +208,8 @@ class Hub:
         items = [
             Item(text, remedy="Its log says more.") for text in (self.gate.trouble(), self.retention.trouble()) if text
         ]
+        if said := self.store.trouble():
+            items.append(Item(said, remedy="Check the disk and the store's file; restart when both are back."))
         if not self.in_force.revision:
             items.append(Item("no catalogue is approved", remedy="Run `hub catalogue apply`."))
         elif self.in_force.revision != self.in_force.policy.revision():

@@ -42,6 +42,13 @@ FACTS = frozenset(
     ["person", "link", "choice", "fence", "agreement_state", "agency_state", "fact", "waiting"]
 )  # decisions read these
 CHANGED = re.compile(r"(?:INSERT (?:OR \w+ )?INTO|UPDATE|DELETE FROM) (\w+)")
+ENGINE_FAILURES = frozenset(  # SQLite's primary result codes that speak of the disk, the file or its locks
+    {
+        sqlite3.SQLITE_PERM, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_NOLFS, sqlite3.SQLITE_NOTADB,
+    }
+)  # fmt: skip
 
 
 class Lane(IntEnum):
@@ -157,6 +164,7 @@ class Store:
         self._facts_at = 0
         path.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # SQLite gives its WAL the same mode
+        self._inode = path.stat().st_dev, path.stat().st_ino
         self._lock_file = path.with_suffix(".lock").open("w")
         try:
             fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -183,8 +191,9 @@ class Store:
     def connect(self) -> sqlite3.Connection:
         """Open one more connection, set up as this hub needs it."""
         connection = sqlite3.connect(
-            self.path, isolation_level=None, check_same_thread=False, cached_statements=512, timeout=30
-        )
+            f"{self.path.absolute().as_uri()}?mode=rw",  # never a new, empty file where the store is gone
+            uri=True, isolation_level=None, check_same_thread=False, cached_statements=512, timeout=30,
+        )  # fmt: skip
         for pragma in (
             "journal_mode=WAL",
             f"synchronous={self.synchronous}",
@@ -231,18 +240,46 @@ class Store:
         except IndexError:
             connection = self._reader()
         facts_at = self._facts_at  # before the snapshot, which a commit in between makes newer than this, never older
-        connection.execute("BEGIN")
+        sound = True
         try:
+            connection.execute("BEGIN")
             yield Tx(connection, facts_at)
+        except sqlite3.Error as cause:
+            sound = not _engine_failed(cause)
+            if sound:
+                raise
+            raise _unavailable("the store cannot be read; nothing was changed") from cause
         finally:
+            self._give_back(connection, sound=sound)
+
+    def _give_back(self, connection: sqlite3.Connection, *, sound: bool) -> None:
+        """Keep a reader for the next who reads, unless its file failed it: the next one opens the file anew."""
+        if sound:
             connection.execute("ROLLBACK")
             self._idle.append(connection)
+        else:
+            self._opened.remove(connection)
+            connection.close()
 
     def _reader(self) -> sqlite3.Connection:
         try:
             return self.connect()
-        except sqlite3.OperationalError as cause:
-            raise _unavailable() from cause
+        except sqlite3.Error as cause:
+            raise _unavailable("the store cannot be opened; nothing was changed") from cause
+
+    def trouble(self) -> str:
+        """Say in words why it can be read no more, or would lose what is written; "" when all is well."""
+        try:
+            with self.read() as tx:
+                tx.rows("SELECT 1 FROM fact LIMIT 1")
+            there = self.path.stat()
+        except HubError as error:
+            return error.what
+        except OSError:
+            return "the store's file is gone"
+        if (there.st_dev, there.st_ino) != self._inode:
+            return "another file stands where the store's was"
+        return ""
 
     def wal_bytes(self) -> int:
         wal = self.path.with_name(self.path.name + "-wal")
@@ -293,9 +330,9 @@ class Store:
                     connection.execute("SAVEPOINT job")
                 try:
                     job.box.append(job.work(tx))
-                except sqlite3.OperationalError:
-                    raise  # the engine's own trouble: a full disk shows itself to any statement
-                except Exception as error:  # noqa: BLE001 - handed to the caller of `write`, who raises it
+                except Exception as error:  # handed to the caller of `write`, who raises it
+                    if isinstance(error, sqlite3.OperationalError) or _engine_failed(error):
+                        raise  # the engine's own trouble: a full disk shows itself to any statement
                     job.box.append(error)
                     if not several:
                         connection.execute("ROLLBACK")
@@ -309,7 +346,7 @@ class Store:
         except sqlite3.Error as cause:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-            failure = _unavailable()
+            failure = _unavailable("the store could not commit; nothing was changed")
             failure.__cause__ = cause
             for job in jobs:
                 job.box[:] = [failure]
@@ -336,10 +373,16 @@ class Store:
                     continue
 
 
-def _unavailable() -> HubError:
+def _engine_failed(error: Exception) -> bool:
+    """Tell the disk's or the file's trouble from a defect in a statement, which has to show itself as one."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF  # the rest says which file and how
+    return isinstance(error, sqlite3.Error) and code in ENGINE_FAILURES
+
+
+def _unavailable(what: str) -> HubError:
     return HubError(
         Kind.UNAVAILABLE,
-        "the store could not commit; nothing was changed",
+        what,
         remedy="Check disk space and the disk's health; the hub tries again by itself.",
         code="store-unavailable",
     )
