@@ -123,9 +123,13 @@ class Settings(BaseSettings):
     # -- for developers
     failpoints: str = Field("", description="Crash points to arm, `name=kill:COUNT`. Refused in production.")
 
-    # -- logs
+    # -- logs and metrics
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is worth a line.")
     log_format: Literal["json", "console"] = Field("json", description="One JSON object a line, or words for people.")
+    metrics_token_file: Path | None = Field(
+        None,
+        description="Who shows the token in it may read `/metrics` on the port. Unset: absent there in production.",
+    )
 
     @field_validator("languages", mode="before")
     @classmethod
@@ -274,6 +278,17 @@ def _private_key_file(settings: Settings) -> Item | None:
     return Item("other users of this machine may read or replace the key file", "key_file", "Run chmod 600 on it.")
 
 
+def _private_metrics_token(settings: Settings) -> Item | None:
+    path = settings.metrics_token_file
+    if path is None or (path.is_file() and path.stat().st_mode & 0o077 == 0):
+        return None
+    return Item(
+        "the token that shows every agency's volumes is not there, or other users of this machine may read it",
+        "metrics_token_file",
+        "Make it as deploy/README.md says and run chmod 600 on it, or unset HUB_METRICS_TOKEN_FILE.",
+    )
+
+
 def _durable(settings: Settings) -> Item | None:
     if settings.synchronous in ("FULL", "EXTRA"):
         return None
@@ -315,6 +330,7 @@ RULES: tuple[Callable[[Settings], Item | None], ...] = (
     _named_key_file,
     _present_key_file,
     _private_key_file,
+    _private_metrics_token,
     _durable,
     _short_retention,
     _no_bare_http,

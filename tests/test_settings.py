@@ -45,6 +45,7 @@ UNSAFE: list[tuple[str, dict[str, Any]]] = [
     ("issuer", {"issuer": "https://localhost"}),
     ("key_file", {"key_file": None}),
     ("key_file", {"key_file": Path("/nowhere/absent.key")}),
+    ("metrics_token_file", {"metrics_token_file": Path("/nowhere/absent.token")}),
     ("synchronous", {"synchronous": "NORMAL"}),
     ("synchronous", {"synchronous": "OFF"}),
     ("intake_retention_days", {"intake_retention_days": 8}),
@@ -70,6 +71,17 @@ def test_production_refuses_a_key_file_that_others_can_touch(tmp_path: Path, mod
     settings = safe_production(tmp_path)
     settings.key_path.chmod(mode)
     assert refused(settings) == ["key_file"]
+
+
+@pytest.mark.parametrize("mode", [0o604, 0o640, 0o620])
+def test_production_refuses_a_metrics_token_that_others_can_touch(tmp_path: Path, mode: int) -> None:
+    """Every agency's volumes would be theirs to read; with its owner's mode alone it is taken."""
+    (tmp_path / "metrics.token").write_text("0" * 64)
+    settings = safe_production(tmp_path, metrics_token_file=tmp_path / "metrics.token")
+    (tmp_path / "metrics.token").chmod(mode)
+    assert refused(settings) == ["metrics_token_file"]
+    (tmp_path / "metrics.token").chmod(0o600)
+    assert refused(settings) == []
 
 
 def test_production_refuses_the_data_of_a_demo(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from hub.core.errors import HubError, Kind
 
 if TYPE_CHECKING:
     from hub.app import Hub
+    from hub.settings import Settings
 
 BACKLOG = 2_048  # connections waiting to be taken: a crowd at the same second
 GRACE_S = 10  # for requests that are under way when the hub stops; long polls end at once
@@ -55,7 +56,7 @@ def serve(
         listening = listen(settings.host, settings.port)
         admin = listen_admin(settings.admin_path)
         try:
-            run(hub, listening, admin, started=lambda: _tell(listening, settings.admin_path, settings.issuer))
+            run(hub, listening, admin, started=lambda: _tell(listening, settings))
         finally:
             settings.admin_path.unlink(missing_ok=True)
     finally:
@@ -149,8 +150,10 @@ async def _serve(
     await asyncio.gather(*serving)
 
 
-def _tell(listening: socket.socket, admin: Path, issuer: str) -> None:
+def _tell(listening: socket.socket, settings: "Settings") -> None:
     host, port = listening.getsockname()[:2]
     address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    print(f"Hub: {address} (agencies name {issuer} in their assertions)", flush=True)
-    print(f"Operator: {admin} (hub status, hub catalogue apply, ...)", flush=True)
+    print(f"Hub: {address} (agencies name {settings.issuer} in their assertions)", flush=True)
+    print(f"Operator: {settings.admin_path} (hub status, hub catalogue apply, ...)", flush=True)
+    if settings.mode == "production" and settings.metrics_token_file is None:
+        print("Metrics: at the operator's socket only; HUB_METRICS_TOKEN_FILE opens them on the port.", flush=True)

@@ -7,7 +7,7 @@ from hub.web.agency import agency_routes
 from hub.web.bodies import FormLimit
 from hub.web.citizen import citizen_routes
 from hub.web.demo import demo_routes
-from hub.web.operations import operation_routes
+from hub.web.operations import metrics_routes, operation_routes, public_metrics
 from hub.web.problems import install
 from hub.web.running import Administered
 from hub.web.sign_in import sign_in_routes
@@ -21,6 +21,8 @@ def public_app(hub: Administered) -> FastAPI:
     app.include_router(agency_routes())
     app.include_router(citizen_routes(dev_sign_in=hub.settings.dev_sign_in or hub.settings.mode == "demo"))
     app.include_router(operation_routes())
+    if (measured := public_metrics(hub.settings)) is not None:
+        app.include_router(measured)
     if hub.settings.mode == "demo":
         app.include_router(demo_routes())
     app.add_middleware(FormLimit)
@@ -34,5 +36,6 @@ def admin_app(hub: Administered) -> FastAPI:
     app.state.hub = hub
     app.include_router(admin_routes())
     app.include_router(operation_routes())
+    app.include_router(metrics_routes())
     install(app, hub.log)
     return app

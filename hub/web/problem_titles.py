@@ -128,6 +128,7 @@ TITLES = MappingProxyType(
         "address-unusable": "The address cannot be listened on",
         "socket-unusable": "The operator's socket cannot be made",
         "store-in-use": "Another hub runs on this store",
+        "metrics-token-file": "The token for the metrics cannot be used",
         "key-file-missing": "The key file cannot be read",
         "key-file-open": "The key file can be read by others",
         "key-file-unmakeable": "The key file cannot be made",
