@@ -55,7 +55,7 @@ class Bus(Protocol):
         """
 
     def rewind(self) -> None:
-        """Go on from the stored positions: what was polled but not decided is polled again."""
+        """Go on from the stored positions: what was polled but not decided is polled again. Never fails by itself."""
 
     def acknowledge(self, owned: Sequence[Owned]) -> None:
         """Tell the bus what it may forget. Called after the commit only. Losing this call loses nothing."""

@@ -12,10 +12,12 @@ import httpx
 import pytest
 
 from hub.app import Hub, build
+from hub.bus.embedded import EmbeddedBus
 from hub.clock import system_clock
 from hub.core.errors import HubError, Kind
 from hub.identity.people import NewLink, link
 from hub.logs import open_log
+from hub.ports import Record
 from hub.settings import Settings
 from hub.store.engine import Store
 from hub.store.migrate import ensure
@@ -32,11 +34,19 @@ def store(tmp_path: Path) -> Iterator[Store]:
     running.close()
 
 
-def lose_the_log(store: Store) -> None:
-    """Cut SQLite's write-ahead log, as a failing disk would: whoever reads next meets an I/O error."""
+def lose_the_log(store: Store) -> bytes:
+    """Cut SQLite's write-ahead log, as a failing disk would: whoever reads next meets an I/O error. Returns the log."""
     store.write(lambda tx: tx.run("INSERT OR REPLACE INTO fact(name, value) VALUES ('x', '1')"))
     store.write(lambda tx: tx.rows("PRAGMA shrink_memory"))  # the writer forgets its pages; readers have to by now
-    os.truncate(store.path.with_name(store.path.name + "-wal"), 0)
+    path = store.path.with_name(store.path.name + "-wal")
+    log = path.read_bytes()
+    os.truncate(path, 0)
+    return log
+
+
+def bring_back(store: Store, log: bytes) -> None:
+    """Let the disk hold again what it held."""
+    store.path.with_name(store.path.name + "-wal").write_bytes(log)
 
 
 def read(store: Store) -> None:
@@ -78,6 +88,19 @@ def test_a_defect_in_a_question_is_not_taken_for_a_failing_disk(store: Store) ->
     with pytest.raises(sqlite3.OperationalError, match="nowhere"), store.read() as tx:
         tx.rows("SELECT 1 FROM nowhere")
     read(store)
+
+
+def test_what_was_polled_while_the_store_failed_is_polled_again_when_it_is_back(store: Store) -> None:
+    """Going back to the stored positions needs the store; it is done when it can be, and not forgotten."""
+    bus = EmbeddedBus(store)
+    bus.publish([Record("in.a.x", bytes(16), b"sealed")])
+    assert len(bus.poll(10, 1.0).records) == 1
+    log = lose_the_log(store)
+    bus.rewind()
+    with pytest.raises(HubError):
+        bus.poll(10, 0.0)
+    bring_back(store, log)
+    assert [one.record.value for one in bus.poll(10, 1.0).records] == [b"sealed"]
 
 
 @dataclass

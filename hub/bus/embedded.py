@@ -8,6 +8,7 @@ import threading
 from collections.abc import Collection, Sequence
 from functools import partial
 
+from hub.core.errors import HubError
 from hub.ports import Batch, Owned, Polled, Record
 from hub.store.engine import Store, Tx, marks
 from hub.store.positions import own
@@ -70,8 +71,9 @@ class EmbeddedBus:
         self._epochs: dict[int, int] = {}
         self._turn = 0
         self._recent = Recent(recent_bytes)
+        self._rewound = False
         store.write(self._open)
-        self.rewind()
+        self._read_positions()
 
     def publish(self, records: Sequence[Record]) -> None:
         """See `Bus.publish`."""
@@ -99,6 +101,8 @@ class EmbeddedBus:
 
     def poll(self, limit: int, wait_s: float) -> Batch:
         """See `Bus.poll`. Topics take turns, so that a flood in one does not starve the others."""
+        if self._rewound:
+            self._read_positions()
         batch = self._read(limit)
         if not batch.records and wait_s > 0:
             with self._arrived:
@@ -107,11 +111,12 @@ class EmbeddedBus:
         return batch
 
     def rewind(self) -> None:
-        """See `Bus.rewind`."""
-        with self._store.read() as tx:
-            positions: dict[str, int] = dict(tx.rows("SELECT partition, next FROM position"))
-        self._recent.clear()
-        self._next = {topic: positions.get(name, 0) for name, topic in list(self._topics.items())}
+        """See `Bus.rewind`. Where the store is what has just failed, the next poll reads the positions."""
+        self._rewound = True
+        try:
+            self._read_positions()
+        except HubError:
+            return
 
     def acknowledge(self, owned: Sequence[Owned]) -> None:
         """See `Bus.acknowledge`. Here the position is the bus's own memory; retention drops what lies behind it."""
@@ -135,6 +140,13 @@ class EmbeddedBus:
                 last = min(end, oldest[0][0] + limit)
                 return self._store.write(partial(_delete, first=first, last=last))
         return 0
+
+    def _read_positions(self) -> None:
+        with self._store.read() as tx:
+            positions: dict[str, int] = dict(tx.rows("SELECT partition, next FROM position"))
+        self._recent.clear()
+        self._next = {topic: positions.get(name, 0) for name, topic in list(self._topics.items())}
+        self._rewound = False
 
     def _open(self, tx: Tx) -> None:
         for number, name in tx.rows("SELECT number, name FROM bus_topic"):
