@@ -82,11 +82,15 @@ refused("policy.law_not_named", question) if {
 	purpose(question).law == ""
 }
 
+# METADATA
+# title: The agreement names the purpose, and the catalogue has it
 serves(question) if {
 	question.purpose in agreement(question).purposes
 	purpose(question)
 }
 
+# METADATA
+# title: The agreement grants the dataset, the purpose wants it, and it is the provider's own
 covers(question) if {
 	agreement(question).ceiling[question.dataset]
 	purpose(question).wanted[question.dataset]

@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +142,34 @@ def test_a_derived_field_is_as_special_as_its_base() -> None:
     fields = policy_data(catalogue())["datasets"]["civil.birth.registered"]["fields"]
     assert fields["dob_month"] == {"special": False}
     assert fields["birth_weight"] == {"special": True}
+
+
+HEAD = re.compile(r"^(?!package|import|default)([a-z_]+)\b[^\n]*?(?::=|\bif\b)", re.MULTILINE)
+
+
+def _rules() -> Iterator[tuple[str, str, str]]:
+    """Give file, name and the comment above of each clause of each rule."""
+    for path in sorted(POLICIES.glob("*.rego")):
+        text = path.read_text(encoding="utf-8")
+        for found in HEAD.finditer(text) if not path.stem.endswith("_test") else ():
+            above = text[: found.start()].rpartition("\n\n")[2]
+            yield path.name, found[1], above
+
+
+def test_every_rule_of_the_policy_says_what_it_is_for() -> None:
+    """METADATA with a title stands above its first clause; the later clauses are of the same rule."""
+    first = {(file, name): above for file, name, above in reversed(list(_rules()))}
+    assert len(first) > 20
+    assert [rule for rule, above in first.items() if "# METADATA" not in above or "# title: " not in above] == []
+
+
+def test_every_ground_of_a_refusal_cites_its_source() -> None:
+    """Above each clause that gives a reason of its own stands the article that it rests on."""
+    grounds = {("grant.rego", "refused"), ("standing.rego", "consent"), ("standing.rego", "objection")}
+    grounds |= {("standing.rego", "assurance"), ("must_deny.rego", "special"), ("must_deny.rego", "reasons")}
+    cited = [(file, name) for file, name, above in _rules() if "#   citation: " in above]
+    assert grounds <= set(cited)
+    assert cited.count(("grant.rego", "refused")) == sum(name == "refused" for _, name, _ in _rules())
 
 
 def test_must_deny_entries_have_no_key_that_the_policy_does_not_read() -> None:
