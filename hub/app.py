@@ -172,6 +172,11 @@ class Hub:
             )
         return {"agency": agency, "kid": self.agency_keys.add(agency, jwk, now_us=self.clock()).kid}
 
+    def end_agency_key(self, agency: str, kid: str) -> dict[str, Any]:
+        """Let an agency's key sign nobody in any more. Raises HubError(NOT_FOUND)."""
+        self.agency_keys.end(agency, kid, now_us=self.clock())
+        return {"agency": agency, "kid": kid}
+
     def rotate_token_key(self) -> dict[str, Any]:
         """Sign access tokens with the next key from now on. Raises HubError(CONFLICT) shortly after the last time."""
         return self.token_keys.rotate(self.clock())._asdict()

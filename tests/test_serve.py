@@ -152,6 +152,11 @@ def test_in_production_an_operator_approves_the_catalogue_while_the_hub_runs(tmp
             rotated = command(environ, tmp_path, "keys", "rotate")
             assert rotated.returncode == 0, rotated.stderr
             assert client.agency()["code"] == "tax"
+            file.write_text(json.dumps({**public_jwk(new_key()), "kid": "-second"}))
+            assert command(environ, tmp_path, "agency", "add-key", "tax", str(file)).returncode == 0
+            ended, again = (command(environ, tmp_path, "agency", "end-key", "tax", "-second") for _ in range(2))
+            assert ended.returncode == 0, ended.stderr
+            assert (again.returncode, "no key of this kid" in again.stderr) == (1, True)
             assert "a moment ago" in command(environ, tmp_path, "keys", "rotate").stderr
 
 

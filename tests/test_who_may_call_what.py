@@ -62,6 +62,7 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/demo/agency-keys"): {"agency": "tax", "jwk": {}},
     ("POST", "/catalogue"): {"document": {}, "expected": ""},
     ("POST", "/agency-keys"): {"agency": "tax", "jwk": {}},
+    ("POST", "/agency-keys/end"): {"agency": "tax", "kid": "none"},
     ("POST", "/stop-release"): {"stop": False},
 }
 

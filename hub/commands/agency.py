@@ -1,4 +1,4 @@
-"""`hub agency`: register the public key that an agency signs in with."""
+"""`hub agency`: register the public keys that an agency signs in with, and end them."""
 
 import json
 from pathlib import Path
@@ -29,6 +29,25 @@ def add_key(
         with opened(settings) as hub:
             added = hub.add_agency_key(code, jwk)
     print(f"{added['agency']} signs in with the key {added['kid']} from now on.")
+
+
+@app.command("end-key", context_settings={"ignore_unknown_options": True})  # a thumbprint may begin with a dash
+def end_key(
+    code: Annotated[str, typer.Argument(help="The agency's code, as in agencies.yaml.")],
+    kid: Annotated[str, typer.Argument(help="The key's kid, as it was registered.")],
+) -> None:
+    """Let a key sign nobody in from now on. Tokens that are out already last five minutes more at most."""
+    from hub.commands.operator import ask, opened, running, settings_now
+
+    settings = settings_now()
+    client = running(settings)
+    if client is not None:
+        with client:
+            ask(client, "POST", "/agency-keys/end", {"agency": code, "kid": kid})
+    else:
+        with opened(settings) as hub:
+            hub.end_agency_key(code, kid)
+    print(f"{code} does not sign in with the key {kid} any more. Tokens that are out last five minutes more at most.")
 
 
 def _read(file: Path) -> dict[str, Any]:

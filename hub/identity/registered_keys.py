@@ -5,10 +5,10 @@ from typing import Any
 
 import orjson
 
-from hub.core.errors import HubError
+from hub.core.errors import HubError, Kind
 from hub.identity.agency_keys import KEYS_PER_AGENCY, PUBLIC_PARTS, AgencyKey, agency_key
 from hub.logs import Log
-from hub.store.agency_keys import FOR_EVER_US, KeyRow, all_keys, put_key
+from hub.store.agency_keys import FOR_EVER_US, KeyRow, all_keys, end_key, put_key
 from hub.store.engine import Store
 
 STORED_PARTS = sorted(PUBLIC_PARTS | {"kid", "alg", "use"})
@@ -35,6 +35,20 @@ class RegisteredKeys:
         self._load()
         self._log.info("agency.key.registered", agency=agency)
         return key
+
+    def end(self, agency: str, kid: str, *, now_us: int) -> None:
+        """Let a key sign nobody in from now on: it leaked, or its time is over. Raises HubError(NOT_FOUND)."""
+        if not self._store.write(lambda tx: end_key(tx, agency, kid, now_us=now_us)):
+            known = ", ".join(key.kid for key in self.of(agency) if now_us < key.until_us)
+            raise HubError(
+                Kind.NOT_FOUND,
+                "the agency has no key of this kid that still counts",
+                where="kid",
+                remedy=f"Its keys are {known}." if known else "It has no key at all.",
+                code="key-unknown",
+            )
+        self._load()
+        self._log.warning("agency.key.ended", agency=agency)
 
     def _load(self) -> None:
         found: dict[str, tuple[AgencyKey, ...]] = {}

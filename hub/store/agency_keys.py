@@ -23,12 +23,25 @@ def all_keys(store: Store) -> list[KeyRow]:
         return [KeyRow._make(row) for row in tx.rows(f"SELECT {COLUMNS} FROM agency_key ORDER BY agency, from_us, kid")]
 
 
+def end_key(tx: Tx, agency: str, kid: str, *, now_us: int) -> bool:
+    """Let a key count no longer from now on; False where the agency has none of this name that still counts."""
+    return bool(
+        tx.run(
+            "UPDATE agency_key SET until_us = ? WHERE agency = ? AND kid = ? AND until_us > ?",
+            (now_us, agency, kid, now_us),
+        )
+    )
+
+
 def put_key(tx: Tx, row: KeyRow, *, most: int) -> None:
-    """Register a key; under a kid that is there it takes its place. Beyond `most` the agency's oldest ones go."""
+    """Register a key; under a kid that is there it takes its place.
+
+    Beyond `most` the agency's ended ones go, then its oldest.
+    """
     tx.run("DELETE FROM agency_key WHERE agency = ? AND kid = ?", (row.agency, row.kid))
     tx.insert(f"agency_key({COLUMNS})", [row])
     tx.run(
         "DELETE FROM agency_key WHERE agency = ? AND kid NOT IN"
-        " (SELECT kid FROM agency_key WHERE agency = ? ORDER BY from_us DESC, kid = ? DESC LIMIT ?)",
+        " (SELECT kid FROM agency_key WHERE agency = ? ORDER BY until_us DESC, from_us DESC, kid = ? DESC LIMIT ?)",
         (row.agency, row.agency, row.kid, most),
     )

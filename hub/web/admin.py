@@ -50,6 +50,10 @@ def admin_routes() -> APIRouter:
     ) -> Response:
         return _answer(await to_thread.run_sync(_hub(request).add_agency_key, agency, jwk))
 
+    @router.post("/agency-keys/end")
+    async def end_key(request: Request, agency: Annotated[str, Body()], kid: Annotated[str, Body()]) -> Response:
+        return _answer(await to_thread.run_sync(_hub(request).end_agency_key, agency, kid))
+
     @router.post("/token-keys")
     async def rotate_token_key(request: Request) -> Response:
         """Sign access tokens with the next key from now on; the former one goes when its last token is over."""

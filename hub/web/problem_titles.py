@@ -46,6 +46,7 @@ TITLES = MappingProxyType(
         "token-invalid": "The access token is not valid",
         "token-expired": "The access token has expired",
         "scope-missing": "The access token lacks the scope",
+        "key-unknown": "The agency has no such key",
         "key-refused": "The public key is refused",
         "issuer-unusable": "The issuer cannot be used",
         "token-key-fresh": "The key for access tokens was rotated a moment ago",
