@@ -8,9 +8,9 @@ test_no_shared_identifier.py; here is what it rests on.
 from pathlib import Path
 
 from hub.core.minimise import rewrite
-from hub.exchange.decide_event import public_id
 from hub.identity.keys import keyring
 from hub.identity.pseudonyms import alias, pseudonym
+from hub.store.deliveries import public_id
 from tests.protocol_world import opened, shipped
 
 KEYS = keyring(b"r" * 32)

@@ -21,7 +21,6 @@ from hub.citizens.withdraw import withdraw_it
 from hub.core.errors import HubError, Kind
 from hub.core.question import Question
 from hub.exchange.acknowledge import Acknowledgement, acknowledge
-from hub.exchange.decide_event import public_id
 from hub.exchange.expiry import expire_held, expire_waiting
 from hub.exchange.feed import cloud_event
 from hub.exchange.gate import Undecided
@@ -32,6 +31,7 @@ from hub.failpoints import arm, disarm
 from hub.identity.keys import open_key
 from hub.identity.people import NewLink, link, person_of, unlink
 from hub.store.agreements import resume, suspend
+from hub.store.deliveries import public_id
 from hub.store.facts import CHOICE_STATES
 from tests.stateful_model import Choice, Event, Model, Part, Row
 from tests.stateful_world import (
@@ -570,18 +570,20 @@ class Walk(RuleBasedStateMachine):
     @precondition(lambda self: any(agency != "linker" for agency, _ in self.model.linked))
     @rule(data=st.data())
     def unlink(self, data: st.DataObject) -> None:
-        """What rests on the link and was not opened yet goes; a stop is news of the person's own, and stays."""
+        """What rests on the link goes; of what was opened a stop remains; a stop itself stays."""
         agency, person = data.draw(st.sampled_from(sorted(key for key in self.model.linked if key[0] != "linker")))
         self._unlink(agency, person)
 
     def _unlink(self, agency: str, person: int) -> None:
         unlink(self.hub.register, agency=agency, local_id=f"{agency}-{person}")
         del self.model.linked[agency, person]
-        for row in self.model.rows:
+        for row in list(self.model.rows):
             rests = row.kind == "data" and agency in (LINES[row.line].provider, row.recipient)
             about = {row.chain[1], *(part.person for part in row.parts)}
-            if rests and person in about and not row.number:
+            if rests and person in about and row.state != "gone":
                 row.state = "gone"
+                if row.number:
+                    self._expect_stop(row, self._queue(row.recipient))
         for recipient in RECIPIENTS:
             self._compare_queue_unmoved(recipient)
 

@@ -5,9 +5,8 @@ from hmac import compare_digest
 from typing import NamedTuple
 
 from hub.core.errors import HubError, Item, Kind
-from hub.exchange.decide_event import public_id
 from hub.exchange.world import World
-from hub.store.deliveries import QueueState
+from hub.store.deliveries import QueueState, public_id
 from hub.store.engine import Tx, marks
 
 

@@ -16,13 +16,12 @@ from hub.exchange.world import born_of, dumps
 from hub.identity.keys import unseal_with
 from hub.identity.people import link_place
 from hub.identity.pseudonyms import alias, pseudonym
-from hub.store.deliveries import PART, DeliveryKind, QueueState
+from hub.store.deliveries import PART, PUBLIC_BYTES, DeliveryKind, QueueState
 from hub.store.facts import AGENCY_FENCE, AGREEMENT_FENCE, POLICY_FENCE
 from hub.store.history import OUTCOME, PERSON
 from hub.store.interned import intern_id
 
 US_PER_DAY = 86_400_000_000
-PUBLIC_BYTES = 16  # of a delivery's id
 _DATA, _READY, _HELD = DeliveryKind.DATA.value, QueueState.READY.value, QueueState.HELD.value
 _DECISION = LeafKind.DECISION.value
 
@@ -225,11 +224,6 @@ def _person_detail(who: Subject, nonce: bytes, rows: list[bytes], tags: Tags, be
     own = bench.nonces()
     sealed = own + who.key.aead.encrypt(own, plain, nonce)
     return PERSON.pack(who.person, len(sealed)) + sealed
-
-
-def public_id(key: bytes, event: bytes, subscription: int) -> bytes:
-    """Name a delivery: the same for every repeat of the event, and unlike any other recipient's."""
-    return sha256(key + event + subscription.to_bytes(4)).digest()[:PUBLIC_BYTES]  # fixed lengths: a prefix is safe
 
 
 def _rule_fences(bench: Bench, event: Taken, out: Prepared) -> int:

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from hub.core.leaf import NONCE_BYTES, LeafKind, leaf, merkle_root
-from hub.exchange.stops import stop_opened
 from hub.exchange.world import World
+from hub.identity.stops import stop_opened
 from hub.store.audit import add_audit
 from hub.store.deliveries import QueueState, unpack_parts
 from hub.store.engine import Tx, marks
@@ -86,7 +86,7 @@ def _expire_held(world: World, tx: Tx, now_us: int) -> int:
         last = tx.one("SELECT coalesce(max(id), 0) FROM delivery")
         assert last is not None
         opened = [one for one in theirs if one.number]
-        stop_opened(world, tx, recipient, opened, first_delivery=last[0] + 1, audit=audit, now_us=now_us)
+        stop_opened(world.keys, tx, recipient, opened, first_delivery=last[0] + 1, audit=audit, now_us=now_us)
     persons = sorted({part.person for one in rows for part in unpack_parts(one.parts)})
     tx.insert("history(person, audit)", [(person, audit) for person in persons])
     return len(rows)

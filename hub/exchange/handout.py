@@ -22,11 +22,11 @@ from hub.core.errors import HubError, Kind
 from hub.core.leaf import NONCE_BYTES, LeafKind, canonical, leaf, merkle_root
 from hub.exchange.feed import Opened
 from hub.exchange.standing import Horizon, agreement_state, choice_state, standing_of
-from hub.exchange.stops import stop_opened
 from hub.exchange.verdicts import Missing
 from hub.exchange.world import World, born_of
 from hub.failpoints import reach
 from hub.identity.keys import OpenKey
+from hub.identity.stops import stop_opened
 from hub.store.audit import AUDIT
 from hub.store.deliveries import QUEUE, DeliveryKind, Part, QueueState, unpack_parts
 from hub.store.engine import Tx, marks
@@ -303,7 +303,7 @@ def _write(world: World, tx: Tx, recipient: int, judged: Sequence[Judged], more:
             (recipient, last + len(first)),
         )
     stopped = [one.candidate for one in cancelled if one.candidate.number]
-    stop_opened(world, tx, recipient, stopped, first_delivery=next_delivery, audit=audit, now_us=now_us)
+    stop_opened(world.keys, tx, recipient, stopped, first_delivery=next_delivery, audit=audit, now_us=now_us)
     _audit(tx, audit, settled, numbers, now_us)
     leaving = tuple([_opened(world, one, numbers[one.candidate.delivery]) for one in opened])
     return Page(leaving, more, len(cancelled), len(held), now_us)

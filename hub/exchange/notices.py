@@ -4,12 +4,11 @@ import os
 from typing import Any, NamedTuple
 
 from hub.core.leaf import NONCE_BYTES, LeafKind, canonical, commitment, leaf
-from hub.exchange.decide_event import public_id
 from hub.exchange.intake import Taken
 from hub.exchange.status import status_token
 from hub.exchange.world import World, dumps
 from hub.identity.keys import keyed, seal
-from hub.store.deliveries import DeliveryKind, DeliveryRow, QueueState
+from hub.store.deliveries import DeliveryKind, DeliveryRow, QueueState, public_id
 
 
 class NoticeRows(NamedTuple):

@@ -26,6 +26,7 @@ from hub.identity.keys import (
     unwrap_person,
     wrap_person,
 )
+from hub.identity.stops import stop_opened
 from hub.ports import Clock
 from hub.store.deliveries import DeliveryKind
 from hub.store.engine import Lane, Store, Tx, marks
@@ -82,9 +83,10 @@ def link(register: Register, linker: str, links: Sequence[NewLink]) -> list[Outc
 
 
 def unlink(register: Register, *, agency: str, local_id: str) -> None:
-    """End a link, and take what waits under it off the queues. Raises HubError(NOT_FOUND) when there is none.
+    """End a link, and take what rests on it off the queues. Raises HubError(NOT_FOUND) when there is none.
 
-    The person's fence is taken, so no decision that relied on the link commits after this has returned.
+    What was opened and never acknowledged does not come again: a `stop` stands under its number. The person's fence is
+    taken, so no decision that relied on the link commits after this has returned.
     """
     register.store.write(lambda tx: _unlink(register, tx, agency, local_id), lane=Lane.URGENT)
 
@@ -185,32 +187,60 @@ def _unlink(register: Register, tx: Tx, agency: str, local_id: str) -> None:
         "UPDATE link SET until_us = ? WHERE local = ? AND until_us IS NULL",
         (now_us, local_of(register.keys, agency, local_id)),
     )
-    cancelled = _cancel_queued(register, tx, person, agency)
-    _record(register, tx, person, "unlinked", agency, 0, cancelled)
+    resting = _resting(register, person, agency)
+    opened = [Opened._make(row) for row in tx.rows(f"SELECT {_OPENED} {resting.sql} AND q.number > 0", resting.values)]
+    cancelled = tx.run(f"DELETE FROM queue WHERE delivery IN (SELECT q.delivery {resting.sql})", resting.values)
+    audit = _record(register, tx, person, "unlinked", agency, 0, cancelled)
+    last = tx.one("SELECT coalesce(max(id), 0) FROM delivery")
+    assert last is not None
+    at = last[0] + 1
+    for recipient in sorted({one.recipient for one in opened}):
+        theirs = [one for one in opened if one.recipient == recipient]
+        stop_opened(register.keys, tx, recipient, theirs, first_delivery=at, audit=audit, now_us=now_us)
+        at += len(theirs)
 
 
-def _cancel_queued(register: Register, tx: Tx, person: int, agency: str) -> int:
-    """Take off the queues what rests on the link: what this agency published, and what names the person to it.
+class Resting(NamedTuple):
+    """The end of a query: from `queue q` and `delivery d`, what rests on a link."""
 
-    In whatever role: the parent of a child that was born as well as the child.
-    Only data that was never opened; what was is the recipient's to hear of, and a `stop` is the person's own word.
-    Returns how many, for the audit row.
+    sql: str
+    values: tuple[int | bytes, ...]
+
+
+class Opened(NamedTuple):
+    """A delivery on the queue that was opened under a number."""
+
+    recipient: int
+    public: bytes
+    subscription: int
+    version: int
+    person: int
+    number: int
+
+
+_OPENED = "q.recipient, d.public, q.subscription, d.version, q.person, q.number"
+
+
+def _resting(register: Register, person: int, agency: str) -> Resting:
+    """Find what rests on a link: what the agency published of the person, and what names the person to it.
+
+    In whatever role: the parent of a child that was born as well as the child. Only data: a `stop` is the person's own
+    word, and stays.
     """
     number = register.catalogue.agencies[agency].number
     lines = [one.number for one in register.catalogue.subscriptions.values() if one.agreement.provider == agency]
     named = person.to_bytes(8, "little")  # as the parts of a delivery name them (hub/store/deliveries.py)
-    return tx.run(
-        "DELETE FROM queue WHERE number = 0 AND delivery IN (SELECT q.delivery FROM queue q JOIN delivery d"
-        f" ON d.id = q.delivery WHERE q.number = 0 AND (q.recipient = ? OR q.subscription IN ({marks(len(lines))}))"
-        " AND d.kind = ? AND (q.person = ? OR instr(d.parts, ?) > 0))",
+    return Resting(
+        f"FROM queue q JOIN delivery d ON d.id = q.delivery WHERE (q.recipient = ? OR q.subscription IN"
+        f" ({marks(len(lines))})) AND d.kind = ? AND (q.person = ? OR instr(d.parts, ?) > 0)",
         (number, *lines, DeliveryKind.DATA.value, person, named),
     )
 
 
-def _record(register: Register, tx: Tx, person: int, act: str, agency: str, level: int, cancelled: int = 0) -> None:
-    """Put a link on record for the person it is about."""
+def _record(register: Register, tx: Tx, person: int, act: str, agency: str, level: int, cancelled: int = 0) -> int:
+    """Put a link on record for the person it is about; returns the audit row."""
     detail = {"act": act, "agency": agency, "cancelled": cancelled, "level": level}
-    write_audit(tx, _key(register, tx, person), person, LeafKind.LINK, detail, at_us=register.clock())
+    return write_audit(tx, _key(register, tx, person), person, LeafKind.LINK, detail, at_us=register.clock())
 
 
 def _key(register: Register, tx: Tx, person: int) -> OpenKey:

@@ -3,9 +3,11 @@
 import struct
 from collections.abc import Sequence
 from enum import IntEnum
+from hashlib import sha256
 from typing import NamedTuple
 
 PART = struct.Struct("<qqiBI")  # person, shape, stretch, assurance, sealed bytes
+PUBLIC_BYTES = 16  # of a delivery's id
 
 
 class QueueState(IntEnum):
@@ -41,6 +43,11 @@ def pack_parts(parts: Sequence[Part]) -> bytes:
 
 def unpack_parts(packed: bytes) -> list[Part]:
     return [Part._make(fields) for fields in PART.iter_unpack(packed)]
+
+
+def public_id(key: bytes, event: bytes, subscription: int) -> bytes:
+    """Name a delivery: the same for every repeat of the event, and unlike any other recipient's."""
+    return sha256(key + event + subscription.to_bytes(4)).digest()[:PUBLIC_BYTES]  # fixed lengths: a prefix is safe
 
 
 class DeliveryRow(NamedTuple):

@@ -9,10 +9,10 @@ from anyio import to_thread
 from fastapi import APIRouter, Query, Request, Response
 
 from hub.core.errors import HubError, Kind
-from hub.exchange.decide_event import public_id
 from hub.exchange.status import event_of
 from hub.exchange.world import World
 from hub.oversight.why import Log, decision_of, decision_of_delivery, last_decisions
+from hub.store.deliveries import public_id
 from hub.web.running import Administered
 
 MOST = 100  # decisions at once

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from hub.exchange.decide_event import public_id
-from hub.exchange.world import World, dumps
-from hub.identity.keys import seal
-from hub.store.deliveries import DELIVERY, QUEUE, DeliveryKind, QueueState
+from hub.core.leaf import canonical
+from hub.identity.keys import Keyring, seal
+from hub.store.deliveries import DELIVERY, QUEUE, DeliveryKind, QueueState, public_id
 from hub.store.engine import Tx
 
 
@@ -26,12 +25,12 @@ class WasOpened(Protocol):
 
 
 def stop_opened(
-    world: World, tx: Tx, recipient: int, rows: Sequence[WasOpened], *, first_delivery: int, audit: int, now_us: int
+    keys: Keyring, tx: Tx, recipient: int, rows: Sequence[WasOpened], *, first_delivery: int, audit: int, now_us: int
 ) -> None:
     """Queue a `stop` for each, as deliveries from `first_delivery` on: its number now stands for the stop."""
     for delivery, row in enumerate(rows, first_delivery):
-        public = public_id(world.keys.delivery, row.public, row.subscription)
-        text = seal(world.keys.wrapping, dumps({"stops": row.public.hex()}), public)
+        public = public_id(keys.delivery, row.public, row.subscription)
+        text = seal(keys.wrapping, canonical({"stops": row.public.hex()}), public)
         kind = DeliveryKind.STOP.value
         tx.insert(
             DELIVERY, [(delivery, public, kind, recipient, row.subscription, row.version, audit, now_us, b"", text)]
