@@ -1,6 +1,7 @@
 """A store's schema comes from the migrations, is that of the tables, and is never one that the code does not know."""
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,21 @@ def test_a_new_store_is_what_all_migrations_together_give(tmp_path: Path) -> Non
     assert schema(short) == schema(long)
     assert revision(short) == revision(long) == HEAD
     assert ensure(short) == ensure(long) == "current"
+
+
+@pytest.mark.parametrize("before", REVISIONS[:-1])
+def test_an_older_store_is_upgraded_and_keeps_what_it_holds(tmp_path: Path, before: str) -> None:
+    """Its rows are all there, and its schema is that of a new one."""
+    old, new = tmp_path / "old.sqlite", tmp_path / "new.sqlite"
+    upgrade(old, before)
+    with closing(sqlite3.connect(old)) as connection, connection:
+        connection.execute("INSERT INTO handout(recipient, number, delivery, opened_us, ended) VALUES (7, 1, 5, 9, 0)")
+    assert ensure(old) == "upgraded"
+    ensure(new)
+    assert schema(old) == schema(new)
+    with closing(sqlite3.connect(old)) as connection:
+        rows = connection.execute("SELECT recipient, number, delivery, opened_us, acked_us, ended FROM handout")
+        assert rows.fetchall() == [(7, 1, 5, 9, None, 0)]
 
 
 def test_the_code_knows_every_migration_in_order() -> None:

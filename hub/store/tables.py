@@ -107,11 +107,17 @@ class Person(SQLModel, table=True):
 class Link(SQLModel, table=True):
     """An agency's own id of a person, for an interval.
 
-    `local` is a keyed hash of (agency, id); the id itself is sealed for that person.
+    `local` is a keyed hash of (agency, id); the id itself is sealed for that person. `level` and `disputed` are what
+    they are now; the audit rows have what they were.
     """
 
     __tablename__ = "link"
-    __table_args__ = (PrimaryKeyConstraint("local", "from_us"), Index("link_person", "person"), NO_ROWID)
+    __table_args__ = (
+        PrimaryKeyConstraint("local", "from_us"),
+        Index("link_person", "person"),
+        Index("link_disputed", "person", "agency", sqlite_where=text("disputed = 1 AND until_us IS NULL")),
+        NO_ROWID,
+    )
     local: bytes = binary()
     agency: int
     from_us: int = integer()
@@ -358,6 +364,7 @@ class Handout(SQLModel, table=True):
     opened_us: int = integer()
     acked_us: int | None = integer(null=True)
     ended: int = 0  # 1: cancelled after it was opened; a `stop` went out under its number
+    used: int | None = integer(null=True)  # interned list of the fields that the recipient said it used
 
 
 class HandoutPerson(SQLModel, table=True):

@@ -158,7 +158,7 @@ CREATE TABLE handout (
 	delivery INTEGER NOT NULL, 
 	opened_us INTEGER NOT NULL, 
 	acked_us INTEGER, 
-	ended INTEGER NOT NULL, 
+	ended INTEGER NOT NULL, used INTEGER, 
 	PRIMARY KEY (recipient, number)
 )
  WITHOUT ROWID
@@ -271,9 +271,10 @@ CREATE TABLE waiting_key (
 
 ;
 CREATE INDEX consent_person ON consent (person);
+CREATE INDEX link_disputed ON link (person, agency) WHERE disputed = 1 AND until_us IS NULL;
 CREATE INDEX link_person ON link (person);
 CREATE INDEX queue_held ON queue (person, subscription, delivery) WHERE state = 2;
 CREATE INDEX receipt_consent ON receipt (consent);
 CREATE INDEX waiting_local ON waiting (local);
 CREATE INDEX waiting_subject ON waiting (subject, dataset);
-INSERT INTO alembic_version VALUES ('0001');
+INSERT INTO alembic_version VALUES ('0002');
