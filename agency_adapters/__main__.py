@@ -8,7 +8,7 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from itertools import islice
 from pathlib import Path
@@ -27,7 +27,7 @@ from agency_adapters.doctor import Finding, examine
 from agency_adapters.errors import AgencyError, HubUnreachable, problem_from
 from agency_adapters.inputs import read_events
 from agency_adapters.keys import new_key, public_jwk
-from agency_adapters.links import read_links
+from agency_adapters.links import read_links, read_names
 from agency_adapters.ndjson import Broken
 from agency_adapters.profile import directory_of, new_profile, profile_exists, read_profile, seen_path, write_profile
 from agency_adapters.results import CloudEvent, PublishResult, PublishStopped, Refused
@@ -159,14 +159,43 @@ def link(
     profile: ProfileName = None,
 ) -> None:
     """Link agencies' ids to people, for agencies that have that right; write the hub's answer per row."""
-    links = read_links(file)
+    _send(read_links(file), HubClient.link, "linked", profile)
+
+
+NamesFile = Annotated[Path, typer.Argument(help="CSV with the columns agency,local_id.")]
+
+
+@app.command()
+def unlink(file: NamesFile, profile: ProfileName = None) -> None:
+    """Undo links; write the hub's answer per row."""
+    _send(read_names(file), HubClient.unlink, "undone", profile)
+
+
+@app.command()
+def dispute(file: NamesFile, profile: ProfileName = None) -> None:
+    """Put links in doubt: what rests on them waits until they are settled or undone."""
+    _send(read_names(file), HubClient.dispute, "disputed", profile)
+
+
+@app.command()
+def settle(file: NamesFile, profile: ProfileName = None) -> None:
+    """Say of disputed links that they are right: what waited goes on."""
+    _send(read_names(file), HubClient.settle, "settled", profile)
+
+
+def _send(
+    links: Sequence[Mapping[str, Any]],
+    send: Callable[[HubClient, Sequence[Mapping[str, Any]]], list[Mapping[str, Any]]],
+    done: str,
+    profile: str | None,
+) -> None:
     found, key = read_profile(directory_of(os.environ), profile)
     with HubClient(found.settings, key) as client:
-        answers = client.link(links)
+        answers = send(client, links)
     for answer in answers:
         _line(answer)
     refused = sum("problem" in answer for answer in answers)
-    _tell(f"{len(answers) - refused} linked, {refused} refused.")
+    _tell(f"{len(answers) - refused} {done}, {refused} refused.")
     if refused:
         raise typer.Exit(EXIT_PROBLEM)
 

@@ -165,6 +165,14 @@ class HubClient:
         """Undo links, each named by agency and local_id. Returns the hub's answer per link, in order."""
         return self._links("/v1/links/undo", links)
 
+    def dispute(self, links: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        """Put links in doubt, each named by agency and local_id: what rests on them waits. As `unlink` answers."""
+        return self._links("/v1/links/dispute", links)
+
+    def settle(self, links: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        """Say of disputed links that they are right: what waited goes on. As `unlink` answers."""
+        return self._links("/v1/links/settle", links)
+
     def _links(self, path: str, links: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         answers: list[Mapping[str, Any]] = []
         for first in range(0, len(links), PAGE_LINKS):

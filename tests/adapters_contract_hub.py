@@ -98,8 +98,9 @@ class ContractHub:
                 fresh = [each for each in ids if each not in self.acknowledged]
                 self.acknowledged += fresh
                 return JSONResponse({"acknowledged": len(fresh), "already": len(ids) - len(fresh)})
-            case "POST", "/v1/links":
-                self.links += body["links"]
+            case "POST", "/v1/links" | "/v1/links/undo" | "/v1/links/dispute" | "/v1/links/settle":
+                act = request.url.path.removeprefix("/v1/links").removeprefix("/")
+                self.links += [({"act": act} if act else {}) | each for each in body["links"]]
                 return JSONResponse({"items": [{"index": n, "status": "linked"} for n in range(len(body["links"]))]})
             case "POST", "/v1/consent-requests":
                 return JSONResponse({"id": "cr-1"}, 201)

@@ -87,6 +87,7 @@ class Model:
     policy: str = "ordinary"
     suspended: set[int] = field(default_factory=set)
     linked: dict[tuple[str, int], int] = field(default_factory=dict)  # (agency, person) -> level
+    disputed: set[tuple[str, int]] = field(default_factory=set)
     choices: dict[tuple[int, str], Choice] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
@@ -96,9 +97,11 @@ class Model:
         return self.choices.setdefault((person, purpose), Choice())
 
     def missing(self, event: Event) -> bool:
-        """Is any person of it unknown to the hub under the publisher's id?"""
+        """Is any person of it unknown to the hub under the publisher's id, or is that link in doubt?"""
         agency = "register" if event.dataset == "birth" else "clinic"
-        return any((agency, person) not in self.linked for person, _ in event.persons())
+        return any(
+            (agency, person) not in self.linked or (agency, person) in self.disputed for person, _ in event.persons()
+        )
 
     def behind(self, event: Event) -> bool:
         """Does an earlier event of its chain still wait?"""
@@ -157,15 +160,32 @@ class Model:
         return [row for row in self.rows if row.recipient == recipient and row.state != "gone"]
 
     def candidates(self, recipient: str) -> list[Row]:
-        """Name what a hand-out looks at: opened and due again, then ready with nothing held before it."""
+        """Name what a hand-out looks at: opened and due again, then ready with nothing held or disputed before it."""
         rows = sorted(self.queue(recipient), key=lambda row: row.id)
         held = {(row.chain, row.id) for row in rows if row.state == "held"}
         due = [row for row in rows if row.state == "opened" and row.due_us <= self.now_us]
-        return due + [
+        ready = [
             row
             for row in rows
             if row.state == "ready" and (row.kind != "data" or not any(c == row.chain and i < row.id for c, i in held))
         ]
+        passed: list[Row] = []
+        waiting: set[tuple[int, int]] = set()
+        for row in due + ready:
+            if self.doubted(row):
+                waiting.add(row.chain)
+            elif row.kind != "data" or row.number or row.chain not in waiting:
+                passed.append(row)
+        return passed
+
+    def doubted(self, row: Row) -> bool:
+        """Does it rest on a link in doubt: the publisher's or the recipient's, of anybody it is about?"""
+        if row.kind != "data":
+            return False
+        about = {row.chain[1], *(part.person for part in row.parts)}
+        return any(
+            (agency, who) in self.disputed for agency in (LINES[row.line].provider, row.recipient) for who in about
+        )
 
     def judge(self, row: Row) -> tuple[Outcome, list[frozenset[str]]]:
         if row.kind != "data":

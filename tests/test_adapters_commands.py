@@ -220,6 +220,20 @@ def test_links_are_sent_as_the_hub_takes_them(lindum: ContractHub, run: Run, tmp
     ]
 
 
+@pytest.mark.parametrize(("command", "act"), [("unlink", "undo"), ("dispute", "dispute"), ("settle", "settle")])
+def test_links_are_named_by_agency_and_id(
+    lindum: ContractHub, run: Run, tmp_path: Path, command: str, act: str
+) -> None:
+    """One row for each; a file of other columns is refused before anything is sent."""
+    (tmp_path / "l.csv").write_text("agency,local_id\ntax,1\ntax,2\n")
+    assert run(command, str(tmp_path / "l.csv")).returncode == 0
+    assert lindum.links == [{"act": act, "agency": "tax", "local_id": each} for each in ("1", "2")]
+    (tmp_path / "wrong.csv").write_text("agency,local_id,mine\ntax,1,canary\n")
+    refused = run(command, str(tmp_path / "wrong.csv"))
+    assert (refused.returncode, "wrong.csv:1" in refused.stderr, "canary" in refused.stderr) == (1, True, False)
+    assert len(lindum.links) == 2
+
+
 def test_an_export_is_published_for_the_datasets_that_are_ones_own(
     lindum: ContractHub, run: Run, tmp_path: Path
 ) -> None:

@@ -40,6 +40,8 @@ FORMS: dict[str, dict[str, Any]] = {
     "/v1/deliveries/acknowledgements": {"acknowledgements": [{"number": 1, "id": "0" * 32, "fields_used": ["dob"]}]},
     "/v1/links": {"links": [{"agency": "lindum", "local_id": "L-1", "mine": "R-1", "level": 3, "born": "2020-01-01"}]},
     "/v1/links/undo": {"links": [{"agency": "lindum", "local_id": "L-1"}]},
+    "/v1/links/dispute": {"links": [{"agency": "lindum", "local_id": "L-1"}]},
+    "/v1/links/settle": {"links": [{"agency": "lindum", "local_id": "L-1"}]},
     "/v1/me/consents": {"recipient": "lindum", "purpose": "KINDER-PLACE", "items": [{"dataset": "d", "field": "f"}]},
     "/v1/me/consents/x/grant": {"items": [{"dataset": "d", "field": "f"}], "until": "2026-12-01T00:00:00Z"},
     "/v1/me/consents/x/narrow": {"items": [{"dataset": "civil.birth.registered", "field": "dob"}]},

@@ -156,7 +156,8 @@ def misplaced(value: str) -> Iterator[tuple[str, str, str, Any]]:
     yield "lindum", "POST", "/v1/deliveries/acknowledgements", {"acknowledgements": [{"id": value, "number": 1}]}
     link = {"agency": value, "local_id": value, "mine": value, "level": 9}
     yield "population-register", "POST", "/v1/links", {"links": [link, link | {"level": 1}, link | {"born": value}]}
-    yield "population-register", "POST", "/v1/links/undo", {"links": [{"agency": "lindum", "local_id": value}]}
+    for act in ("undo", "dispute", "settle"):
+        yield "population-register", "POST", f"/v1/links/{act}", {"links": [{"agency": "lindum", "local_id": value}]}
     yield "lindum", "POST", "/v1/consent-requests", {"subject": value, "purpose": value}
     yield "lindum", "POST", "/v1/consent-requests", {"subject": value, "purpose": "KINDER-PLACE", "deadline": value}
     yield "nobody", "POST", "/oauth/token", {"client_assertion": value, "grant_type": value, "client_id": value}

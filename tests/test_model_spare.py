@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from hub.core.errors import HubError
+from hub.exchange.disputes import Disputes
 from hub.exchange.expiry import expire_held
 from hub.exchange.handout import Candidate, _candidates, _leave
 from hub.failpoints import disarm
@@ -85,7 +86,9 @@ def test_erase_without_the_fence(hub: Hub) -> None:
     hub.decide()
     recipient = hub.catalogue.agencies[CONSENT.recipient].number
     with hub.store.read() as tx:
-        chosen: list[Candidate] = _candidates(tx, recipient, 10, hub.clock(), 10)
+        chosen: list[Candidate] = _candidates(
+            tx, recipient, 10, hub.clock(), 10, Disputes(tx, hub.catalogue, recipient)
+        )
     assert len(chosen) == 1
     hub.erase(person)
 

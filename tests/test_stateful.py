@@ -29,7 +29,7 @@ from hub.exchange.publish import Accepted, publish
 from hub.exchange.status import event_of
 from hub.failpoints import arm, disarm
 from hub.identity.keys import open_key
-from hub.identity.people import NewLink, link, person_of, unlink
+from hub.identity.people import NewLink, dispute, link, person_of, settle, unlink
 from hub.store.agreements import resume, suspend
 from hub.store.deliveries import public_id
 from hub.store.facts import CHOICE_STATES
@@ -577,6 +577,7 @@ class Walk(RuleBasedStateMachine):
     def _unlink(self, agency: str, person: int) -> None:
         unlink(self.hub.register, agency=agency, local_id=f"{agency}-{person}")
         del self.model.linked[agency, person]
+        self.model.disputed.discard((agency, person))
         for row in list(self.model.rows):
             rests = row.kind == "data" and agency in (LINES[row.line].provider, row.recipient)
             about = {row.chain[1], *(part.person for part in row.parts)}
@@ -584,6 +585,41 @@ class Walk(RuleBasedStateMachine):
                 row.state = "gone"
                 if row.number:
                     self._expect_stop(row, self._queue(row.recipient))
+        for recipient in RECIPIENTS:
+            self._compare_queue_unmoved(recipient)
+
+    @precondition(lambda self: any(agency != "linker" for agency, _ in self.model.linked))
+    @rule(data=st.data(), again=st.booleans())
+    def dispute(self, data: st.DataObject, again: bool) -> None:
+        """What rests on the link waits as it is; disputed once more, nothing changes."""
+        key = data.draw(st.sampled_from(sorted(key for key in self.model.linked if key[0] != "linker")))
+        for _ in range(2 if again else 1):
+            self._doubt(*key, disputed=True)
+
+    @precondition(lambda self: self.model.disputed)
+    @rule(data=st.data())
+    def settle(self, data: st.DataObject) -> None:
+        """What waited for nothing else goes on, in order."""
+        self._doubt(*data.draw(st.sampled_from(sorted(self.model.disputed))), disputed=False)
+
+    @rule(person=persons, dataset=st.sampled_from(sorted(DATASETS)))
+    def dispute_and_settle(self, person: int, dataset: str) -> None:
+        """A delivery that was ready is kept back, a later event of the person waits, and both go afterwards."""
+        agency = DATASETS[dataset][0]
+        self.publish_and_decide([(person, dataset, set())])
+        if (agency, person) in self.model.linked:
+            self._doubt(agency, person, disputed=True)
+            self.publish_and_decide([(person, dataset, {"code"})])
+            self.pull(warm=True)
+            self._doubt(agency, person, disputed=False)
+            self.revisit()
+            self.pull(warm=True)
+
+    def _doubt(self, agency: str, person: int, *, disputed: bool) -> None:
+        act, was = dispute if disputed else settle, (agency, person) in self.model.disputed
+        said = act(self.hub.register, agency=agency, local_id=f"{agency}-{person}")
+        assert said == ("known" if was == disputed else "disputed" if disputed else "settled")
+        (self.model.disputed.add if disputed else self.model.disputed.discard)((agency, person))
         for recipient in RECIPIENTS:
             self._compare_queue_unmoved(recipient)
 
@@ -733,6 +769,8 @@ class Walk(RuleBasedStateMachine):
 
     def settle_everything(self) -> None:
         """From wherever the walk ended, the workers alone can bring everything to its end: nothing was lost."""
+        for key in sorted(self.model.disputed):
+            self._doubt(*key, disputed=False)
         self.revisit()
         self.sweep()
         assert all(event.state != "bus" for event in self.model.events)

@@ -40,6 +40,8 @@ SCOPES = {  # route -> the scope it asks for; its own agency, which has it, and 
     "/v1/deliveries/acknowledgements": ("deliveries:read", "lindum"),
     "/v1/links": ("links:write", "population-register"),
     "/v1/links/undo": ("links:write", "population-register"),
+    "/v1/links/dispute": ("links:write", "population-register"),
+    "/v1/links/settle": ("links:write", "population-register"),
     "/v1/consent-requests": ("consent-requests:write", "lindum"),
     "/v1/agency": ("agency:read", "lindum"),
 }
@@ -54,6 +56,8 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/v1/deliveries/acknowledgements"): {"acknowledgements": [{"number": 1, "id": "0" * 32}]},
     ("POST", "/v1/links"): {"links": [{"agency": "tax", "local_id": "T-9", "mine": "R-9", "level": 2}]},
     ("POST", "/v1/links/undo"): {"links": [{"agency": "tax", "local_id": "T-9"}]},
+    ("POST", "/v1/links/dispute"): {"links": [{"agency": "lindum", "local_id": "L-1"}]},
+    ("POST", "/v1/links/settle"): {"links": [{"agency": "lindum", "local_id": "L-1"}]},
     ("POST", "/v1/consent-requests"): {"subject": "L-1", "purpose": "KINDER-PLACE"},
     ("POST", "/v1/me/consents"): {"recipient": "lindum", "purpose": "KINDER-PLACE"},
     ("POST", "/v1/me/consents/{consent}/narrow"): ITEMS,

@@ -1,7 +1,8 @@
 """The hand-out: the only exit. What leaves is decided again, in the transaction that opens it. An event's life, part 3.
 
 In one transaction per recipient page:
-1. candidates by state, in event order per (subscription, person), none passing a held or untouched one
+1. candidates by state, in event order per (subscription, person), none passing a held or untouched one, none that
+   rests on a disputed link
 2. facts read again, under the fence                     3. decide again: release opens, hold holds, refusal cancels,
    wait leaves untouched                                 4. running numbers, audit row, commit
 1. to 3. are done on a snapshot first. They stand in the transaction only where, under the fence, no fact has changed
@@ -20,6 +21,7 @@ from hub.core.agreement import Subscription
 from hub.core.decide import AgreementState, Hold, Refusal, Release, Standing, Wait, decide_cached
 from hub.core.errors import HubError, Kind
 from hub.core.leaf import NONCE_BYTES, LeafKind, canonical, leaf, merkle_root
+from hub.exchange.disputes import Disputes
 from hub.exchange.feed import Opened
 from hub.exchange.standing import Horizon, agreement_state, choice_state, standing_of
 from hub.exchange.verdicts import Missing
@@ -135,8 +137,8 @@ def _choose_with_verdicts(world: World, recipient: int, limit: int) -> Chosen:
 def _choose(world: World, tx: Tx, recipient: int, limit: int) -> Chosen:
     """Take candidates, read the facts about them, and decide each again."""
     now_us, missing = world.clock(), Missing()
-    horizon = Horizon(now_us, world.zone)
-    candidates = _candidates(tx, recipient, limit, now_us, world.limits.outstanding)  # 1.
+    horizon, disputes = Horizon(now_us, world.zone), Disputes(tx, world.catalogue, recipient)
+    candidates = _candidates(tx, recipient, limit, now_us, world.limits.outstanding, disputes)  # 1.
     if not candidates:
         return Chosen((), (), missing, tx.facts_at, horizon.until_us)
     facts = _read(world, tx, candidates, horizon)  # 2.
@@ -167,7 +169,9 @@ def _transaction(world: World, tx: Tx, recipient: int, limit: int, chosen: Chose
     return page
 
 
-def _candidates(tx: Tx, recipient: int, limit: int, now_us: int, outstanding: int) -> list[Candidate]:
+def _candidates(
+    tx: Tx, recipient: int, limit: int, now_us: int, outstanding: int, disputes: Disputes
+) -> list[Candidate]:
     """Choose by state, in the events' order: opened ones that are due again, then ready ones behind nothing held."""
     row = tx.one("SELECT count(*) FROM queue WHERE recipient = ? AND state = ?", (recipient, QueueState.OPENED.value))
     assert row is not None
@@ -177,17 +181,24 @@ def _candidates(tx: Tx, recipient: int, limit: int, now_us: int, outstanding: in
         " d.public, d.kind, d.version, d.time_us, d.parts, d.payload"
         " FROM queue q JOIN delivery d ON d.id = q.delivery"
     )
-    due = tx.rows(
-        f"SELECT {columns} WHERE q.recipient = ? AND q.state = ? AND q.due_us <= ? ORDER BY q.delivery LIMIT ?",
-        (recipient, QueueState.OPENED.value, now_us, limit),
+    due_sql = (
+        f"SELECT {columns} WHERE q.recipient = ? AND q.state = ? AND q.delivery > ? AND q.due_us <= ?"
+        " ORDER BY q.delivery LIMIT ?"
     )
-    ready = tx.rows(
-        f"SELECT {columns} WHERE q.recipient = ? AND q.state = ? AND (d.kind <> ? OR NOT EXISTS (SELECT 1 FROM queue h"
+    ready_sql = (
+        f"SELECT {columns} WHERE q.recipient = ? AND q.state = ? AND q.delivery > ? AND (d.kind <> ? OR NOT EXISTS"
+        " (SELECT 1 FROM queue h"
         " INDEXED BY queue_held WHERE h.person = q.person AND h.subscription = q.subscription AND h.state = 2"
-        " AND h.delivery < q.delivery)) ORDER BY q.delivery LIMIT ?",
-        (recipient, QueueState.READY.value, DeliveryKind.DATA.value, min(fresh, limit - len(due))),
+        " AND h.delivery < q.delivery)) ORDER BY q.delivery LIMIT ?"
     )
-    return [Candidate._make((*row[:9], tuple(unpack_parts(row[9])), row[10])) for row in due + ready]
+    opened, ready, data = QueueState.OPENED.value, QueueState.READY.value, DeliveryKind.DATA.value
+    due = disputes.passed(lambda after: _rows(tx, due_sql, (recipient, opened, after, now_us, limit)), limit)
+    left = min(fresh, limit - len(due))
+    return due + disputes.passed(lambda after: _rows(tx, ready_sql, (recipient, ready, after, data, left)), left)
+
+
+def _rows(tx: Tx, sql: str, values: tuple[int, ...]) -> list[Candidate]:
+    return [Candidate._make((*row[:9], tuple(unpack_parts(row[9])), row[10])) for row in tx.rows(sql, values)]
 
 
 def _read(world: World, tx: Tx, candidates: Sequence[Candidate], horizon: Horizon) -> _Facts:

@@ -2,6 +2,7 @@
 
 Identity never merges two people: an id that is linked to somebody else is a conflict that a human must undo first.
 Unlinking ends an interval and leaves the past as it was; the id then belongs to nobody until it is linked again.
+A disputed link makes what rests on it wait, whole and in order, until it is settled or undone.
 """
 
 import secrets
@@ -56,7 +57,7 @@ class Register(NamedTuple):
 
 
 Outcome = str | HubError
-"""Of one link: "linked", "known" (it was so already), or why not."""
+"""Of one link: "linked", "undone", "disputed", "settled", "known" (it was so already), or why not."""
 
 
 def local_of(keys: Keyring, agency: str, local_id: str) -> bytes:
@@ -82,13 +83,28 @@ def link(register: Register, linker: str, links: Sequence[NewLink]) -> list[Outc
     return outcomes
 
 
-def unlink(register: Register, *, agency: str, local_id: str) -> None:
+def unlink(register: Register, *, agency: str, local_id: str) -> str:
     """End a link, and take what rests on it off the queues. Raises HubError(NOT_FOUND) when there is none.
 
     What was opened and never acknowledged does not come again: a `stop` stands under its number. The person's fence is
     taken, so no decision that relied on the link commits after this has returned.
     """
     register.store.write(lambda tx: _unlink(register, tx, agency, local_id), lane=Lane.URGENT)
+    return "undone"
+
+
+def dispute(register: Register, *, agency: str, local_id: str) -> str:
+    """Put a link in doubt: events that mention it wait, and so does what rests on it and was not opened yet.
+
+    The person's fence is taken, so no hand-out of what rests on the link commits after this has returned. Raises
+    HubError(NOT_FOUND) when there is no such link.
+    """
+    return register.store.write(lambda tx: _doubt(register, tx, agency, local_id, disputed=True), lane=Lane.URGENT)
+
+
+def settle(register: Register, *, agency: str, local_id: str) -> str:
+    """Say that a disputed link is right: what waited goes on. One that is wrong is undone instead. Raises as above."""
+    return register.store.write(lambda tx: _doubt(register, tx, agency, local_id, disputed=False), lane=Lane.URGENT)
 
 
 def person_of(tx: Tx, keys: Keyring, agency: str, local_id: str) -> int | None:
@@ -180,7 +196,7 @@ def _insert(register: Register, tx: Tx, agency: str, local_id: str, person: int,
 def _unlink(register: Register, tx: Tx, agency: str, local_id: str) -> None:
     person = person_of(tx, register.keys, agency, local_id)
     if person is None or agency not in register.catalogue.agencies:
-        raise HubError(Kind.NOT_FOUND, "no such link", remedy="It may have been undone before.", code="link-unknown")
+        raise _unknown()
     raise_fence(tx, PERSON_FENCE, person)
     now_us = register.clock()
     tx.run(
@@ -235,6 +251,24 @@ def _resting(register: Register, person: int, agency: str) -> Resting:
         f" ({marks(len(lines))})) AND d.kind = ? AND (q.person = ? OR instr(d.parts, ?) > 0)",
         (number, *lines, DeliveryKind.DATA.value, person, named),
     )
+
+
+def _doubt(register: Register, tx: Tx, agency: str, local_id: str, *, disputed: bool) -> str:
+    local = local_of(register.keys, agency, local_id)
+    row = tx.one("SELECT person, disputed FROM link WHERE local = ? AND until_us IS NULL", (local,))
+    if row is None:
+        raise _unknown()
+    if bool(row[1]) == disputed:
+        return "known"
+    act = "disputed" if disputed else "settled"
+    raise_fence(tx, PERSON_FENCE, row[0])
+    tx.run("UPDATE link SET disputed = ? WHERE local = ? AND until_us IS NULL", (int(disputed), local))
+    _record(register, tx, row[0], act, agency, 0)
+    return act
+
+
+def _unknown() -> HubError:
+    return HubError(Kind.NOT_FOUND, "no such link", remedy="It may have been undone before.", code="link-unknown")
 
 
 def _record(register: Register, tx: Tx, person: int, act: str, agency: str, level: int, cancelled: int = 0) -> int:

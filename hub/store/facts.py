@@ -129,7 +129,7 @@ def read_persons(tx: Tx, persons: Sequence[int], *, names: bool = True) -> Perso
         ),
         tx.text(
             "SELECT json_group_array(json_array(person, agency, hex(sealed))) FROM link"
-            f" WHERE person IN ({here}) AND until_us IS NULL AND disputed = 0",
+            f" WHERE person IN ({here}) AND until_us IS NULL",  # the hand-out keeps back what a disputed one names
             persons,
         )
         if names
@@ -154,6 +154,11 @@ def persons_of(texts: PersonTexts) -> dict[int, PersonFact]:
     for person, agency, sealed in loads(texts.names):
         found[person].names[agency] = bytes.fromhex(sealed)
     return found
+
+
+def disputed_links(tx: Tx) -> frozenset[tuple[int, int]]:
+    """Read every link that is disputed now, as (person, agency). Few: an index holds them and nothing else."""
+    return frozenset(tx.rows("SELECT person, agency FROM link WHERE disputed = 1 AND until_us IS NULL"))
 
 
 def read_rules(tx: Tx) -> str:

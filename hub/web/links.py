@@ -1,9 +1,12 @@
-"""Linking over HTTP, for agencies with that right: which local id of which agency is which person. JSON or CSV."""
+"""Linking over HTTP, for agencies with that right: which local id of which agency is which person. JSON or CSV.
+
+A link can be undone, or disputed until somebody knows; settled, it holds again.
+"""
 
 import csv
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date
 from itertools import islice
 from typing import Annotated, Any
@@ -14,7 +17,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from hub.core.errors import HubError, Item, Kind
 from hub.exchange.publish import TEXT_MAX
 from hub.identity.agency_tokens import Caller
-from hub.identity.people import NewLink, Register, link, unlink
+from hub.identity.people import NewLink, Register, dispute, link, settle, unlink
 from hub.web.bodies import media_type, read_body, read_items, read_json
 from hub.web.outcomes import answer_of_items, refused_item
 from hub.web.running import hub_of
@@ -23,7 +26,7 @@ from hub.web.sign_in import caller_with
 LINKS_AT_ONCE = 5_000
 LINK_BYTES = 4_000_000
 COLUMNS = ("agency", "local_id", "mine", "level", "born")
-NAMES = {"link": frozenset(COLUMNS), "undo": frozenset({"agency", "local_id"})}
+NAMES = {"link": frozenset(COLUMNS), "existing": frozenset({"agency", "local_id"})}
 DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 DIGIT = re.compile(r"\d", re.ASCII)
 LEVELS = (1, 2, 3)  # P1 to P3
@@ -31,7 +34,7 @@ Linker = Annotated[Caller, Depends(caller_with("links:write"))]
 
 
 def link_routes() -> APIRouter:
-    """Serve `POST /v1/links` and `POST /v1/links/undo`."""
+    """Serve `POST /v1/links`, and `undo`, `dispute` and `settle` below it."""
     router = APIRouter()
 
     @router.post("/v1/links")
@@ -44,13 +47,26 @@ def link_routes() -> APIRouter:
 
     @router.post("/v1/links/undo")
     async def post_undo(request: Request, caller: Linker) -> Response:
-        hub = hub_of(request)
-        rows = await _rows(request)
-        hub.quotas.take(caller.agency, requests=0, events=len(rows))
-        items = await to_thread.run_sync(_undo, hub.register, rows, limiter=hub.agency_threads)
-        return answer_of_items(items, done="undone", status=200)
+        return await _of_each(request, caller, unlink, done="undone")
+
+    @router.post("/v1/links/dispute")
+    async def post_dispute(request: Request, caller: Linker) -> Response:
+        return await _of_each(request, caller, dispute, done="disputed")
+
+    @router.post("/v1/links/settle")
+    async def post_settle(request: Request, caller: Linker) -> Response:
+        return await _of_each(request, caller, settle, done="settled")
 
     return router
+
+
+async def _of_each(request: Request, caller: Caller, act: Callable[..., str], *, done: str) -> Response:
+    """Do one thing to links that there are, one by one."""
+    hub = hub_of(request)
+    rows = await _rows(request)
+    hub.quotas.take(caller.agency, requests=0, events=len(rows))
+    items = await to_thread.run_sync(_each, hub.register, rows, act, limiter=hub.agency_threads)
+    return answer_of_items(items, done=done, status=200)
 
 
 async def _rows(request: Request) -> list[Any]:
@@ -98,13 +114,13 @@ def _link(register: Register, linker: str, rows: list[Any]) -> list[dict[str, An
     return [_item(index, next(done) if outcome == "" else outcome) for index, outcome in enumerate(outcomes)]
 
 
-def _undo(register: Register, rows: list[Any]) -> list[dict[str, Any]]:
+def _each(register: Register, rows: list[Any], act: Callable[..., str]) -> list[dict[str, Any]]:
     items = []
     for index, row in enumerate(rows):
-        outcome: str | HubError = "undone"
+        outcome: str | HubError
         try:
-            texts = _texts(row, "undo")
-            unlink(register, agency=texts["agency"], local_id=texts["local_id"])
+            texts = _texts(row, "existing")
+            outcome = act(register, agency=texts["agency"], local_id=texts["local_id"])
         except HubError as refused:
             outcome = refused
         items.append(_item(index, outcome))
