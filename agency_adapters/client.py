@@ -157,7 +157,8 @@ class HubClient:
     def link(self, links: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         """Link local ids to people (agencies with that right). Each link: agency, local_id, mine, level 1..3, born?
 
-        Returns the hub's answer per link, in order. Linking the same again changes nothing.
+        Returns the hub's answer per link, in order. Linking the same again changes nothing but its level,
+        which is what was said last.
         """
         return self._links("/v1/links", links)
 

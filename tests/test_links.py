@@ -1,7 +1,8 @@
 """The registers' door: a link that is undone, disputed or settled, and what becomes of that which rests on it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from hub.clock import system_clock
 from hub.identity.people import person_of
 from hub.identity.principal import Principal
 from hub.store.facts import PERSON_FENCE
-from tests.world import Town, birth, link_family, town, until
+from tests.world import Town, birth, link, link_family, town, until
 
 REDELIVER_S = 1
 
@@ -54,6 +55,26 @@ def named(agency: str, local_id: str) -> list[dict[str, str]]:
 
 def kinds(deliveries: tuple[Delivery, ...]) -> list[tuple[str, int]]:
     return [(one.kind, one.number) for one in deliveries]
+
+
+def person_at(place: Town, agency: str, local_id: str) -> int:
+    with place.hub.store.read() as tx:
+        person = person_of(tx, place.hub.register.keys, agency, local_id)
+    assert person is not None
+    return person
+
+
+def epoch(place: Town, person: int) -> int:
+    """Return the epoch of a person's fence."""
+    with place.hub.store.read() as tx:
+        row = tx.one("SELECT epoch FROM fence WHERE kind = ? AND subject = ?", (PERSON_FENCE, person))
+    return int(row[0]) if row else 0
+
+
+def acts_of(place: Town, person: int, agency: str) -> list[Mapping[str, Any]]:
+    """Return what a person reads of their links at an agency, newest first."""
+    entries = history(place.hub.citizens, Principal(person, person, "self", 3, "a session")).entries
+    return [one.said for one in entries if isinstance(one, Acted) and one.said["agency"] == agency]
 
 
 EACH_LINK = pytest.mark.parametrize(
@@ -161,24 +182,56 @@ def test_a_disputed_link_that_was_wrong_is_undone_and_nothing_of_it_goes(
 
 def test_a_dispute_takes_the_persons_fence_and_is_in_their_history_once(place: Town) -> None:
     """Said again it changes nothing and is told so; an id that is not linked has nothing to dispute or settle."""
-    register, hub = place.agency("population-register"), place.hub
-    mine = named("family-benefits", "FB-C-1")
-    with hub.store.read() as tx:
-        person = person_of(tx, hub.register.keys, "family-benefits", "FB-C-1")
-    assert person is not None
-
-    def epoch() -> int:
-        with hub.store.read() as tx:
-            row = tx.one("SELECT epoch FROM fence WHERE kind = ? AND subject = ?", (PERSON_FENCE, person))
-        return int(row[0]) if row else 0
-
-    before = epoch()
+    register, mine = place.agency("population-register"), named("family-benefits", "FB-C-1")
+    person = person_at(place, "family-benefits", "FB-C-1")
+    before = epoch(place, person)
     acts = (register.settle, register.dispute, register.dispute, register.settle)
     assert [act(mine)[0]["status"] for act in acts] == ["known", "disputed", "known", "settled"]
-    assert epoch() == before + 2
-    entries = history(hub.citizens, Principal(person, person, "self", 3, "a session")).entries
-    said = [one.said["act"] for one in entries if isinstance(one, Acted) and one.said["agency"] == "family-benefits"]
+    assert epoch(place, person) == before + 2
+    said = [one["act"] for one in acts_of(place, person, "family-benefits")]
     assert said == ["settled", "disputed", "linked"]
     for act in (register.dispute, register.settle):
         (refused,) = act(named("family-benefits", "nobody"))
         assert refused["problem"]["type"].endswith("/link-unknown")
+
+
+def test_linked_again_at_a_higher_level_a_purpose_that_needs_it_is_served(place: Town) -> None:
+    """Refused at P1, released at P2; what was refused before stays refused."""
+    register = place.agency("population-register")
+    link_family(place, child="C-3", parent="P-3")
+    (lowered,) = register.link([link("civil-registry", "C-3", "R-C-3", level=1)])
+    born(place, "3a", child="C-3", parent="P-3")
+    (raised,) = register.link([link("civil-registry", "C-3", "R-C-3", level=2)])
+    (again,) = register.link([link("civil-registry", "C-3", "R-C-3", level=2)])
+    assert [one["status"] for one in (lowered, raised, again)] == ["level-lowered", "level-raised", "known"]
+    born(place, "3b", child="C-3", parent="P-3")
+    assert [one.subject for one in place.pull("family-benefits")] == ["FB-C-1", "FB-C-3"]
+
+
+@pytest.mark.parametrize("opened", [False, True], ids=["ready", "opened"])
+def test_what_needs_a_higher_level_than_the_link_has_now_does_not_go(
+    place: Town, pass_by: Callable[[], None], opened: bool
+) -> None:
+    """Decided at P3, lowered to P1: what was ready is gone, what was opened is stopped. At P2 it would have gone."""
+    register = place.agency("population-register")
+    numbers = [one.number for one in place.pull("family-benefits")] if opened else []
+    register.link([link("civil-registry", "C-1", "R-C-1", level=1)])
+    pass_by()
+    assert kinds(place.pull("family-benefits")) == [("stop", number) for number in numbers]
+
+
+def test_what_the_lowered_level_still_carries_goes(place: Town) -> None:
+    """The allowance needs P2, and P2 it is."""
+    place.agency("population-register").link([link("civil-registry", "C-1", "R-C-1", level=2)])
+    assert kinds(place.pull("family-benefits")) == [("data", 1)]
+
+
+def test_a_change_of_level_takes_the_persons_fence_and_is_in_their_history(place: Town) -> None:
+    """As every change that a decision relies on; the same again is no change."""
+    person = person_at(place, "civil-registry", "C-1")
+    before, acts = epoch(place, person), len(acts_of(place, person, "civil-registry"))
+    for level in (1, 1, 2):
+        place.agency("population-register").link([link("civil-registry", "C-1", "R-C-1", level=level)])
+    assert epoch(place, person) == before + 2
+    newest = acts_of(place, person, "civil-registry")[:-acts]
+    assert [(one["act"], one["level"]) for one in newest] == [("level-raised", 2), ("level-lowered", 1)]

@@ -560,8 +560,16 @@ class Walk(RuleBasedStateMachine):
         mine = f"linker-{person}"
         self.model.now_us = self.hub.now_us = self.model.now_us + 1  # an interval that ended begins anew later
         (said,) = link(self.hub.register, "linker", [NewLink(agency, f"{agency}-{person}", mine, level)])
-        assert said == ("known" if (agency, person) in self.model.linked else "linked")
-        self.model.linked.setdefault((agency, person), level)
+        before = self.model.linked.get((agency, person), 0)
+        became = ("level-raised" if before < level else "level-lowered") if before != level else "known"
+        assert said == (became if before else "linked")
+        self.model.linked[agency, person] = level
+        if level < before:
+            needing = {number for number, line in LINES.items() if line.provider == agency}
+            needing &= {number for number, line in LINES.items() if BASES[line.purpose] != "consent"}
+            self._taken_off(
+                person, needing & {number for number, line in LINES.items() if ASSURANCE[line.purpose] > level}
+            )
         with self.hub.store.read() as tx:
             found = person_of(tx, self.hub.keys, "linker", mine)
         assert found is not None
@@ -578,10 +586,13 @@ class Walk(RuleBasedStateMachine):
         unlink(self.hub.register, agency=agency, local_id=f"{agency}-{person}")
         del self.model.linked[agency, person]
         self.model.disputed.discard((agency, person))
+        self._taken_off(person, {number for number, line in LINES.items() if agency in (line.provider, line.recipient)})
+
+    def _taken_off(self, person: int, lines: set[int]) -> None:
+        """What of these lines is about the person has left the queue, and a stop stands for what had been opened."""
         for row in list(self.model.rows):
-            rests = row.kind == "data" and agency in (LINES[row.line].provider, row.recipient)
             about = {row.chain[1], *(part.person for part in row.parts)}
-            if rests and person in about and row.state != "gone":
+            if row.kind == "data" and row.line in lines and person in about and row.state != "gone":
                 row.state = "gone"
                 if row.number:
                     self._expect_stop(row, self._queue(row.recipient))

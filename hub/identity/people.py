@@ -27,10 +27,9 @@ from hub.identity.keys import (
     unwrap_person,
     wrap_person,
 )
-from hub.identity.stops import stop_opened
+from hub.identity.resting import Resting, on_level, on_link, stop_taken, take_off
 from hub.ports import Clock
-from hub.store.deliveries import DeliveryKind
-from hub.store.engine import Lane, Store, Tx, marks
+from hub.store.engine import Lane, Store, Tx
 from hub.store.facts import PERSON_FENCE, raise_fence
 
 LINKS_AT_ONCE = 100  # a bulk file is sent in pieces: each is one transaction, and a withdrawal waits for one at most
@@ -57,7 +56,8 @@ class Register(NamedTuple):
 
 
 Outcome = str | HubError
-"""Of one link: "linked", "undone", "disputed", "settled", "known" (it was so already), or why not."""
+"""What became of one link: "linked", "level-raised", "level-lowered", "undone", "disputed", "settled", or "known" where
+it was so already; or why nothing did."""
 
 
 def local_of(keys: Keyring, agency: str, local_id: str) -> bytes:
@@ -76,7 +76,10 @@ def born_place(person: int) -> bytes:
 
 
 def link(register: Register, linker: str, links: Sequence[NewLink]) -> list[Outcome]:
-    """Link ids, each on its own: a conflict in one does not touch the others. Makes the person where `mine` is new."""
+    """Link ids, each on its own: a conflict in one does not touch the others. Makes the person where `mine` is new.
+
+    Said again with another level, a link has that level from now on.
+    """
     outcomes: list[Outcome] = []
     for at in range(0, len(links), LINKS_AT_ONCE):
         outcomes += register.store.write(partial(_link_all, register, linker, links[at : at + LINKS_AT_ONCE]))
@@ -139,24 +142,44 @@ def _link(register: Register, tx: Tx, linker: str, one: NewLink) -> Outcome:
         )
     if person is None and there is not None:
         person = there
-    corrected = False
+    acts: list[str] = []
     if person is None:
         person = _new_person(register, tx, one.born)
         _insert(register, tx, linker, one.mine, person, one.level)
-    elif one.born is not None:
-        corrected = _note_birth(register, tx, person, one.born)
+        acts.append("linked")
+    elif one.born is not None and _note_birth(register, tx, person, one.born):
+        acts.append("born-corrected")
     if there is None and (one.agency, one.local_id) != (linker, one.mine):
         _insert(register, tx, one.agency, one.local_id, person, one.level)
+        acts.append("linked")
     elif person_of(tx, register.keys, linker, one.mine) is None:
         _insert(register, tx, linker, one.mine, person, one.level)
-    elif there is not None:
-        if corrected:
-            raise_fence(tx, PERSON_FENCE, person)
-            _record(register, tx, person, "born-corrected", one.agency, one.level)
-        return "known"
-    raise_fence(tx, PERSON_FENCE, person)
-    _record(register, tx, person, "linked", one.agency, one.level)
-    return "linked"
+        acts.append("linked")
+    changed = _change_level(register, tx, person, one) if there is not None else ""
+    if acts or changed:
+        raise_fence(tx, PERSON_FENCE, person)
+    for act in dict.fromkeys(acts):
+        _record(register, tx, person, act, one.agency, one.level)
+    return "linked" if "linked" in acts else changed or "known"
+
+
+def _change_level(register: Register, tx: Tx, person: int, one: NewLink) -> str:
+    """Give a link that there is the level that is said now; returns what that did, "" where it had it already.
+
+    Lowered, it carries less: what was decided at the higher level and needs it does not go.
+    """
+    local = local_of(register.keys, one.agency, one.local_id)
+    row = tx.one("SELECT level FROM link WHERE local = ? AND until_us IS NULL", (local,))
+    assert row is not None
+    if row[0] == one.level:
+        return ""
+    tx.run("UPDATE link SET level = ? WHERE local = ? AND until_us IS NULL", (one.level, local))
+    if one.level > row[0]:
+        _record(register, tx, person, "level-raised", one.agency, one.level)
+        return "level-raised"
+    resting = on_level(register.catalogue, agency=one.agency, person=person, above=one.level)
+    _take_off(register, tx, person, "level-lowered", one.agency, one.level, resting)
+    return "level-lowered"
 
 
 def _new_person(register: Register, tx: Tx, born: date | None) -> int:
@@ -203,54 +226,14 @@ def _unlink(register: Register, tx: Tx, agency: str, local_id: str) -> None:
         "UPDATE link SET until_us = ? WHERE local = ? AND until_us IS NULL",
         (now_us, local_of(register.keys, agency, local_id)),
     )
-    resting = _resting(register, person, agency)
-    opened = [Opened._make(row) for row in tx.rows(f"SELECT {_OPENED} {resting.sql} AND q.number > 0", resting.values)]
-    cancelled = tx.run(f"DELETE FROM queue WHERE delivery IN (SELECT q.delivery {resting.sql})", resting.values)
-    audit = _record(register, tx, person, "unlinked", agency, 0, cancelled)
-    last = tx.one("SELECT coalesce(max(id), 0) FROM delivery")
-    assert last is not None
-    at = last[0] + 1
-    for recipient in sorted({one.recipient for one in opened}):
-        theirs = [one for one in opened if one.recipient == recipient]
-        stop_opened(register.keys, tx, recipient, theirs, first_delivery=at, audit=audit, now_us=now_us)
-        at += len(theirs)
+    _take_off(register, tx, person, "unlinked", agency, 0, on_link(register.catalogue, agency=agency, person=person))
 
 
-class Resting(NamedTuple):
-    """The end of a query: from `queue q` and `delivery d`, what rests on a link."""
-
-    sql: str
-    values: tuple[int | bytes, ...]
-
-
-class Opened(NamedTuple):
-    """A delivery on the queue that was opened under a number."""
-
-    recipient: int
-    public: bytes
-    subscription: int
-    version: int
-    person: int
-    number: int
-
-
-_OPENED = "q.recipient, d.public, q.subscription, d.version, q.person, q.number"
-
-
-def _resting(register: Register, person: int, agency: str) -> Resting:
-    """Find what rests on a link: what the agency published of the person, and what names the person to it.
-
-    In whatever role: the parent of a child that was born as well as the child. Only data: a `stop` is the person's own
-    word, and stays.
-    """
-    number = register.catalogue.agencies[agency].number
-    lines = [one.number for one in register.catalogue.subscriptions.values() if one.agreement.provider == agency]
-    named = person.to_bytes(8, "little")  # as the parts of a delivery name them (hub/store/deliveries.py)
-    return Resting(
-        f"FROM queue q JOIN delivery d ON d.id = q.delivery WHERE (q.recipient = ? OR q.subscription IN"
-        f" ({marks(len(lines))})) AND d.kind = ? AND (q.person = ? OR instr(d.parts, ?) > 0)",
-        (number, *lines, DeliveryKind.DATA.value, person, named),
-    )
+def _take_off(register: Register, tx: Tx, person: int, act: str, agency: str, level: int, resting: Resting) -> None:
+    """Put an act on record, take off the queues what rests on what it changed, and stop what had been opened of it."""
+    opened, cancelled = take_off(tx, resting)
+    audit = _record(register, tx, person, act, agency, level, cancelled)
+    stop_taken(register.keys, tx, opened, audit=audit, now_us=register.clock())
 
 
 def _doubt(register: Register, tx: Tx, agency: str, local_id: str, *, disputed: bool) -> str:
