@@ -47,6 +47,7 @@ class HandedOut:
     acknowledged_us: int | None
     stopped: bool  # stopped under its number before it was acknowledged
     fields: tuple[str, ...]
+    used: tuple[str, ...] | None  # of these, as the recipient said when it acknowledged; None: it did not say
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,22 +144,27 @@ def _handed(tx: Tx, person: int, decisions: set[int]) -> dict[tuple[int, int], t
     pages = details_at(tx, sorted({row.page for row in rows}))
     first = [handed_as(pages[row.page], row.number) for row in rows]
     heads = deliveries_at(tx, sorted({delivery for delivery, _ in first}))
-    bodies = scopes(tx, sorted({outcome for _, outcome in first}))
+    said = {row.used for row in rows if row.used is not None}
+    bodies = scopes(tx, sorted(said.union(outcome for _, outcome in first)))
     found: dict[tuple[int, int], tuple[HandedOut, ...]] = {}
     for row, (delivery, outcome) in zip(rows, first, strict=True):
         head = heads[delivery]
         if head.audit in decisions:
-            one = _handed_out(row, head, person, bodies[outcome]["fields"])
+            used = None if row.used is None else bodies[row.used]  # a stop has no fields, so none is ever said of one
+            one = _handed_out(row, head, person, bodies[outcome]["fields"], used)
             place = head.audit, head.subscription  # opened anew under another stretch, it is still one hand-out
             found[place] = (*(other for other in found.get(place, ()) if other.number != one.number), one)
     return found
 
 
-def _handed_out(row: HandedRow, head: DeliveryHead, person: int, fields: list[list[str]]) -> HandedOut:
+def _handed_out(
+    row: HandedRow, head: DeliveryHead, person: int, fields: list[list[str]], used: list[str] | None
+) -> HandedOut:
     parts = unpack_parts(head.parts)
     went = {name for part, names in zip(parts, fields, strict=True) if part.person == person for name in names}
     acked_us = None if row.ended else row.acked_us  # once stopped, what is acknowledged is the stop
-    return HandedOut(row.number, head.public.hex(), row.opened_us, acked_us, row.ended, tuple(sorted(went)))
+    mine = None if used is None else tuple(sorted(went.intersection(used)))
+    return HandedOut(row.number, head.public.hex(), row.opened_us, acked_us, row.ended, tuple(sorted(went)), mine)
 
 
 def _decided(

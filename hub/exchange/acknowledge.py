@@ -5,16 +5,22 @@ from hmac import compare_digest
 from typing import NamedTuple
 
 from hub.core.errors import HubError, Item, Kind
+from hub.core.leaf import canonical
 from hub.exchange.world import World
-from hub.store.deliveries import QueueState, public_id
+from hub.store.deliveries import QueueState, public_id, unpack_parts
 from hub.store.engine import Tx, marks
+from hub.store.interned import intern_id, remember
 
 
 class Acknowledgement(NamedTuple):
-    """One delivery as the recipient got it: its number, and the id that proves it was this one (32 hex characters)."""
+    """One delivery as the recipient got it: its number, and the id that proves it was this one (32 hex characters).
+
+    `fields_used`: what the recipient says it needed of it; empty: it does not say.
+    """
 
     number: int
     id: str
+    fields_used: tuple[str, ...] = ()
 
 
 class Acknowledged(NamedTuple):
@@ -70,7 +76,37 @@ def _settle(world: World, tx: Tx, recipient: int, given: Sequence[Acknowledgemen
             f"UPDATE handout SET acked_us = ? WHERE recipient = ? AND number IN ({marks(len(fresh))})",
             (world.clock(), recipient, *sorted(fresh)),
         )
+        if naming := [one for one in given if one.fields_used and one.number in fresh]:
+            _note_used(world, tx, recipient, naming)
     return Acknowledged(len(fresh), len({one.number for one in given}) - len(fresh))
+
+
+def _note_used(world: World, tx: Tx, recipient: int, given: Sequence[Acknowledgement]) -> None:
+    """Keep which fields were used, for the persons to read: only names of what was in the delivery.
+
+    A name is kept for ever and is in no way sealed, so nothing else that somebody writes there may be.
+    """
+    numbers = sorted({one.number for one in given})
+    rows = tx.rows(
+        "SELECT h.number, d.parts FROM handout h JOIN delivery d ON d.id = h.delivery"
+        f" WHERE h.recipient = ? AND h.number IN ({marks(len(numbers))})",
+        (recipient, *numbers),
+    )
+    parts = {number: unpack_parts(packed) for number, packed in rows}
+    shapes = world.shapes.of(tx, {part.shape for those in parts.values() for part in those})
+    bodies: dict[int, bytes] = {}
+    same: dict[int, list[int]] = {}  # deliveries of which the same was used: one statement for all of them
+    for one in given:
+        there = frozenset().union(*(shapes[part.shape][1] for part in parts[one.number]))
+        if used := there.intersection(one.fields_used):
+            body = canonical(sorted(used))
+            bodies[intern_id(body)] = body
+            same.setdefault(intern_id(body), []).append(one.number)
+    remember(tx, bodies, set())
+    for name, of in same.items():
+        tx.run(
+            f"UPDATE handout SET used = ? WHERE recipient = ? AND number IN ({marks(len(of))})", (name, recipient, *of)
+        )
 
 
 def _was_stopped(world: World, text: str, public: bytes, _delivery: int, _open: int, ended: int, line: int) -> bool:

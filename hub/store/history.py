@@ -39,6 +39,7 @@ class HandedRow(NamedTuple):
     acked_us: int | None
     ended: bool
     delivery: int
+    used: int | None  # interned
 
 
 class DeliveryHead(NamedTuple):
@@ -72,24 +73,24 @@ def handed_of(tx: Tx, person: int, *, first: int, last: int) -> list[HandedRow]:
     A hand-out's id is above that of its decision, so nothing older is looked at.
     """
     rows = tx.rows(
-        "SELECT p.recipient, p.number, p.stretch, p.audit, h.opened_us, h.acked_us, h.ended, h.delivery"
+        "SELECT p.recipient, p.number, p.stretch, p.audit, h.opened_us, h.acked_us, h.ended, h.delivery, h.used"
         " FROM handout_person p JOIN handout h ON h.recipient = p.recipient AND h.number = p.number"
         " JOIN delivery d ON d.id = h.delivery WHERE p.person = ? AND p.audit > ?"
         " AND (h.ended = 1 OR d.audit BETWEEN ? AND ?) ORDER BY p.audit",
         (person, first, first, last),
     )
-    return [HandedRow._make((*row[:6], bool(row[6]), row[7])) for row in rows]
+    return [HandedRow._make((*row[:6], bool(row[6]), *row[7:])) for row in rows]
 
 
 def handed_under(tx: Tx, *, person: int, recipient: int, stretch: int) -> list[HandedRow]:
     """Return what was opened for a recipient under one stretch, by number. Read it under the person's fence."""
     rows = tx.rows(
-        "SELECT p.recipient, p.number, p.stretch, p.audit, h.opened_us, h.acked_us, h.ended, h.delivery"
+        "SELECT p.recipient, p.number, p.stretch, p.audit, h.opened_us, h.acked_us, h.ended, h.delivery, h.used"
         " FROM handout_person p JOIN handout h ON h.recipient = p.recipient AND h.number = p.number"
         " WHERE p.person = ? AND p.recipient = ? AND p.stretch = ? ORDER BY p.number",
         (person, recipient, stretch),
     )
-    return [HandedRow._make((*row[:6], bool(row[6]), row[7])) for row in rows]
+    return [HandedRow._make((*row[:6], bool(row[6]), *row[7:])) for row in rows]
 
 
 def deliveries_at(tx: Tx, ids: Sequence[int]) -> dict[int, DeliveryHead]:

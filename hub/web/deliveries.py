@@ -42,7 +42,7 @@ class Pulled(NamedTuple):
 
 
 class AcknowledgedItem(BaseModel):
-    """One delivery as it was pulled; `fields_used` may name what was needed of it."""
+    """One delivery as it was pulled; `fields_used` may name what was needed of it: the person sees it."""
 
     model_config = ConfigDict(extra="forbid")
     number: int = Field(ge=1, lt=2**63)
@@ -78,7 +78,7 @@ def delivery_routes() -> APIRouter:
     async def post_acknowledgements(request: Request, caller: Recipient) -> Response:
         hub = hub_of(request)
         given = read_model(Acknowledgements, await read_body(request, ACKNOWLEDGEMENT_BYTES))
-        items = [Acknowledgement(one.number, one.id) for one in given.acknowledgements]
+        items = [Acknowledgement(one.number, one.id, one.fields_used) for one in given.acknowledgements]
         done = await to_thread.run_sync(acknowledge, hub.world, caller.agency, items, limiter=hub.agency_threads)
         hub.metrics.acknowledged.labels(hub.metrics.agency(caller.agency)).inc(done.acknowledged)
         return Response(orjson.dumps(done._asdict()), media_type=JSON)
