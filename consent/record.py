@@ -53,6 +53,13 @@ def state_at(record: Record, now_us: int) -> State:
     return record.state
 
 
+def due_us(record: Record) -> int | None:
+    """Say when time ends what it is in: a question at its deadline, a consent at its end; else None."""
+    if record.state is State.REQUESTED:
+        return record.deadline_us
+    return record.until_us if record.state in RUNNING else None
+
+
 def possible(record: Record, now_us: int) -> frozenset[Action]:
     """Name what can be done to it at this moment. Where its time is over, only to write that down."""
     moves = frozenset(MOVES[record.state])

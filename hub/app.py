@@ -119,6 +119,7 @@ class Hub:
         self.gate = gate_worker(lambda: self.world, bell=self.bell, metrics=self.metrics, log=self.log)
         self.retention = retention_worker(
             lambda: self.world,
+            lambda: self.citizens,
             day_keys=self.day_keys,
             drop_decided=self.bus.drop_decided,
             keep_days=self.settings.intake_retention_days,

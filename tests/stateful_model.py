@@ -29,6 +29,8 @@ class Choice:
     refused_us: int = -(1 << 62)  # of the latest no
 
     def at(self, now_us: int) -> str:
+        if self.state == "requested":
+            return "lapsed" if now_us >= self.deadline_us else "requested"
         return "expired" if self.state in ("given", "paused") and now_us >= self.until_us else self.state
 
     def runs(self, now_us: int) -> bool:

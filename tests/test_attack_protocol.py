@@ -258,7 +258,7 @@ def test_one_link_to_an_erased_person_does_not_undo_the_others(hub: Hub) -> None
 def test_a_clock_that_ran_ahead_and_was_set_back_leaves_publishing_possible(hub: Hub) -> None:
     """Day keys were destroyed too early; nothing lost can come back, and new events get a new key."""
     retention = Retention(
-        lambda: hub.world, day_keys=hub.day_keys, drop_decided=hub.bus.drop_decided, keep_days=7,
+        lambda: hub.world, lambda: hub.desk, day_keys=hub.day_keys, drop_decided=hub.bus.drop_decided, keep_days=7,
         log=open_log(clock=hub.clock, level="error"),
     )  # fmt: skip
     hub.link("A")

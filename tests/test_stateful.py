@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from hub.citizens.choices import Done, grant, grant_unasked, narrow_it, pause_it, resume_it, say_no
+from hub.citizens.endings import end_overdue
 from hub.citizens.objections import object_to, take_back
 from hub.citizens.requests import ask
 from hub.citizens.withdraw import withdraw_it
@@ -666,8 +667,11 @@ class Walk(RuleBasedStateMachine):
 
     @rule()
     def sweep(self) -> None:
-        """A hold ends when its look-back is over; an event that nobody was linked to in time ends too."""
-        while expire_held(self.hub.world) or expire_waiting(self.hub.world):
+        """A hold ends when its look-back is over, as does an event that nobody was linked to in time.
+
+        So does a consent or a question: that it is written down changes nothing of what is decided.
+        """
+        while expire_held(self.hub.world) or expire_waiting(self.hub.world) or end_overdue(self.hub.desk).seen:
             pass
         for row in self.model.rows:
             if row.state == "held" and row.due_us <= self.model.now_us:

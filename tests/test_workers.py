@@ -14,6 +14,7 @@ import orjson
 import pytest
 
 from hub.app import Hub, build
+from hub.citizens.requests import ask
 from hub.clock import system_clock
 from hub.core.agreement import Catalogue
 from hub.core.catalogue import from_document, to_document
@@ -62,8 +63,9 @@ def still(tmp_path: Path, calendar: Calendar) -> Iterator[Hub]:
 def sweep(hub: Hub) -> None:
     keep_days = hub.settings.intake_retention_days
     Retention(
-        lambda: hub.world, day_keys=hub.day_keys, drop_decided=hub.bus.drop_decided, keep_days=keep_days, log=hub.log
-    ).step(Event())
+        lambda: hub.world, lambda: hub.citizens, day_keys=hub.day_keys, drop_decided=hub.bus.drop_decided,
+        keep_days=keep_days, log=hub.log,
+    ).step(Event())  # fmt: skip
 
 
 def put(hub: Hub, *events: dict[str, Any]) -> None:
@@ -140,6 +142,18 @@ def test_a_held_delivery_is_cancelled_when_no_grant_came_in_time(still: Hub, cal
     assert count(still, "queue") == 0
     assert count(still, "audit WHERE kind = ?", LeafKind.EXPIRY) == 1
     assert count(still, "history") == histories + 1
+
+
+def test_a_question_that_nobody_answered_in_time_lapses_by_itself(still: Hub, calendar: Calendar) -> None:
+    """The thread writes down what time has ended; nobody has to look at it first."""
+    link(still.register, "population-register", [NewLink("lindum", "L-1", "R-1", 3)])
+    ask(still.citizens, "lindum", subject="L-1", purpose="KINDER-PLACE")
+    calendar.pass_days(29)
+    sweep(still)
+    assert count(still, "consent WHERE state = 'requested'") == 1
+    calendar.pass_days(1)
+    sweep(still)
+    assert count(still, "consent WHERE state = 'lapsed'") == 1
 
 
 def test_a_day_key_is_destroyed_after_a_week_and_what_it_sealed_is_unreadable(still: Hub, calendar: Calendar) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from consent.chain import Event
 from consent.errors import Code, ConsentError
 from consent.history import fold
-from consent.record import Record
+from consent.record import Record, due_us
 from consent.terms import Item as Asked
 from consent.terms import Terms
 from hub.core.agreement import Catalogue, Purpose, Subscription
@@ -124,7 +124,11 @@ def save_step(tx: Tx, key: OpenKey, row: ConsentRow, record: Record, events: tup
     ]
     add_events(tx, row.number, row.events, sealed)
     moved = row._replace(
-        stretch=record.stretch, state=record.state.value, events=row.events + len(events), head=record.head
+        stretch=record.stretch,
+        state=record.state.value,
+        events=row.events + len(events),
+        head=record.head,
+        due_us=due_us(record),
     )
     save_consent(tx, moved)
     return moved
@@ -142,7 +146,7 @@ def project(tx: Tx, row: ConsentRow, record: Record) -> None:
         state=record.state.value,
         stretch=record.stretch,
         scope=intern_id(scope),
-        until_us=record.until_us or NEVER_US,
+        until_us=record.until_us or due_us(record) or NEVER_US,
         assurance=record.acr,
         consent=row.number,
     )

@@ -107,6 +107,7 @@ def first_row(tx: Tx, record: Record, recipient: int, purpose: int) -> ConsentRo
         record.at_us,
         0,
         b"",
+        None,
     )
 
 

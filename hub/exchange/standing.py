@@ -16,6 +16,8 @@ from hub.store.facts import NEVER_US, ChoiceFact, RuleFacts
 FieldSets = Mapping[int, Mapping[str, frozenset[str]]]
 """Interned scope -> dataset -> the fields a consent covers of it."""
 
+_OVER = {"given": "expired", "paused": "expired", "requested": "lapsed"}  # what each is from its `until_us` on
+
 
 class Horizon:
     """The moment of a decision, and the first later moment at which something it relied on changes by itself."""
@@ -38,10 +40,9 @@ class Horizon:
 
 
 def choice_state(choice: ChoiceFact, horizon: Horizon) -> str:
-    """Name the state of a choice at this moment: a consent past its end is expired, whoever has recorded it or not."""
-    if choice.state in ("given", "paused") and not horizon.before(choice.until_us):
-        return "expired"
-    return choice.state
+    """Name the state of a choice at this moment: past its end it is over, whether that is written down yet or not."""
+    over = _OVER.get(choice.state)
+    return over if over is not None and not horizon.before(choice.until_us) else choice.state
 
 
 def standing_of(

@@ -18,9 +18,10 @@ class ConsentRow(NamedTuple):
     requested_us: int
     events: int
     head: bytes
+    due_us: int | None  # when time ends what it is in now
 
 
-_COLUMNS = "number, public, person, recipient, purpose, stretch, state, requested_us, events, head"
+_COLUMNS = "number, public, person, recipient, purpose, stretch, state, requested_us, events, head, due_us"
 
 
 def consent_by_public(tx: Tx, public: str) -> ConsentRow | None:
@@ -34,6 +35,17 @@ def consents_of(tx: Tx, person: int) -> list[ConsentRow]:
         ConsentRow._make(row)
         for row in tx.rows(f"SELECT {_COLUMNS} FROM consent WHERE person = ? ORDER BY number", (person,))
     ]
+
+
+def consents_due(tx: Tx, now_us: int, limit: int) -> list[tuple[ConsentRow, bool]]:
+    """Return the records whose time is over, longest over first, each with whether its person was erased."""
+    columns = ", ".join(f"c.{name}" for name in ConsentRow._fields)
+    rows = tx.rows(
+        f"SELECT {columns}, p.key IS NULL FROM consent c INDEXED BY consent_due LEFT JOIN person p ON p.id = c.person"
+        " WHERE c.due_us IS NOT NULL AND c.due_us <= ? ORDER BY c.due_us LIMIT ?",
+        (now_us, limit),
+    )
+    return [(ConsentRow._make(row[:-1]), bool(row[-1])) for row in rows]
 
 
 def latest_stretch(tx: Tx, person: int, recipient: int, purpose: int) -> int:
@@ -55,9 +67,9 @@ def next_number(tx: Tx) -> int:
 def save_consent(tx: Tx, row: ConsentRow) -> None:
     """Insert or update the head of a record. Its events are inserted apart, and never change."""
     tx.run(
-        f"INSERT INTO consent({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        f"INSERT INTO consent({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
         " ON CONFLICT(number) DO UPDATE SET stretch = excluded.stretch, state = excluded.state,"
-        " events = excluded.events, head = excluded.head",
+        " events = excluded.events, head = excluded.head, due_us = excluded.due_us",
         row,
     )
 

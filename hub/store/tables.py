@@ -143,7 +143,7 @@ class Choice(SQLModel, table=True):
     state: int
     stretch: int
     scope: int = integer()
-    until_us: int = integer()  # half-open; 2**62 where none was named
+    until_us: int = integer()  # half-open; of a question its deadline; 2**62 where none was named
     assurance: int
     consent: int = integer()
 
@@ -152,7 +152,10 @@ class Consent(SQLModel, table=True):
     """One consent record; its content is the fold of its events."""
 
     __tablename__ = "consent"
-    __table_args__ = (Index("consent_person", "person"),)
+    __table_args__ = (
+        Index("consent_person", "person"),
+        Index("consent_due", "due_us", sqlite_where=text("due_us IS NOT NULL")),
+    )
     number: int = integer(primary=True)
     public: str = Field(unique=True)
     person: int = integer()
@@ -163,6 +166,7 @@ class Consent(SQLModel, table=True):
     requested_us: int = integer()
     events: int
     head: bytes = binary()  # hash of the latest event: without it nobody notices that the last ones are gone
+    due_us: int | None = integer(null=True)  # when time ends what it is in now; null once it has ended
 
 
 class ConsentEvent(SQLModel, table=True):

@@ -1,8 +1,13 @@
-"""The thread that lets go what is over: day keys, decided records, events never linked, deliveries held too long."""
+"""The thread that lets go what is over: day keys, decided records, events never linked, deliveries held too long.
+
+And writes down the end of consents and questions whose time is over.
+"""
 
 from collections.abc import Callable
 from threading import Event
 
+from hub.citizens.desk import CitizenDesk
+from hub.citizens.endings import AT_ONCE, end_overdue
 from hub.exchange.expiry import PIECE, expire_held, expire_waiting
 from hub.exchange.world import World
 from hub.identity.day_keys import US_PER_DAY, DayKeys
@@ -22,6 +27,7 @@ class Retention:
     def __init__(
         self,
         world: Callable[[], World],
+        desk: Callable[[], CitizenDesk],
         *,
         day_keys: DayKeys,
         drop_decided: Callable[[int], int],
@@ -29,7 +35,8 @@ class Retention:
         log: Log,
     ) -> None:
         """`drop_decided(n)` lets the bus forget up to n records behind its position, and says how many."""
-        self._world, self._day_keys, self._drop_decided, self._log = world, day_keys, drop_decided, log
+        self._world, self._desk, self._log = world, desk, log
+        self._day_keys, self._drop_decided = day_keys, drop_decided
         self._keep_days = max(keep_days, SHORTEST_DAYS)
         self._cleared_day = 0
 
@@ -45,11 +52,18 @@ class Retention:
             ("records", RECORDS, lambda: self._drop_decided(RECORDS)),
             ("waiting", PIECE, lambda: expire_waiting(world)),
             ("held", PIECE, lambda: expire_held(world)),
+            ("consents", AT_ONCE, self._end_consents),
         ):
             gone = _in_pieces(drop, piece, stop)
             if gone and kind != "records":
                 self._log.info("retention.expired", kind=kind, expired=gone)
         return ROUND_S
+
+    def _end_consents(self) -> int:
+        ended = end_overdue(self._desk())
+        if ended.broken:
+            self._log.error("retention.broken", count=ended.broken)
+        return ended.seen
 
 
 def _in_pieces(drop: Callable[[], int], piece: int, stop: Event) -> int:
@@ -64,8 +78,14 @@ def _in_pieces(drop: Callable[[], int], piece: int, stop: Event) -> int:
 
 
 def retention_worker(
-    world: Callable[[], World], *, day_keys: DayKeys, drop_decided: Callable[[int], int], keep_days: int, log: Log
+    world: Callable[[], World],
+    desk: Callable[[], CitizenDesk],
+    *,
+    day_keys: DayKeys,
+    drop_decided: Callable[[int], int],
+    keep_days: int,
+    log: Log,
 ) -> Worker:
     """Make the thread, unstarted."""
-    rounds = Retention(world, day_keys=day_keys, drop_decided=drop_decided, keep_days=keep_days, log=log)
+    rounds = Retention(world, desk, day_keys=day_keys, drop_decided=drop_decided, keep_days=keep_days, log=log)
     return Worker("retention", rounds.step, log=log)

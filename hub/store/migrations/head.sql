@@ -84,7 +84,7 @@ CREATE TABLE consent (
 	state VARCHAR NOT NULL, 
 	requested_us INTEGER NOT NULL, 
 	events INTEGER NOT NULL, 
-	head BLOB NOT NULL, 
+	head BLOB NOT NULL, due_us INTEGER, 
 	PRIMARY KEY (number), 
 	UNIQUE (public)
 );
@@ -270,6 +270,7 @@ CREATE TABLE waiting_key (
  WITHOUT ROWID
 
 ;
+CREATE INDEX consent_due ON consent (due_us) WHERE due_us IS NOT NULL;
 CREATE INDEX consent_person ON consent (person);
 CREATE INDEX link_disputed ON link (person, agency) WHERE disputed = 1 AND until_us IS NULL;
 CREATE INDEX link_person ON link (person);
@@ -277,4 +278,4 @@ CREATE INDEX queue_held ON queue (person, subscription, delivery) WHERE state = 
 CREATE INDEX receipt_consent ON receipt (consent);
 CREATE INDEX waiting_local ON waiting (local);
 CREATE INDEX waiting_subject ON waiting (subject, dataset);
-INSERT INTO alembic_version VALUES ('0002');
+INSERT INTO alembic_version VALUES ('0003');
