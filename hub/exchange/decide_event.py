@@ -8,12 +8,13 @@ from hub.core.agreement import Dataset
 from hub.core.event import Mention
 from hub.core.leaf import LeafKind, canonical, leaf, salts
 from hub.core.minimise import rewrite
+from hub.exchange.holds import seal_held
 from hub.exchange.intake import NO_TAGS, Tags, Taken
 from hub.exchange.prepared import Bench, Known, Prepared
 from hub.exchange.rulings import Cut, Line, Memory, Ruled, Ruling, Subject, lines_of, shape_body
 from hub.exchange.verdicts import Missing
 from hub.exchange.world import born_of, dumps
-from hub.identity.keys import unseal_with
+from hub.identity.keys import OpenKey, unseal_with
 from hub.identity.people import link_place
 from hub.identity.pseudonyms import alias, pseudonym
 from hub.store.deliveries import PART, PUBLIC_BYTES, DeliveryKind, QueueState
@@ -134,10 +135,22 @@ def _deliver_own(
     share = {field: data[field] for field in cut.fields}
     if cut.own_ref:
         share[cut.own_ref] = name
-    nonce = bench.nonces()
-    box = nonce + who.key.aead.encrypt(nonce, dumps((name, share)), public)
-    part = PART.pack(who.person, cut.shape[0], stretch, who.level, len(box))
+    plain = dumps((name, share))
+    if outcome == "hold":
+        box, sealed_bytes = _held(who.key, plain, public, 0, out)
+    else:
+        nonce = bench.nonces()
+        box = nonce + who.key.aead.encrypt(nonce, plain, public)
+        sealed_bytes = len(box)
+    part = PART.pack(who.person, cut.shape[0], stretch, who.level, sealed_bytes)
     _queue(bench, event, line, outcome, public, audit, part, box, who.person, out)
+
+
+def _held(key: OpenKey, plain: bytes, public: bytes, part: int, out: Prepared) -> tuple[bytes, int]:
+    """Seal a part of the delivery that comes next, which is held. Returns it, and its size as PART has it."""
+    box, own = seal_held(key, plain, public=public, part=part)
+    out.hold_keys.append((len(out.deliveries), part, own))
+    return box, -len(box)
 
 
 def _queue(
@@ -198,10 +211,14 @@ def _deliver(
                 shape = shape_body(who.mention.role, frozenset(share))
                 out.interned[shape[0]] = shape[1]
         plain = dumps((names[who.mention.role, who.mention.local_id] if at == 0 else None, share))
-        nonce = bench.nonces()
-        box = nonce + who.key.aead.encrypt(nonce, plain, public)
+        if ruling.outcome == "hold":
+            box, sealed_bytes = _held(who.key, plain, public, len(parts), out)
+        else:
+            nonce = bench.nonces()
+            box = nonce + who.key.aead.encrypt(nonce, plain, public)
+            sealed_bytes = len(box)
         choice = who.fact.choices.get(line.choice)
-        parts.append(PART.pack(who.person, shape[0], choice.stretch if choice else 0, who.level, len(box)))
+        parts.append(PART.pack(who.person, shape[0], choice.stretch if choice else 0, who.level, sealed_bytes))
         sealed.append(box)
     whole, payload = b"".join(parts), b"".join(sealed)
     _queue(bench, event, line, ruling.outcome, public, audit, whole, payload, subjects[0].person, out)

@@ -14,6 +14,7 @@ from hub.identity.stops import stop_opened
 from hub.store.audit import add_audit
 from hub.store.deliveries import QueueState, unpack_parts
 from hub.store.engine import Tx, marks
+from hub.store.held import destroy_hold_keys
 from hub.store.waiting import settle
 
 PIECE = 200  # rows of one transaction: a withdrawal waits for a few milliseconds at most
@@ -31,7 +32,7 @@ def expire_waiting(world: World) -> int:
 
 
 def expire_held(world: World) -> int:
-    """Cancel up to `PIECE` held deliveries that no grant came for in time; returns how many.
+    """Cancel up to `PIECE` held deliveries that no grant came for in time, and destroy their keys; returns how many.
 
     One that was opened before it was held leaves a `stop` under its number, as any opened one that is cancelled.
     """
@@ -87,6 +88,7 @@ def _expire_held(world: World, tx: Tx, now_us: int) -> int:
         assert last is not None
         opened = [one for one in theirs if one.number]
         stop_opened(world.keys, tx, recipient, opened, first_delivery=last[0] + 1, audit=audit, now_us=now_us)
+    destroy_hold_keys(tx, [one.delivery for one in rows])
     persons = sorted({part.person for one in rows for part in unpack_parts(one.parts)})
     tx.insert("history(person, audit)", [(person, audit) for person in persons])
     return len(rows)

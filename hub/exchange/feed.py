@@ -8,6 +8,7 @@ import orjson
 
 from hub.core.agreement import Subscription
 from hub.core.minimise import merge, minimise
+from hub.exchange.holds import unseal_held
 from hub.identity.keys import NONCE_BYTES, OpenKey
 from hub.store.deliveries import DeliveryKind, Part
 
@@ -26,6 +27,7 @@ class Opened(NamedTuple):
     parts: Sequence[Part]
     fields: Sequence[frozenset[str]]
     payload: bytes
+    hold_keys: Sequence[bytes] = ()  # per part, where it was held at first
 
 
 def cloud_event(opened: Opened, keys: Mapping[int, OpenKey], wrapping: OpenKey) -> dict[str, Any]:
@@ -52,12 +54,18 @@ def cloud_event(opened: Opened, keys: Mapping[int, OpenKey], wrapping: OpenKey) 
         event["data"] = orjson.loads(_open(wrapping, opened.payload, opened.public))
         return event
     shares, at = [], 0
-    for part, fields in zip(opened.parts, opened.fields, strict=True):
-        sealed = opened.payload[at : at + part.sealed_bytes]
-        at += part.sealed_bytes
+    for place, (part, fields) in enumerate(zip(opened.parts, opened.fields, strict=True)):
+        size = abs(part.sealed_bytes)
+        sealed = opened.payload[at : at + size]
+        at += size
         if not fields:
             continue
-        name, share = orjson.loads(_open(keys[part.person], sealed, opened.public))
+        key = keys[part.person]
+        if part.sealed_bytes < 0:
+            plain = unseal_held(key, opened.hold_keys[place], sealed, public=opened.public, part=place)
+        else:
+            plain = _open(key, sealed, opened.public)
+        name, share = orjson.loads(plain)
         if name is not None:
             event["subject"] = name
         shares.append(minimise(share, fields))

@@ -39,6 +39,7 @@ from hub.store.facts import (
     rules_of,
     waiting_of,
 )
+from hub.store.held import HOLD_KEY
 from hub.store.interned import remember
 from hub.store.positions import Superseded, advance
 from hub.store.waiting import WAITING, keys_of, linked_now, move, settle
@@ -257,6 +258,8 @@ class Gate:
         new = list(enumerate(decided.deliveries, delivery))
         tx.insert(DELIVERY, [(at, *d[:5], audit + d[5], *d[6:9]) for at, d in new])
         tx.insert(QUEUE, [(d[2], d[9], at, d[3], d[10], 0, d[11]) for at, d in new])
+        if decided.hold_keys:
+            tx.insert(HOLD_KEY, [(delivery + at, part, sealed) for at, part, sealed in decided.hold_keys])
         if settle(tx, decided.settled) != len(decided.settled):
             raise Superseded("waiting")
         move(tx, decided.moved)

@@ -33,6 +33,7 @@ from hub.store.audit import AUDIT
 from hub.store.deliveries import QUEUE, DeliveryKind, Part, QueueState, unpack_parts
 from hub.store.engine import Tx, marks
 from hub.store.facts import PersonFact, RuleFacts, persons_of, read_persons, read_rules, rules_of
+from hub.store.held import destroy_hold_keys, hold_keys_of, was_held
 from hub.store.history import HANDED
 from hub.store.interned import intern_id
 
@@ -315,8 +316,12 @@ def _write(world: World, tx: Tx, recipient: int, judged: Sequence[Judged], more:
         )
     stopped = [one.candidate for one in cancelled if one.candidate.number]
     stop_opened(world.keys, tx, recipient, stopped, first_delivery=next_delivery, audit=audit, now_us=now_us)
+    destroy_hold_keys(tx, [one.candidate.delivery for one in cancelled if was_held(one.candidate.parts)])
+    keys = hold_keys_of(tx, [one.candidate.delivery for one in opened if was_held(one.candidate.parts)])
     _audit(tx, audit, settled, numbers, now_us)
-    leaving = tuple([_opened(world, one, numbers[one.candidate.delivery]) for one in opened])
+    leaving = tuple(
+        [_opened(world, one, numbers[one.candidate.delivery], keys.get(one.candidate.delivery, ())) for one in opened]
+    )
     return Page(leaving, more, len(cancelled), len(held), now_us)
 
 
@@ -393,12 +398,13 @@ def _audit(tx: Tx, audit: int, settled: Sequence[Judged], numbers: Mapping[int, 
     tx.insert("interned(id, body)", [(number, body.decode()) for number, body in bodies.items()], or_ignore=True)
 
 
-def _opened(world: World, one: Judged, number: int) -> Opened:
+def _opened(world: World, one: Judged, number: int, hold_keys: Sequence[bytes]) -> Opened:
     row = one.candidate
     subscription = world.catalogue.subscriptions.get(row.subscription)
     return Opened(
-        row.public, row.kind, number, subscription, row.version, row.time_us, row.parts, one.fields, row.payload
-    )
+        row.public, row.kind, number, subscription, row.version, row.time_us, row.parts, one.fields, row.payload,
+        hold_keys,
+    )  # fmt: skip
 
 
 @lru_cache(maxsize=1 << 14)

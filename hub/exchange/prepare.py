@@ -66,13 +66,13 @@ def prepare(world: World, batch: Sequence[Taken], known: Known, rulings: Rulings
 
 def _decided(bench: Bench, event: Taken, out: Prepared) -> bool:
     """Decide one event; where that raises, take its rows back and park it: it stops its own chain and nobody else's."""
-    before = len(out.audits), len(out.history), len(out.deliveries), len(out.ruled)
+    before = out.sizes()
     try:
         decide_event(bench, event, out)
     except HubError:
         raise  # an engine is down: the whole batch waits on the bus
     except Exception:  # noqa: BLE001 - a defect met by one event must not hold up every other person's
-        del out.audits[before[0] :], out.history[before[1] :], out.deliveries[before[2] :], out.ruled[before[3] :]
+        out.take_back(before)
         out.poisoned += 1
         if event.waiting:
             out.moved.append((event.waiting, POISON))

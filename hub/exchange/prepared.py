@@ -4,7 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hub.core.agreement import Dataset
 from hub.core.leaf import NONCE_BYTES
@@ -43,6 +43,7 @@ class Prepared:
     audits: list[tuple[int, int, bytes, bytes, bytes]] = field(default_factory=list)
     history: list[tuple[int, int]] = field(default_factory=list)
     deliveries: list[NewDelivery] = field(default_factory=list)
+    hold_keys: list[tuple[int, int, bytes]] = field(default_factory=list)  # index into deliveries, part, sealed key
     seen: list[tuple[bytes, bytes]] = field(default_factory=list)
     conflicts: list[Taken] = field(default_factory=list)
     parked: list[tuple[Taken, bytes]] = field(default_factory=list)  # with the hash of the id that is not linked
@@ -56,6 +57,18 @@ class Prepared:
     @property
     def complete(self) -> bool:
         return not self.missing and not self.outdated
+
+    def sizes(self) -> tuple[int, ...]:
+        """Say how far the lists have grown that one event's decision adds to."""
+        return tuple([len(rows) for rows in self._of_events()])
+
+    def take_back(self, sizes: tuple[int, ...]) -> None:
+        """Drop what was added since `sizes`: the rows of an event whose decision met a defect."""
+        for rows, size in zip(self._of_events(), sizes, strict=True):
+            del rows[size:]
+
+    def _of_events(self) -> tuple[list[Any], ...]:
+        return self.audits, self.history, self.deliveries, self.hold_keys, self.ruled
 
     def outcomes(self) -> Counter[str]:
         """Count the lines that were released, held and refused."""

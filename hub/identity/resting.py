@@ -12,6 +12,7 @@ from hub.identity.keys import Keyring
 from hub.identity.stops import stop_opened
 from hub.store.deliveries import DeliveryKind
 from hub.store.engine import Tx, marks
+from hub.store.held import destroy_hold_keys
 
 NOBODY = 0  # as a recipient: numbers of agencies begin at 1
 
@@ -58,8 +59,11 @@ def on_level(catalogue: Catalogue, *, agency: str, person: int, above: int) -> R
 def take_off(tx: Tx, resting: Resting) -> tuple[list[Opened], int]:
     """Take it off the queues; returns what had been opened, which `stop_taken` is to tell of, and how many in all."""
     opened = [Opened._make(row) for row in tx.rows(f"SELECT {_OPENED} {resting.sql} AND q.number > 0", resting.values)]
-    cancelled = tx.run(f"DELETE FROM queue WHERE delivery IN (SELECT q.delivery {resting.sql})", resting.values)
-    return opened, cancelled
+    cancelled = tx.rows(
+        f"DELETE FROM queue WHERE delivery IN (SELECT q.delivery {resting.sql}) RETURNING delivery", resting.values
+    )
+    destroy_hold_keys(tx, [delivery for (delivery,) in cancelled])
+    return opened, len(cancelled)
 
 
 def stop_taken(keys: Keyring, tx: Tx, opened: Iterable[Opened], *, audit: int, now_us: int) -> None:

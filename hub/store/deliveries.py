@@ -6,7 +6,7 @@ from enum import IntEnum
 from hashlib import sha256
 from typing import NamedTuple
 
-PART = struct.Struct("<qqiBI")  # person, shape, stretch, assurance, sealed bytes
+PART = struct.Struct("<qqiBi")  # person, shape, stretch, assurance, sealed bytes
 PUBLIC_BYTES = 16  # of a delivery's id
 
 
@@ -34,7 +34,7 @@ class Part(NamedTuple):
     shape: int
     stretch: int
     assurance: int
-    sealed_bytes: int
+    sealed_bytes: int  # below 0: so many under a key of the part's own, because it was held at first (store/held.py)
 
 
 def pack_parts(parts: Sequence[Part]) -> bytes:

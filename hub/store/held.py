@@ -1,10 +1,15 @@
-"""Deliveries held under look-back, and how a grant lets them go."""
+"""Deliveries held under look-back: how a grant lets them go, and the keys that their expiry destroys.
+
+What is held is sealed under a key of its own, which is kept here, sealed for its person. The payload cannot be deleted
+(`delivery` is insert-only), so its key is. A delivery that was released at once has no row here.
+"""
 
 from collections.abc import Sequence
 
-from hub.store.deliveries import QueueState, unpack_parts
+from hub.store.deliveries import Part, QueueState, unpack_parts
 from hub.store.engine import Tx, marks
 
+HOLD_KEY = "hold_key(delivery, part, sealed)"
 AT_ONCE = 1_000  # rows per statement, far below what one may name
 
 
@@ -37,3 +42,28 @@ def release_held(
             f" WHERE recipient = ? AND state = ? AND delivery IN ({marks(len(part))})",
             (QueueState.READY.value, recipient, QueueState.HELD.value, *part),
         )
+
+
+def was_held(parts: Sequence[Part]) -> bool:
+    """Say whether a delivery was held when it was decided: then each of its parts has a key of its own."""
+    return bool(parts) and parts[0].sealed_bytes < 0
+
+
+def hold_keys_of(tx: Tx, deliveries: Sequence[int]) -> dict[int, list[bytes]]:
+    """Return the sealed keys of deliveries that were held, in the order of their parts."""
+    keys: dict[int, list[bytes]] = {}
+    for at in range(0, len(deliveries), AT_ONCE):
+        some = deliveries[at : at + AT_ONCE]
+        for delivery, sealed in tx.rows(
+            f"SELECT delivery, sealed FROM hold_key WHERE delivery IN ({marks(len(some))}) ORDER BY delivery, part",
+            some,
+        ):
+            keys.setdefault(delivery, []).append(sealed)
+    return keys
+
+
+def destroy_hold_keys(tx: Tx, deliveries: Sequence[int]) -> None:
+    """Make unreadable, for everybody and for good, what was held and will never go; others have no row."""
+    for at in range(0, len(deliveries), AT_ONCE):
+        some = deliveries[at : at + AT_ONCE]
+        tx.run(f"DELETE FROM hold_key WHERE delivery IN ({marks(len(some))})", some)

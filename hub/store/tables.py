@@ -333,6 +333,16 @@ class Delivery(SQLModel, table=True):
     payload: bytes = binary()
 
 
+class HoldKey(SQLModel, table=True):
+    """The own key of one part of a held delivery, sealed for its person. Expiry deletes it; the payload stays, shut."""
+
+    __tablename__ = "hold_key"
+    __table_args__ = clustered("delivery", "part")
+    delivery: int = integer()
+    part: int  # its place in `delivery.parts`
+    sealed: bytes = binary()
+
+
 class Queue(SQLModel, table=True):
     """What is still to be handed out or acknowledged, by state; in the order of `delivery`, which is the events'."""
 

@@ -183,6 +183,15 @@ CREATE TABLE history (
  WITHOUT ROWID
 
 ;
+CREATE TABLE hold_key (
+	delivery INTEGER NOT NULL, 
+	part INTEGER NOT NULL, 
+	sealed BLOB NOT NULL, 
+	PRIMARY KEY (delivery, part)
+)
+ WITHOUT ROWID
+
+;
 CREATE TABLE interned (
 	id INTEGER NOT NULL, 
 	body VARCHAR NOT NULL, 

@@ -1,7 +1,7 @@
-"""When time ends a consent or a question, in a column with an index: what is due is found without opening a record.
+"""What time ends: consents and questions, found by an index; held deliveries, each under a key that can be destroyed.
 
-What is open in an older store is due at once: its true end may stand in the sealed record only, so it is looked at
-once, and noted then.
+A record that is open in an older store is due at once: its true end may stand in the sealed record only, so it is
+looked at once, and noted then. What an older store holds stays sealed as it is: `delivery` is insert-only.
 """
 
 import sqlalchemy as sa
@@ -16,3 +16,11 @@ def upgrade() -> None:
     op.add_column("consent", sa.Column("due_us", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True))
     op.create_index("consent_due", "consent", ["due_us"], sqlite_where=sa.text("due_us IS NOT NULL"))
     op.execute("UPDATE consent SET due_us = requested_us WHERE state IN ('requested', 'given', 'paused')")
+    op.create_table(
+        "hold_key",
+        sa.Column("delivery", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("part", sa.Integer(), nullable=False),
+        sa.Column("sealed", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("delivery", "part"),
+        sqlite_with_rowid=False,
+    )
