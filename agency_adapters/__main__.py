@@ -147,7 +147,7 @@ def publish(
 
 @app.command()
 def status(token: Annotated[str, typer.Argument(help="As `publish` wrote it.")], profile: ProfileName = None) -> None:
-    """Ask what became of an event: accepted, waiting, handled or conflict."""
+    """Ask what became of an event: accepted, waiting, handled, expired, failed or conflict."""
     found, key = read_profile(directory_of(os.environ), profile)
     with HubClient(found.settings, key) as client:
         _line({"state": client.status(token)})

@@ -92,7 +92,10 @@ class HubClient:
         return json_object(self.channel.send(Ask("POST", "/v1/events", params, body, media_type)))
 
     def status(self, token: str) -> str:
-        """Ask what became of an event: accepted, waiting, handled or conflict. Raises `HubProblem` (404: not yours)."""
+        """Ask what became of an event: accepted, waiting, handled, expired, failed or conflict.
+
+        Raises `HubProblem` (404: not yours).
+        """
         return str(json_object(self.channel.send(Ask("GET", f"/v1/events/{quote(token, safe='')}"))).get("state", ""))
 
     def pull(self, limit: int = PAGE_DELIVERIES, wait_s: int = 0) -> Page:

@@ -12,7 +12,7 @@ from hub.core.agreement import Catalogue
 from hub.core.catalogue import to_document
 
 ENVELOPE = {"1.0", "urn:hub", "hub.stop", "hub.notice", "data", "correction", "stop", "delete", "test", "notice"}
-STOPS = {"withdrawn", "recorded", "event.conflict"}
+STOPS = {"withdrawn", "recorded", "event.conflict", "event.expired", "event.failed"}
 TIME = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z")
 LARGE = 1 << 32  # a smaller number is a count, a version or a running number; an internal id is not
 

@@ -27,7 +27,7 @@ from hub.exchange.feed import cloud_event
 from hub.exchange.gate import Undecided
 from hub.exchange.handout import hand_out
 from hub.exchange.publish import Accepted, publish
-from hub.exchange.status import event_of
+from hub.exchange.status import event_of, event_state
 from hub.failpoints import arm, disarm
 from hub.identity.keys import open_key
 from hub.identity.people import NewLink, dispute, link, person_of, settle, unlink
@@ -682,6 +682,7 @@ class Walk(RuleBasedStateMachine):
         for event in self.model.events:
             if event.state == "waiting" and event.until_us <= self.model.now_us:
                 assert event.hash not in waiting
+                assert event_state(self.hub.store, event.hash) == "expired"
                 event.state = "expired"
 
     # The policy changes, engines and processes fail.

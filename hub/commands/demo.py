@@ -18,7 +18,13 @@ if TYPE_CHECKING:
     from hub.demo.run import Play
     from hub.settings import Settings
 
-STATES = {"handled": "handled", "waiting": "waiting until somebody says whom it is about", "conflict": "in conflict"}
+STATES = {
+    "handled": "handled",
+    "waiting": "waiting until somebody says whom it is about",
+    "expired": "expired: nobody said in time whom it is about",
+    "failed": "failed: a defect of the hub's met it",
+    "conflict": "in conflict",
+}
 
 app = typer.Typer(add_completion=False)
 

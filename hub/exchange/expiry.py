@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from hub.core.leaf import NONCE_BYTES, LeafKind, leaf, merkle_root
+from hub.exchange.intake import POISON
+from hub.exchange.notices import Unheard, unheard_notice
 from hub.exchange.world import World
 from hub.identity.stops import stop_opened
 from hub.store.audit import add_audit
-from hub.store.deliveries import QueueState, unpack_parts
+from hub.store.deliveries import DELIVERY, QUEUE, QueueState, unpack_parts
 from hub.store.engine import Tx, marks
 from hub.store.held import destroy_hold_keys
 from hub.store.waiting import settle
@@ -23,12 +25,12 @@ _HELD = struct.Struct("<iq")  # recipient, delivery
 
 
 def expire_waiting(world: World) -> int:
-    """End up to `PIECE` events whose time to be linked is over; returns how many."""
+    """End up to `PIECE` events whose time to be linked is over, and tell their publishers; returns how many."""
     now_us = world.clock()
     with world.store.read() as tx:
         if tx.one("SELECT 1 FROM waiting WHERE until_us <= ? LIMIT 1", (now_us,)) is None:
             return 0
-    return world.store.write(lambda tx: _expire_waiting(tx, now_us))
+    return world.store.write(lambda tx: _expire_waiting(world, tx, now_us))
 
 
 def expire_held(world: World) -> int:
@@ -43,13 +45,34 @@ def expire_held(world: World) -> int:
     return world.store.write(lambda tx: _expire_held(world, tx, now_us))
 
 
-def _expire_waiting(tx: Tx, now_us: int) -> int:
+def _expire_waiting(world: World, tx: Tx, now_us: int) -> int:
     rows = tx.rows(
-        "SELECT id, event, publisher, dataset FROM waiting WHERE until_us <= ? ORDER BY id LIMIT ?", (now_us, PIECE)
+        "SELECT id, event, publisher, dataset, local = ? FROM waiting WHERE until_us <= ? ORDER BY id LIMIT ?",
+        (POISON, now_us, PIECE),
     )
     settle(tx, [row[0] for row in rows])
-    _audit(tx, [event + _WAITED.pack(publisher, dataset) for _, event, publisher, dataset in rows], now_us)
+    audit = _audit(tx, [event + _WAITED.pack(publisher, dataset) for _, event, publisher, dataset, _ in rows], now_us)
+    tx.insert("event_unheard(event, failed, at_us)", sorted((row[1], row[4], now_us) for row in rows))
+    _tell(world, tx, [row[1:] for row in rows], audit, now_us)
     return len(rows)
+
+
+def _tell(world: World, tx: Tx, rows: Sequence[tuple[bytes, int, int, int]], audit: int, now_us: int) -> None:
+    """Queue a notice for each publisher and dataset. Whom an event was about, and which id was not linked, it says not.
+
+    `rows` are (event, publisher, dataset, failed).
+    """
+    names = {dataset.number: dataset.name for dataset in world.datasets.values()}  # also those that have left
+    together: dict[tuple[int, int, int], list[bytes]] = {}
+    for event, *of in rows:
+        together.setdefault((of[0], of[1], of[2]), []).append(event)
+    last = tx.one("SELECT coalesce(max(id), 0) FROM delivery")
+    assert last is not None
+    for delivery, ((publisher, dataset, failed), events) in enumerate(together.items(), last[0] + 1):
+        unheard = Unheard(publisher, names.get(dataset, ""), bool(failed), events)
+        notice, queued = unheard_notice(world, unheard, audit=audit, delivery=delivery, now_us=now_us)
+        tx.insert(DELIVERY, [notice])
+        tx.insert(QUEUE, [queued])
 
 
 class Overdue(NamedTuple):

@@ -1,6 +1,7 @@
 """Messages about an agency's own events, in its own feed: acknowledged unread, never about a person."""
 
 import os
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from hub.core.leaf import NONCE_BYTES, LeafKind, canonical, commitment, leaf
@@ -31,9 +32,37 @@ def conflict_notice(world: World, event: Taken, *, audit: int, delivery: int) ->
     row_leaf = leaf(LeafKind.CONFLICT, at_us=now_us, nonce=nonce, commitments=[commit])
     return NoticeRows(
         (audit, LeafKind.CONFLICT.value, now_us, row_leaf, b"", body),
-        DeliveryRow(
-            delivery, public, DeliveryKind.NOTICE, event.publisher, 0, 0, audit, now_us, b"",
-            seal(world.keys.wrapping, dumps(text), public),
-        ),
-        (event.publisher, QueueState.READY, delivery, 0, 0, 0, 0),
-    )  # fmt: skip
+        *_rows(world, text, public, event.publisher, audit=audit, delivery=delivery, now_us=now_us),
+    )
+
+
+class Unheard(NamedTuple):
+    """Events of one publisher and dataset that ended undecided together. `failed`: each met a defect of the hub's."""
+
+    publisher: int
+    dataset: str
+    failed: bool
+    events: Sequence[bytes]
+
+
+def unheard_notice(
+    world: World, of: Unheard, *, audit: int, delivery: int, now_us: int
+) -> tuple[DeliveryRow, tuple[Any, ...]]:
+    """Say that nobody will hear of these events: one notice for all, for a publisher may have sent very many."""
+    public = keyed(world.keys.delivery, "unheard", of.events[0].hex())  # an event ends once, so no other has this name
+    text = {
+        "type": "event.failed" if of.failed else "event.expired",
+        "dataset": of.dataset,
+        "events": [status_token(world.keys, event, of.publisher) for event in of.events],
+    }
+    return _rows(world, text, public, of.publisher, audit=audit, delivery=delivery, now_us=now_us)
+
+
+def _rows(
+    world: World, text: object, public: bytes, publisher: int, *, audit: int, delivery: int, now_us: int
+) -> tuple[DeliveryRow, tuple[Any, ...]]:
+    sealed = seal(world.keys.wrapping, dumps(text), public)
+    return (
+        DeliveryRow(delivery, public, DeliveryKind.NOTICE, publisher, 0, 0, audit, now_us, b"", sealed),
+        (publisher, QueueState.READY, delivery, 0, 0, 0, 0),
+    )

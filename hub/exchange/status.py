@@ -5,6 +5,7 @@ from hashlib import blake2b
 from hmac import compare_digest
 
 from hub.core.errors import HubError, Kind
+from hub.exchange.intake import POISON
 from hub.identity.keys import Keyring
 from hub.store.engine import Store
 
@@ -38,13 +39,23 @@ def event_of(keys: Keyring, token: str, publisher: int | None = None) -> bytes:
 
 
 def event_state(store: Store, event: bytes) -> str:
-    """Say how far an event is: accepted (the gate has not seen it), waiting (for a link), handled, or conflict."""
+    """Say how far an event is.
+
+    accepted (the gate has not seen it), waiting (for a link, its own or an earlier event's), expired (it waited too
+    long, and nobody will hear of it), failed (so too: a defect of the hub's met it), handled, or conflict.
+    """
     with store.read() as tx:
         if tx.one("SELECT 1 FROM event_conflict WHERE event = ? LIMIT 1", (event,)):
             return "conflict"
         if tx.one("SELECT 1 FROM event_seen WHERE event = ?", (event,)) is None:
             return "accepted"
-        return "waiting" if tx.one("SELECT 1 FROM waiting WHERE event = ? LIMIT 1", (event,)) else "handled"
+        waits = tx.one("SELECT local = ? FROM waiting WHERE event = ? LIMIT 1", (POISON, event))
+        if waits is not None:
+            return "failed" if waits[0] else "waiting"
+        unheard = tx.one("SELECT failed FROM event_unheard WHERE event = ?", (event,))
+        if unheard is not None:
+            return "failed" if unheard[0] else "expired"
+        return "handled"
 
 
 def _tag(keys: Keyring, named: bytes) -> bytes:

@@ -1,7 +1,8 @@
 """Every table, and why it has the shape it has. Alembic's first schema says the same, and a test compares the two.
 
 Hot tables are lean: integer and short binary keys, no index that the hot path does not need, content apart from state.
-Insert-only from the first day: `audit`, `delivery`, `event_seen`, `history`, `interned`, `consent_event`, `receipt`.
+Insert-only from the first day: `audit`, `delivery`, `event_seen`, `event_unheard`, `history`, `interned`,
+`consent_event`, `receipt`.
 Queue and sequence state (`queue`, `handout.acked_us`, `position`, `recipient_counter`) lives elsewhere and may change.
 Times are UTC microseconds. Personal values are sealed; what is not sealed are random ids, keyed hashes and numbers.
 """
@@ -257,6 +258,16 @@ class EventConflict(SQLModel, table=True):
     __table_args__ = clustered("event", "content")
     event: bytes = binary()
     content: bytes = binary()
+    at_us: int = integer()
+
+
+class EventUnheard(SQLModel, table=True):
+    """An event that waited until its time was over, and was never decided. `failed`: 1 where a defect had met it."""
+
+    __tablename__ = "event_unheard"
+    __table_args__ = clustered("event")
+    event: bytes = binary()
+    failed: int
     at_us: int = integer()
 
 

@@ -138,6 +138,15 @@ CREATE TABLE event_seen (
  WITHOUT ROWID
 
 ;
+CREATE TABLE event_unheard (
+	event BLOB NOT NULL, 
+	failed INTEGER NOT NULL, 
+	at_us INTEGER NOT NULL, 
+	PRIMARY KEY (event)
+)
+ WITHOUT ROWID
+
+;
 CREATE TABLE fact (
 	name VARCHAR NOT NULL, 
 	value VARCHAR NOT NULL, 

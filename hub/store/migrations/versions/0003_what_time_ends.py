@@ -1,7 +1,8 @@
-"""What time ends: consents and questions, found by an index; held deliveries, each under a key that can be destroyed.
+"""What time ends: consents and questions, found by an index; holds, each under a key of its own; events that waited.
 
 A record that is open in an older store is due at once: its true end may stand in the sealed record only, so it is
 looked at once, and noted then. What an older store holds stays sealed as it is: `delivery` is insert-only.
+Of events that expired there nothing is known but the log's rows, so their status stays "handled".
 """
 
 import sqlalchemy as sa
@@ -22,5 +23,13 @@ def upgrade() -> None:
         sa.Column("part", sa.Integer(), nullable=False),
         sa.Column("sealed", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("delivery", "part"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "event_unheard",
+        sa.Column("event", sa.LargeBinary(), nullable=False),
+        sa.Column("failed", sa.Integer(), nullable=False),
+        sa.Column("at_us", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.PrimaryKeyConstraint("event"),
         sqlite_with_rowid=False,
     )
