@@ -107,3 +107,21 @@ def test_a_file_that_is_no_store_is_refused(tmp_path: Path) -> None:
             ensure(path)
         assert refused.value.code == "store-unusable"
     assert noise.read_bytes().startswith(b"not a database")
+
+
+def test_what_an_older_store_left_open_is_due_to_be_looked_at(tmp_path: Path) -> None:
+    """The record alone knows when a question ends, and a migration opens none; what has ended is left alone."""
+    path = tmp_path / "hub.sqlite"
+    upgrade(path, "0001")
+    connection = sqlite3.connect(path)
+    for number, state in enumerate(("requested", "given", "paused", "withdrawn", "lapsed"), 1):
+        row = (number, f"c-{number}", 7, 4, 1, 1, state, 1_000 + number, 1, bytes(32))
+        connection.execute("INSERT INTO consent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+    connection.commit()
+    connection.close()
+    assert ensure(path) == "upgraded"
+    connection = sqlite3.connect(path)
+    assert connection.execute("SELECT number, due_us FROM consent ORDER BY number").fetchall() == [
+        (1, 1_001), (2, 1_002), (3, 1_003), (4, None), (5, None)
+    ]  # fmt: skip
+    connection.close()
