@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from hub.core.errors import HubError
+from hub.exchange.choose import Candidate, _candidates
 from hub.exchange.disputes import Disputes
 from hub.exchange.expiry import expire_held
-from hub.exchange.handout import Candidate, _candidates, _leave
+from hub.exchange.handout import _leave
 from hub.failpoints import disarm
 from hub.ports import Owned
 from hub.store.engine import Tx

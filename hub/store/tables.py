@@ -7,6 +7,7 @@ Queue and sequence state (`queue`, `handout.acked_us`, `position`, `recipient_co
 Times are UTC microseconds. Personal values are sealed; what is not sealed are random ids, keyed hashes and numbers.
 """
 
+# long: every table, so that what is kept can be seen at one place
 from typing import Any
 
 from sqlalchemy import BigInteger, Index, Integer, LargeBinary, PrimaryKeyConstraint, text

@@ -1,0 +1,210 @@
+"""Choose what may leave now: a recipient's next deliveries, in order, each decided again on the facts of one moment.
+
+1. candidates by state, in event order per (subscription, person), none passing a held or untouched one, none that
+   rests on a disputed link
+2. the facts about the persons in them                    3. decide each again
+The hand-out does this on a snapshot, and again in its transaction where that is out of date.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+from hub.core.age import age_state
+from hub.core.agreement import Subscription
+from hub.core.decide import AgreementState, Hold, Refusal, Release, Standing, Wait, decide_cached
+from hub.core.leaf import canonical
+from hub.exchange.disputes import Disputes
+from hub.exchange.standing import Horizon, agreement_state, choice_state, standing_of
+from hub.exchange.verdicts import Missing
+from hub.exchange.world import World, born_of
+from hub.identity.keys import OpenKey
+from hub.store.deliveries import DeliveryKind, Part, QueueState, unpack_parts
+from hub.store.engine import Tx
+from hub.store.facts import PersonFact, RuleFacts, persons_of, read_persons, read_rules, rules_of
+from hub.store.interned import intern_id
+
+
+class Candidate(NamedTuple):
+    """One row of the queue with its delivery."""
+
+    delivery: int
+    state: int
+    subscription: int
+    person: int
+    number: int
+    public: bytes
+    kind: int
+    version: int
+    time_us: int
+    parts: tuple[Part, ...]
+    payload: bytes
+
+
+class Judged(NamedTuple):
+    """A candidate and what was decided of it just now; `fields` per part."""
+
+    candidate: Candidate
+    outcome: str  # release | hold | refusal | wait
+    fields: tuple[frozenset[str], ...]
+    body: tuple[int, bytes]
+    stretches: tuple[int, ...]
+
+
+class Chosen(NamedTuple):
+    """Candidates and what was decided of them, on the facts of one moment."""
+
+    candidates: Sequence[Candidate]
+    judged: Sequence[Judged]
+    missing: Missing  # verdicts that nobody has asked for yet: what needs them waits
+    facts_at: int  # `Tx.facts_at` of what was read
+    until_us: int  # the decisions stand before this instant only
+
+
+class _Facts(NamedTuple):
+    rules: RuleFacts
+    persons: Mapping[int, PersonFact]
+    keys: Mapping[int, OpenKey]
+    shapes: Mapping[int, tuple[str, frozenset[str]]]
+    field_sets: Mapping[int, Mapping[str, frozenset[str]]]
+    horizon: Horizon
+
+
+def choose(world: World, tx: Tx, recipient: int, limit: int) -> Chosen:
+    """Take candidates, read the facts about them, and decide each again."""
+    now_us, missing = world.clock(), Missing()
+    horizon, disputes = Horizon(now_us, world.zone), Disputes(tx, world.catalogue, recipient)
+    candidates = _candidates(tx, recipient, limit, now_us, world.limits.outstanding, disputes)  # 1.
+    if not candidates:
+        return Chosen((), (), missing, tx.facts_at, horizon.until_us)
+    facts = _read(world, tx, candidates, horizon)  # 2.
+    judged = _judge_all(world, facts, candidates, missing)  # 3.
+    return Chosen(candidates, judged, missing, tx.facts_at, horizon.until_us)
+
+
+def _candidates(
+    tx: Tx, recipient: int, limit: int, now_us: int, outstanding: int, disputes: Disputes
+) -> list[Candidate]:
+    """Choose by state, in the events' order: opened ones that are due again, then ready ones behind nothing held."""
+    row = tx.one("SELECT count(*) FROM queue WHERE recipient = ? AND state = ?", (recipient, QueueState.OPENED.value))
+    assert row is not None
+    fresh = min(limit, max(0, outstanding - row[0]))
+    columns = (
+        "q.delivery, q.state, q.subscription, q.person, q.number,"
+        " d.public, d.kind, d.version, d.time_us, d.parts, d.payload"
+        " FROM queue q JOIN delivery d ON d.id = q.delivery"
+    )
+    due_sql = (
+        f"SELECT {columns} WHERE q.recipient = ? AND q.state = ? AND q.delivery > ? AND q.due_us <= ?"
+        " ORDER BY q.delivery LIMIT ?"
+    )
+    ready_sql = (
+        f"SELECT {columns} WHERE q.recipient = ? AND q.state = ? AND q.delivery > ? AND (d.kind <> ? OR NOT EXISTS"
+        " (SELECT 1 FROM queue h"
+        " INDEXED BY queue_held WHERE h.person = q.person AND h.subscription = q.subscription AND h.state = 2"
+        " AND h.delivery < q.delivery)) ORDER BY q.delivery LIMIT ?"
+    )
+    opened, ready, data = QueueState.OPENED.value, QueueState.READY.value, DeliveryKind.DATA.value
+    due = disputes.passed(lambda after: _rows(tx, due_sql, (recipient, opened, after, now_us, limit)), limit)
+    left = min(fresh, limit - len(due))
+    return due + disputes.passed(lambda after: _rows(tx, ready_sql, (recipient, ready, after, data, left)), left)
+
+
+def _rows(tx: Tx, sql: str, values: tuple[int, ...]) -> list[Candidate]:
+    return [Candidate._make((*row[:9], tuple(unpack_parts(row[9])), row[10])) for row in tx.rows(sql, values)]
+
+
+def _read(world: World, tx: Tx, candidates: Sequence[Candidate], horizon: Horizon) -> _Facts:
+    ids = sorted({part.person for one in candidates for part in one.parts})
+    persons = persons_of(read_persons(tx, ids, names=False))
+    keys = world.open_keys.of([number for number, person in persons.items() if not person.erased])
+    scopes = {choice.scope for person in persons.values() for choice in person.choices.values()}
+    shapes = world.shapes.of(tx, {part.shape for one in candidates for part in one.parts})
+    field_sets = world.field_sets.within(tx, scopes)
+    return _Facts(rules_of(read_rules(tx)), persons, keys, shapes, field_sets, horizon)
+
+
+def _judge_all(world: World, facts: _Facts, candidates: Sequence[Candidate], missing: Missing) -> list[Judged]:
+    """Decide each again. One that waits or is held blocks the later ones of its chain that were never opened."""
+    judged: list[Judged] = []
+    blocked: set[tuple[int, int]] = set()
+    states: dict[int, AgreementState] = {}
+    for one in candidates:
+        chain = (one.subscription, one.person)
+        if one.kind != DeliveryKind.DATA:
+            judged.append(Judged(one, "release", tuple(facts.shapes[p.shape][1] for p in one.parts), _PLAIN, ()))
+            continue
+        if chain in blocked and not one.number:
+            continue
+        result = _judge(world, facts, one, states, missing)
+        if result.outcome in ("wait", "hold"):
+            blocked.add(chain)
+        judged.append(result)
+    return judged
+
+
+def _judge(world: World, facts: _Facts, one: Candidate, states: dict[int, AgreementState], missing: Missing) -> Judged:
+    subscription = world.catalogue.subscriptions.get(one.subscription)
+    if subscription is None and facts.rules.superseded(world.catalogue.digest):  # it may be newer than this catalogue
+        return Judged(one, "wait", (), _PLAIN, ())
+    if subscription is None:  # no approved agreement grants this any more
+        return Judged(one, "refusal", (frozenset(),) * len(one.parts), _GONE, ())
+    state = states.get(one.subscription)
+    if state is None:
+        agencies = world.catalogue.agencies
+        provider, recipient = agencies[subscription.agreement.provider].number, agencies[subscription.recipient].number
+        state = states[one.subscription] = agreement_state(
+            subscription, facts.rules, provider, recipient, facts.horizon
+        )
+    recipient = world.catalogue.agencies[subscription.recipient].number
+    standings, stretches = [], []
+    for part in one.parts:
+        found, stretch = _standing(facts, subscription, recipient, part)
+        standings.append(found)
+        stretches.append(stretch)
+    present = tuple([facts.shapes[part.shape][1] for part in one.parts])
+    verdicts = world.verdicts.all_known(subscription, tuple(standings), missing)
+    decision = decide_cached(subscription, state, tuple(standings), present, verdicts, revision=facts.rules.revision)
+    if isinstance(decision, Wait):
+        return Judged(one, "wait", (), _PLAIN, ())
+    fields = tuple([part.fields for part in decision.parts])
+    return Judged(one, type(decision).__name__.lower(), fields, _outcome(decision), tuple(stretches))
+
+
+def _standing(facts: _Facts, subscription: Subscription, recipient: int, part: Part) -> tuple[Standing, int]:
+    """Say where the person of a part stands now, and the stretch of consent that holds now."""
+    role = facts.shapes[part.shape][0]
+    person, key = facts.persons.get(part.person), facts.keys.get(part.person)
+    if person is None or key is None:
+        return Standing(role, "none", None, 0, "ok", erased=True), 0
+    purpose = subscription.purpose
+    choice = person.choices.get((recipient, purpose.number))
+    age = "ok"
+    if role in purpose.age_roles:
+        age = age_state(purpose, role, born_of(person.born, part.person, key), facts.horizon.today())
+    stretch = choice.stretch if choice else 0
+    state = choice_state(choice, facts.horizon) if choice else "none"
+    scope, assurance = 0, part.assurance
+    if choice is not None and purpose.basis.needs_consent:
+        scope, assurance = choice.scope, choice.assurance
+    found = standing_of(
+        subscription, role, state, scope, assurance, age,
+        erased=person.erased, field_sets=facts.field_sets, kept=stretch == part.stretch,
+    )  # fmt: skip
+    return found, stretch
+
+
+@lru_cache(maxsize=1 << 14)
+def _outcome(decision: Release | Hold | Refusal) -> tuple[int, bytes]:
+    """Write a second decision as it is committed to: outcome, fields per part, reasons."""
+    overall = () if isinstance(decision, Release) else decision.reasons
+    return _body(type(decision).__name__.lower(), [sorted(part.fields) for part in decision.parts], list(overall))
+
+
+def _body(outcome: str, fields: list[list[str]], reasons: list[str]) -> tuple[int, bytes]:
+    body = canonical({"fields": fields, "outcome": outcome, "reasons": reasons})
+    return intern_id(body), body
+
+
+_PLAIN = _body("release", [], [])  # a stop or a notice: it carries nothing that anybody could withhold
+_GONE = _body("refusal", [], ["agreement.ended"])
