@@ -278,6 +278,16 @@ def _private_key_file(settings: Settings) -> Item | None:
     return Item("other users of this machine may read or replace the key file", "key_file", "Run chmod 600 on it.")
 
 
+def _key_file_apart(settings: Settings) -> Item | None:
+    if settings.key_file is None or not settings.key_file.resolve().is_relative_to(settings.data_dir.resolve()):
+        return None
+    return Item(
+        "whoever takes or backs up the data would have the key that opens it",
+        "key_file",
+        "Move it out of HUB_DATA_DIR, best to another volume, and name its new place in HUB_KEY_FILE.",
+    )
+
+
 def _private_metrics_token(settings: Settings) -> Item | None:
     path = settings.metrics_token_file
     if path is None or (path.is_file() and path.stat().st_mode & 0o077 == 0):
@@ -330,6 +340,7 @@ RULES: tuple[Callable[[Settings], Item | None], ...] = (
     _named_key_file,
     _present_key_file,
     _private_key_file,
+    _key_file_apart,
     _private_metrics_token,
     _durable,
     _short_retention,

@@ -84,6 +84,18 @@ def test_production_refuses_a_metrics_token_that_others_can_touch(tmp_path: Path
     assert refused(settings) == []
 
 
+@pytest.mark.parametrize("place", ["hub.key", "below/hub.key"])
+def test_production_refuses_a_key_file_beside_the_data_that_it_opens(tmp_path: Path, place: str) -> None:
+    """Named or not, a copy of the directory would hold both; a link to it from elsewhere does not hide that."""
+    settings = safe_production(tmp_path)
+    inside = settings.data_dir / place
+    inside.parent.mkdir(parents=True)
+    settings.key_path.rename(inside)
+    (tmp_path / "link.key").symlink_to(inside)
+    assert refused(safe_production(tmp_path, key_file=inside)) == ["key_file"]
+    assert refused(safe_production(tmp_path, key_file=tmp_path / "link.key")) == ["key_file"]
+
+
 def test_production_refuses_the_data_of_a_demo(tmp_path: Path) -> None:
     """A store in which invented people live, under keys that anybody can make, never turns into a real one."""
     settings = safe_production(tmp_path)
@@ -102,6 +114,7 @@ def test_every_rule_has_been_seen_refusing(tmp_path: Path) -> None:
     loose = safe_production(tmp_path)
     (tmp_path / "data").mkdir()
     spoilt = [safe_production(tmp_path, **changed) for _, changed in UNSAFE]
+    spoilt.append(safe_production(tmp_path, data_dir=tmp_path))  # the key file lies in it
     loose.key_path.chmod(0o644)
     (tmp_path / "data" / DEMO_MARK).touch()
     silent = [rule.__name__ for rule in RULES if not any(rule(settings) for settings in [loose, *spoilt])]
