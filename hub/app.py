@@ -15,6 +15,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from anyio import CapacityLimiter
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from hub import failpoints
 from hub.bus.embedded import EmbeddedBus
@@ -284,7 +285,7 @@ class Hub:
         policy = policy or EmbeddedPolicy(catalogue, COMPILED)
         numbers = {agency.code: agency.number for agency in catalogue.agencies.values()}
 
-        def day_key(publisher: str, day: int) -> bytes | None:
+        def day_key(publisher: str, day: int) -> AESGCM | None:
             return self.day_keys.of(numbers[publisher], day) if publisher in numbers else None
 
         world = World(

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
 from consent.notice import Notice
 from hub.bus.embedded import EmbeddedBus
 from hub.catalogue_files import load
@@ -167,7 +169,7 @@ class Hub:
         with self.store.read() as tx:
             return dict(tx.rows(f"SELECT id, key FROM person WHERE id IN ({marks(len(persons))})", persons))
 
-    def _day_key(self, publisher: str, day: int) -> bytes | None:
+    def _day_key(self, publisher: str, day: int) -> AESGCM | None:
         return self.day_keys.of(self.catalogue.agencies[publisher].number, day)
 
     # People.

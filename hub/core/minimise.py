@@ -73,8 +73,10 @@ def shape(dataset: Dataset) -> Shape:
 
 def mentions(dataset: Dataset, event_subject: str, data: Mapping[str, Any]) -> tuple[Mention, ...]:
     """Name the persons an event is about: its subject first, then in the schema's order, each once per role."""
-    subject = Mention(dataset.subject_role, event_subject)
-    return _all_persons(shape(dataset).refs, subject, data)
+    form, subject = shape(dataset), Mention(dataset.subject_role, event_subject)
+    if len(form.refs) == 1 and form.own_ref and data.get(form.own_ref, event_subject) == event_subject:
+        return (subject,)  # as most events are: the one field that could name somebody repeats the subject
+    return _all_persons(form.refs, subject, data)
 
 
 def misnamed(dataset: Dataset, event_subject: str, data: Mapping[str, Any]) -> tuple[str, ...]:

@@ -1,8 +1,9 @@
 """What rests on a disputed link waits on the queue, untouched, and in nobody else's way.
 
 Nothing is moved when a link is disputed or settled: each hand-out chooses by the links that are disputed now, under the
-fence of the transaction that opens, and passes over what rests on one. So there is no second state to fall out of step with the links, and what
-waited goes on in order by itself once all of its links are settled. What comes of the undoing of one is unlink's.
+fence of the transaction that opens, and passes over what rests on one. So there is no second state to fall out of step
+with the links, and what waited goes on in order by itself once all of its links are settled. What comes of the undoing
+of one is unlink's.
 """
 
 from collections.abc import Callable, Sequence

@@ -3,6 +3,7 @@
 The bytes are day (4) | nonce (12) | ciphertext; bound to topic and key, so that nothing can be moved to another place.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from hashlib import sha256
@@ -10,15 +11,17 @@ from typing import NamedTuple
 
 import orjson
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from hub.core.agreement import Catalogue, Dataset, Subscription
 from hub.core.event import Event, Mention
 from hub.core.minimise import Fields, fields_by_person, mentions
-from hub.identity.keys import Keyring, keyed, seal, unseal
+from hub.identity.keys import NONCE_BYTES, Keyring, keyed
 from hub.identity.people import local_of
 from hub.ports import Record
 
 US_PER_DAY = 86_400_000_000
+DAY_BYTES = 4
 
 
 class Tags(NamedTuple):
@@ -59,23 +62,26 @@ def event_hash(keys: Keyring, publisher: str, source: str, event_id: str) -> byt
     return keyed(keys.event, publisher, source, event_id)
 
 
-def seal_event(keys: Keyring, event: Event, tags: Tags, *, day: int, day_key: bytes) -> Record:
+def seal_event(keys: Keyring, event: Event, tags: Tags, *, day: int, day_key: AESGCM) -> Record:
     """Make the record of an event: sealed, under a key that only tells which records are about the same person."""
     to, key = topic(event.publisher, event.type), local_of(keys, event.publisher, event.subject)
     plain = orjson.dumps(
         [event.source, event.id, event.version, event.subject, event.time_us, event.data, tags.case, tags.actor]
     )
-    return Record(to, key, day.to_bytes(4) + seal(day_key, plain, to.encode() + key))
+    nonce = os.urandom(NONCE_BYTES)
+    return Record(to, key, day.to_bytes(DAY_BYTES) + nonce + day_key.encrypt(nonce, plain, to.encode() + key))
 
 
-def open_record(record: Record, day_key: Callable[[str, int], bytes | None]) -> bytes | None:
+def open_record(record: Record, day_key: Callable[[str, int], AESGCM | None]) -> bytes | None:
     """Return the plain bytes; None where the key is gone or the bytes are not what was sealed."""
     _, publisher, _ = record.topic.split(".", 2)
-    key = day_key(publisher, int.from_bytes(record.value[:4]))
+    value = record.value
+    key = day_key(publisher, int.from_bytes(value[:DAY_BYTES]))
     if key is None:
         return None
+    nonce = value[DAY_BYTES : DAY_BYTES + NONCE_BYTES]
     try:
-        return unseal(key, record.value[4:], record.topic.encode() + record.key)
+        return key.decrypt(nonce, value[DAY_BYTES + NONCE_BYTES :], record.topic.encode() + record.key)
     except InvalidTag:
         return None
 

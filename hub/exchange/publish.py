@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import jsonschema_rs
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from hub.core.agreement import Catalogue, Dataset
 from hub.core.errors import HubError, Item, Kind
@@ -43,7 +44,7 @@ class PublishDesk:
     catalogue: Catalogue
     datasets: Mapping[tuple[str, int], Dataset]
     validators: Mapping[tuple[str, int], jsonschema_rs.Validator]
-    day_key: Callable[[int, int], tuple[int, bytes]]  # (agency, now) -> (day, key)
+    day_key: Callable[[int, int], tuple[int, AESGCM]]  # (agency, now) -> (day, key)
     clock: Clock
     event_bytes: int = 65_536
     oldest_us: int = 366 * 86_400 * US

@@ -7,6 +7,7 @@ from datetime import date
 from zoneinfo import ZoneInfo
 
 import orjson
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from hub.core.agreement import Catalogue, Dataset
 from hub.exchange.verdicts import Verdicts
@@ -88,7 +89,7 @@ class World:
     clock: Clock
     zone: ZoneInfo
     field_sets: FieldSets
-    day_key: Callable[[str, int], bytes | None]  # (publisher, day) -> the key its events of that day are sealed under
+    day_key: Callable[[str, int], AESGCM | None]  # (publisher, day) -> the key its events of that day are sealed under
     stopped: Callable[[], bool] = lambda: False  # the operator's flag file: read by every hand-out before it commits
     shapes: Shapes = field(default_factory=Shapes)
     limits: Limits = field(default_factory=Limits)

@@ -3,6 +3,8 @@
 import threading
 from collections.abc import Sequence
 
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
 from hub.identity.keys import Keyring, new_key, seal, unseal
 from hub.store.engine import Row, Store, Tx
 
@@ -10,14 +12,17 @@ US_PER_DAY = 86_400_000_000
 
 
 class DayKeys:
-    """Open day keys by (agency, day). Makes today's and tomorrow's when first asked: midnight then needs no store."""
+    """Open day keys by (agency, day), ready for use: each seals many records.
+
+    Makes today's and tomorrow's when first asked: midnight then needs no store.
+    """
 
     def __init__(self, store: Store, keys: Keyring) -> None:
         self._store, self._wrapping = store, keys.wrapping
-        self._open: dict[tuple[int, int], bytes] = {}
+        self._open: dict[tuple[int, int], AESGCM] = {}
         self._lock = threading.Lock()
 
-    def for_publish(self, agency: int, now_us: int) -> tuple[int, bytes]:
+    def for_publish(self, agency: int, now_us: int) -> tuple[int, AESGCM]:
         """Return (day, key) to seal under now."""
         day = now_us // US_PER_DAY
         if (agency, day) not in self._open:
@@ -25,7 +30,7 @@ class DayKeys:
                 self._unwrap(agency, of, wrapped)  # after the commit: nothing is sealed under a key that is not stored
         return day, self._open[agency, day]
 
-    def of(self, agency: int, day: int) -> bytes | None:
+    def of(self, agency: int, day: int) -> AESGCM | None:
         """Return the key, or None where it was destroyed or never was."""
         with self._lock:
             known = self._open.get((agency, day))
@@ -54,8 +59,8 @@ class DayKeys:
             )
         return tx.rows("SELECT day, key FROM day_key WHERE agency = ? AND day IN (?, ?)", (agency, *days))
 
-    def _unwrap(self, agency: int, day: int, wrapped: bytes) -> bytes:
-        key = unseal(self._wrapping, wrapped, _place(agency, day))
+    def _unwrap(self, agency: int, day: int, wrapped: bytes) -> AESGCM:
+        key = AESGCM(unseal(self._wrapping, wrapped, _place(agency, day)))
         with self._lock:
             self._open[agency, day] = key
         return key

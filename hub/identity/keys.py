@@ -140,7 +140,10 @@ def unseal_with(key: OpenKey, sealed: bytes, bound: bytes) -> bytes:
 
 
 class OpenKeys:
-    """Unwrapped person keys, the least recently used forgotten first. Thread-safe; `forget` on erasure."""
+    """Unwrapped person keys, those opened first forgotten first. Thread-safe; `forget` on erasure.
+
+    Not the least recently used: to note each use costs more than to open a key again once in `CACHED_KEYS`.
+    """
 
     def __init__(self, wrapping: bytes, read: Callable[[list[int]], dict[int, bytes | None]]) -> None:
         """`read` returns the wrapped keys of persons; None for an erased one."""
@@ -151,11 +154,10 @@ class OpenKeys:
     def of(self, persons: list[int]) -> dict[int, OpenKey]:
         """Return the keys of those persons who still have one."""
         with self._lock:
-            found = {person: self._keys[person] for person in persons if person in self._keys}
-            for person in found:
-                self._keys.move_to_end(person)
-        missing = [person for person in persons if person not in found]
-        if missing:
+            keys = self._keys
+            found = {person: key for person in persons if (key := keys.get(person)) is not None}
+        if len(found) < len(persons):
+            missing = [person for person in persons if person not in found]
             wrapped = self._read(missing)
             fresh = {p: open_key(unwrap_person(self._wrapping, p, w)) for p, w in wrapped.items() if w is not None}
             found.update(fresh)

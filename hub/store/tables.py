@@ -116,7 +116,7 @@ class Link(SQLModel, table=True):
     __tablename__ = "link"
     __table_args__ = (
         PrimaryKeyConstraint("local", "from_us"),
-        Index("link_person", "person"),
+        Index("link_person", "person", "agency", "sealed", "until_us", sqlite_where=text("until_us IS NULL")),
         Index("link_disputed", "person", "agency", sqlite_where=text("disputed = 1 AND until_us IS NULL")),
         NO_ROWID,
     )

@@ -291,9 +291,9 @@ CREATE TABLE waiting_key (
 CREATE INDEX consent_due ON consent (due_us) WHERE due_us IS NOT NULL;
 CREATE INDEX consent_person ON consent (person);
 CREATE INDEX link_disputed ON link (person, agency) WHERE disputed = 1 AND until_us IS NULL;
-CREATE INDEX link_person ON link (person);
+CREATE INDEX link_person ON link (person, agency, sealed, until_us) WHERE until_us IS NULL;
 CREATE INDEX queue_held ON queue (person, subscription, delivery) WHERE state = 2;
 CREATE INDEX receipt_consent ON receipt (consent);
 CREATE INDEX waiting_local ON waiting (local);
 CREATE INDEX waiting_subject ON waiting (subject, dataset);
-INSERT INTO alembic_version VALUES ('0003');
+INSERT INTO alembic_version VALUES ('0004');
