@@ -44,6 +44,7 @@ from hub.store.engine import Lane, Store, Tx
 from hub.store.migrate import ensure
 from hub.store.person_keys import wrapped_keys
 from hub.store.waiting import oldest
+from hub.way import Way
 from hub.web.quota import Quota, Quotas
 from hub.workers.gate import gate_worker
 from hub.workers.retention import retention_worker
@@ -95,7 +96,7 @@ class Hub:
         self.open_keys = OpenKeys(self.keys.wrapping, partial(wrapped_keys, self.store))
         self.day_keys = DayKeys(self.store, self.keys)
         self.field_sets = FieldSets(self.store)
-        self.agency_threads = CapacityLimiter(AGENCY_THREADS)
+        self.agency_threads, self.way = CapacityLimiter(AGENCY_THREADS), Way()
         self.stopping, self._began_s = False, monotonic()
         self._approving = Lock()
         self.in_force = self._assemble(self._stock() if stock else None)
@@ -302,6 +303,7 @@ class Hub:
             day_key=day_key,
             stopped=self.stop_flag.exists,
             limits=_limits(settings),
+            way=self.way,
         )
         desk = PublishDesk(
             bus=self.bus,
@@ -314,6 +316,7 @@ class Hub:
             event_bytes=settings.publish_event_bytes,
             oldest_us=settings.event_max_age_days * 86_400 * US,
             newest_us=settings.event_max_future_s * US,
+            way=self.way,
         )
         register = Register(self.store, self.keys, self.open_keys, catalogue, self.clock)
         citizens = CitizenDesk(self.store, self.keys, self.open_keys, catalogue, self.clock, self.bell.ring)

@@ -6,7 +6,7 @@
 The hand-out does this on a snapshot, and again in its transaction where that is out of date.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -21,7 +21,16 @@ from hub.exchange.world import World, born_of
 from hub.identity.keys import OpenKey
 from hub.store.deliveries import DeliveryKind, Part, QueueState, unpack_parts
 from hub.store.engine import Tx
-from hub.store.facts import PersonFact, RuleFacts, persons_of, read_persons, read_rules, rules_of
+from hub.store.facts import (
+    PersonFact,
+    PersonTexts,
+    RuleFacts,
+    disputed_links,
+    persons_of,
+    read_persons,
+    read_rules,
+    rules_of,
+)
 from hub.store.interned import intern_id
 
 
@@ -57,8 +66,22 @@ class Chosen(NamedTuple):
     candidates: Sequence[Candidate]
     judged: Sequence[Judged]
     missing: Missing  # verdicts that nobody has asked for yet: what needs them waits
-    facts_at: int  # `Tx.facts_at` of what was read
+    grounds: "Grounds"
     until_us: int  # the decisions stand before this instant only
+
+
+class Grounds(NamedTuple):
+    """What the decisions rest on, as read: the same texts mean the same facts."""
+
+    facts_at: int  # `Tx.facts_at` then: as long as it is the same, nothing need be read
+    ids: tuple[int, ...]
+    persons: PersonTexts
+    rules: str
+    disputed: frozenset[tuple[int, int]]
+
+    def hold(self, tx: Tx) -> bool:
+        """Say whether all of it is still so, as this transaction sees it."""
+        return tx.facts_at == self.facts_at or self[1:] == _grounds(tx, self.ids)[1:]
 
 
 class _Facts(NamedTuple):
@@ -70,16 +93,28 @@ class _Facts(NamedTuple):
     horizon: Horizon
 
 
-def choose(world: World, tx: Tx, recipient: int, limit: int) -> Chosen:
-    """Take candidates, read the facts about them, and decide each again."""
-    now_us, missing = world.clock(), Missing()
-    horizon, disputes = Horizon(now_us, world.zone), Disputes(tx, world.catalogue, recipient)
-    candidates = _candidates(tx, recipient, limit, now_us, world.limits.outstanding, disputes)  # 1.
-    if not candidates:
-        return Chosen((), (), missing, tx.facts_at, horizon.until_us)
-    facts = _read(world, tx, candidates, horizon)  # 2.
-    judged = _judge_all(world, facts, candidates, missing)  # 3.
-    return Chosen(candidates, judged, missing, tx.facts_at, horizon.until_us)
+class Gathered(NamedTuple):
+    """Candidates and the facts about the persons in them, not decided yet."""
+
+    candidates: Sequence[Candidate]
+    grounds: Grounds
+    facts: _Facts
+
+
+def gather(world: World, tx: Tx, recipient: int, limit: int) -> Gathered:
+    """1. and 2.: all that is read. A snapshot need not stand longer than this takes."""
+    horizon, disputes = Horizon(world.clock(), world.zone), Disputes(tx, world.catalogue, recipient)
+    candidates = _candidates(tx, recipient, limit, horizon.now_us, world.limits.outstanding, disputes)
+    grounds = _grounds(tx, tuple(sorted({part.person for one in candidates for part in one.parts})))
+    return Gathered(candidates, grounds, _read(world, tx, candidates, grounds, horizon))
+
+
+def choose(world: World, gathered: Gathered, *, give_way: Callable[[], None] = lambda: None) -> Chosen:
+    """3.: decide each again. `give_way` is called between two, where others may go first: outside a transaction."""
+    candidates, grounds, facts = gathered
+    missing = Missing()
+    judged = _judge_all(world, facts, candidates, missing, give_way)
+    return Chosen(candidates, judged, missing, grounds, facts.horizon.until_us)
 
 
 def _candidates(
@@ -114,22 +149,28 @@ def _rows(tx: Tx, sql: str, values: tuple[int, ...]) -> list[Candidate]:
     return [Candidate._make((*row[:9], tuple(unpack_parts(row[9])), row[10])) for row in tx.rows(sql, values)]
 
 
-def _read(world: World, tx: Tx, candidates: Sequence[Candidate], horizon: Horizon) -> _Facts:
-    ids = sorted({part.person for one in candidates for part in one.parts})
-    persons = persons_of(read_persons(tx, ids, names=False))
+def _grounds(tx: Tx, ids: tuple[int, ...]) -> Grounds:
+    return Grounds(tx.facts_at, ids, read_persons(tx, ids, names=False), read_rules(tx), disputed_links(tx))
+
+
+def _read(world: World, tx: Tx, candidates: Sequence[Candidate], grounds: Grounds, horizon: Horizon) -> _Facts:
+    persons = persons_of(grounds.persons)
     keys = world.open_keys.of([number for number, person in persons.items() if not person.erased])
     scopes = {choice.scope for person in persons.values() for choice in person.choices.values()}
     shapes = world.shapes.of(tx, {part.shape for one in candidates for part in one.parts})
     field_sets = world.field_sets.within(tx, scopes)
-    return _Facts(rules_of(read_rules(tx)), persons, keys, shapes, field_sets, horizon)
+    return _Facts(rules_of(grounds.rules), persons, keys, shapes, field_sets, horizon)
 
 
-def _judge_all(world: World, facts: _Facts, candidates: Sequence[Candidate], missing: Missing) -> list[Judged]:
+def _judge_all(
+    world: World, facts: _Facts, candidates: Sequence[Candidate], missing: Missing, give_way: Callable[[], None]
+) -> list[Judged]:
     """Decide each again. One that waits or is held blocks the later ones of its chain that were never opened."""
     judged: list[Judged] = []
     blocked: set[tuple[int, int]] = set()
     states: dict[int, AgreementState] = {}
     for one in candidates:
+        give_way()
         chain = (one.subscription, one.person)
         if one.kind != DeliveryKind.DATA:
             judged.append(Judged(one, "release", tuple(facts.shapes[p.shape][1] for p in one.parts), _PLAIN, ()))

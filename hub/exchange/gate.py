@@ -97,8 +97,8 @@ class Gate:
         Raises HubError(UNAVAILABLE) when an engine is down: nothing was consumed, and the bus is rewound.
         """
         began = perf_counter()
-        limits = self._world.limits
-        batch = self._world.bus.poll(limits.batch_events, 0.0 if self._commit else wait_s)  # 1.
+        events = self._world.way.portion(self._world.limits.batch_events)
+        batch = self._world.bus.poll(events, 0.0 if self._commit else wait_s)  # 1.
         reach("gate.polled")
         began = self._spent("poll", began)
         following = None
@@ -160,6 +160,7 @@ class Gate:
         unreadable = 0
         world = self._world
         for polled in batch.records:
+            world.way.give()
             plain = open_record(polled.record, world.day_key)
             event = take(world.keys, world.catalogue, world.datasets, polled.record.topic, plain) if plain else None
             if event is None:
@@ -180,11 +181,11 @@ class Gate:
             seen.update(self._commit.seen)
         known = self._known(facts, seen)
         began = self._spent("facts", began)
-        prepared = prepare(world, taken, known, self._rulings)
+        prepared = prepare(world, taken, known, self._rulings, give_way=world.way.give)
         if prepared.missing:  # 4. one call for all that is new; what it answers is remembered
             reach("gate.asks")
             world.verdicts.ask(prepared.missing)
-            prepared = prepare(world, taken, known, self._rulings)
+            prepared = prepare(world, taken, known, self._rulings, give_way=world.way.give)
         self._spent("prepare", began)
         reach("gate.prepared")
 

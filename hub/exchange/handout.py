@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from hub.core.errors import HubError, Kind
 from hub.core.leaf import NONCE_BYTES, LeafKind, leaf, merkle_root
-from hub.exchange.choose import Candidate, Chosen, Judged, choose
+from hub.exchange.choose import Candidate, Chosen, Judged, choose, gather
 from hub.exchange.feed import Opened
 from hub.exchange.world import World
 from hub.failpoints import reach
@@ -47,11 +47,29 @@ class Page(NamedTuple):
 
 
 def hand_out(world: World, agency: str, limit: int) -> Page:
-    """Open up to `limit` deliveries for an agency, in order.
+    """Open up to `limit` deliveries for an agency, in order; in portions, while releases are being stopped.
 
-    Raises HubError(UNAVAILABLE) when nothing can be decided, or the operator stopped all releases.
+    Raises HubError(UNAVAILABLE) when nothing can be decided, or the operator stopped all releases. What one portion
+    opened leaves, whatever becomes of the next.
     """
     recipient, limit = world.catalogue.agencies[agency].number, min(limit, world.limits.page)
+    whole = _portion(world, recipient, world.way.portion(limit))
+    while whole.more and whole.opened and len(whole.opened) < limit:
+        try:
+            one = _portion(world, recipient, min(limit - len(whole.opened), world.way.portion(limit)))
+        except HubError:
+            break
+        whole = Page(
+            whole.opened + one.opened, one.more, whole.cancelled + one.cancelled, whole.held + one.held,
+            whole.committed_us,
+        )  # fmt: skip
+        if not one.opened:
+            break
+    return whole
+
+
+def _portion(world: World, recipient: int, limit: int) -> Page:
+    """Open up to `limit` deliveries in one transaction."""
     chosen = _choose_with_verdicts(world, recipient, limit)
     if not chosen.candidates:
         return Page((), False, 0, 0, world.clock())
@@ -65,8 +83,7 @@ def hand_out(world: World, agency: str, limit: int) -> Page:
 
 def _choose_with_verdicts(world: World, recipient: int, limit: int) -> Chosen:
     """Choose on a snapshot, after asking for verdicts that nobody had asked for. What waits for one stays untouched."""
-    with world.store.read() as tx:
-        chosen = choose(world, tx, recipient, limit)
+    chosen = _choose_outside(world, recipient, limit)
     if not chosen.missing:
         return chosen
     try:
@@ -75,8 +92,13 @@ def _choose_with_verdicts(world: World, recipient: int, limit: int) -> Chosen:
         if not any(one.outcome == "release" for one in chosen.judged):
             raise
         return chosen  # what can be decided leaves, whatever the engine says
+    return _choose_outside(world, recipient, limit)
+
+
+def _choose_outside(world: World, recipient: int, limit: int) -> Chosen:
     with world.store.read() as tx:
-        return choose(world, tx, recipient, limit)
+        gathered = gather(world, tx, recipient, limit)
+    return choose(world, gathered, give_way=world.way.give)
 
 
 def _transaction(world: World, tx: Tx, recipient: int, limit: int, chosen: Chosen | None) -> Page:
@@ -86,8 +108,8 @@ def _transaction(world: World, tx: Tx, recipient: int, limit: int, chosen: Chose
     """
     reach("handout.begun")
     now_us = world.clock()
-    if chosen is None or tx.facts_at != chosen.facts_at or now_us >= chosen.until_us:
-        chosen = choose(world, tx, recipient, limit)
+    if chosen is None or now_us >= chosen.until_us or not chosen.grounds.hold(tx):
+        chosen = choose(world, gather(world, tx, recipient, limit))
     reach("handout.decided")
     if world.stopped():
         raise HubError(

@@ -4,7 +4,7 @@ No I/O: everything it relies on comes in as facts, and comes out again as rows. 
 and again inside it when the facts have changed meanwhile. Ids are counted from 0 here and moved to their place there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from hub.core.errors import HubError
 from hub.exchange.decide_event import decide_event
@@ -15,8 +15,17 @@ from hub.exchange.standing import Horizon
 from hub.exchange.world import World
 
 
-def prepare(world: World, batch: Sequence[Taken], known: Known, rulings: Rulings) -> Prepared:
+def prepare(
+    world: World,
+    batch: Sequence[Taken],
+    known: Known,
+    rulings: Rulings,
+    *,
+    give_way: Callable[[], None] = lambda: None,
+) -> Prepared:
     """Decide every event of the batch on the facts given. Repeats are dropped, unlinked events parked in order.
+
+    `give_way` is called between two events, where others may go first: outside a transaction.
 
     Under a catalogue that is not in force any more nothing is: it may not know who hears of an event now.
     """
@@ -33,6 +42,7 @@ def prepare(world: World, batch: Sequence[Taken], known: Known, rulings: Rulings
     ahead = {chain: first for chain, first in elsewhere.items() if first}  # the oldest that is not in this batch
     parked: set[tuple[bytes, int]] = set()
     for event in batch:
+        give_way()
         if not event.waiting:
             earlier = seen.get(event.event)
             if earlier is not None:

@@ -7,7 +7,7 @@ three; the gate is the second.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ from hub.exchange.schema_words import ITEMS, schema_items
 from hub.exchange.status import status_token
 from hub.identity.keys import Keyring
 from hub.ports import Bus, Clock, Record
+from hub.way import Way
 
 US = 1_000_000
 TEXT_MAX = 256  # characters of id, subject, and the opaque tags: enough for any URN
@@ -49,6 +50,7 @@ class PublishDesk:
     event_bytes: int = 65_536
     oldest_us: int = 366 * 86_400 * US
     newest_us: int = 300 * US
+    way: Way = field(default_factory=Way)
 
 
 class Accepted(NamedTuple):
@@ -93,6 +95,7 @@ def publish(
     records: list[Record] = []
     hopeless = 0
     for at, envelope in enumerate(envelopes):
+        desk.way.give()
         try:
             if sizes and sizes[at] > desk.event_bytes:
                 raise too_large(sizes[at], desk.event_bytes)

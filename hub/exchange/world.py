@@ -16,6 +16,7 @@ from hub.identity.people import born_place
 from hub.ports import Bus, Clock
 from hub.store.engine import Store, Tx
 from hub.store.facts import scopes
+from hub.way import Way
 
 
 class FieldSets:
@@ -91,6 +92,7 @@ class World:
     field_sets: FieldSets
     day_key: Callable[[str, int], AESGCM | None]  # (publisher, day) -> the key its events of that day are sealed under
     stopped: Callable[[], bool] = lambda: False  # the operator's flag file: read by every hand-out before it commits
+    way: Way = field(default_factory=Way)
     shapes: Shapes = field(default_factory=Shapes)
     limits: Limits = field(default_factory=Limits)
 

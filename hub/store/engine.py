@@ -33,7 +33,7 @@ Row = tuple[Any, ...]
 PIECES = (512, 128, 32, 8, 1)  # rows per statement; 512 rows of 20 columns stay below SQLite's 32,766 variables
 VARIABLES = 32_766  # of one statement, SQLite's own default limit
 GROUP = 64  # small writes that share one commit at most: publishes one by one would each pay an fsync
-GROUP_ROWS = 1_000  # and the rows that they bring together: a withdrawal waits for the whole commit
+GROUP_ROWS = 500  # and the rows that they bring together: a withdrawal waits for the whole commit
 CHECKPOINT_PAGES = 4_000  # of 4 KiB: then the checkpointer copies the WAL home, beside the writer
 WAL_RESTART_BYTES = 256 * 1024 * 1024  # then it may also block the writer for a moment, so that the file starts over
 PAGE_BYTES = 4_096
@@ -366,9 +366,10 @@ class Store:
             self._checkpoint_due.clear()
             wal_bytes = self.wal_bytes()
             if wal_bytes > CHECKPOINT_PAGES * PAGE_BYTES:
-                how = "RESTART" if wal_bytes > self._wal_restart_bytes else "PASSIVE"
                 try:
-                    connection.execute(f"PRAGMA wal_checkpoint({how})")
+                    connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+                    if wal_bytes > self._wal_restart_bytes:  # little is left to copy while the writer stands still
+                        connection.execute("PRAGMA wal_checkpoint(RESTART)")
                 except sqlite3.OperationalError:  # a reader is in the way: the next round will do
                     continue
 

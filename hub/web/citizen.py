@@ -1,8 +1,8 @@
 """The citizens' door: what a person is asked and says to it, what they can see, and the receipts they take away.
 
 Whose data it is follows from the session alone; no address names a person. Every change needs the session's CSRF token.
-What stops a release (withdraw, pause, narrow, object) has threads of its own and the fast lane of the store, so that it
-waits behind nobody else; quotas are for agencies and are never asked here.
+What stops a release (withdraw, pause, narrow, object) has threads of its own, the fast lane of the store, and meanwhile
+what can wait stands still (`hub/way.py`): it waits behind nobody else. Quotas are for agencies, and never asked here.
 """
 
 from collections.abc import Callable
@@ -147,9 +147,10 @@ def _stopping() -> APIRouter:
     router, threads = APIRouter(prefix="/v1/me"), CapacityLimiter(URGENT_THREADS)
 
     async def urgently(request: Request, act: Callable[[CitizenDesk, Principal], T]) -> T:
-        began_s = perf_counter()
-        done = await to_thread.run_sync(lambda: act(_desk(request), _changing(request).principal), limiter=threads)
-        request.app.state.hub.metrics.withdraw_s.observe(perf_counter() - began_s)
+        began_s, hub = perf_counter(), request.app.state.hub
+        with hub.way.first():
+            done = await to_thread.run_sync(lambda: act(_desk(request), _changing(request).principal), limiter=threads)
+        hub.metrics.withdraw_s.observe(perf_counter() - began_s)
         return done
 
     @router.post("/consents/{consent}/withdraw")

@@ -127,7 +127,10 @@ def _page(hub: Running, agency: str, limit: int) -> Pulled:
     left = list(page.opened)
     if len(keys) < len(persons):  # erased since: no key
         left = [one for one in left if all(part.person in keys for part in _used(one))]
-    deliveries: list[dict[str, Any]] = [cloud_event(one, keys, hub.wrapping) for one in left]
+    deliveries: list[dict[str, Any]] = []
+    for one in left:
+        world.way.give()
+        deliveries.append(cloud_event(one, keys, hub.wrapping))
     label = hub.metrics.agency(agency)
     hub.metrics.handout_page.observe(len(deliveries))
     for kind, count in Counter(one.kind for one in left).items():

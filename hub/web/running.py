@@ -19,6 +19,7 @@ from hub.logs import Log
 from hub.metrics import Metrics
 from hub.ports import Clock
 from hub.settings import Settings
+from hub.way import Way
 from hub.web.quota import Quotas
 
 
@@ -56,6 +57,10 @@ class Running(Protocol):
     @property
     def agency_threads(self) -> CapacityLimiter:
         """Threads that agencies' requests share; citizens' acts never wait for one of them."""
+
+    @property
+    def way(self) -> Way:
+        """Who stops a release goes first here, and what can wait stands still."""
 
     @property
     def log(self) -> Log: ...
