@@ -99,7 +99,8 @@ class Hub:
         self.agency_threads, self.way = CapacityLimiter(AGENCY_THREADS), Way()
         self.stopping, self._began_s = False, monotonic()
         self._approving = Lock()
-        self.in_force = self._assemble(self._stock() if stock else None)
+        policy, approved = self._stock() if stock else (None, None)
+        self.in_force = self._assemble(policy, approved)
         self.metrics = open_metrics(self._agencies)
 
     def _sign_agencies_in(self) -> None:
@@ -270,18 +271,22 @@ class Hub:
         self.log.info("catalogue.approved", digest=applied.digest, count=len(applied.changes))
         return applied
 
-    def _stock(self) -> EmbeddedPolicy:
-        """Approve the shipped catalogue where nothing is, and the present policy where another one was."""
+    def _stock(self) -> tuple[EmbeddedPolicy, approved_catalogues.Approved | None]:
+        """Approve the shipped catalogue where nothing is, and the present policy where another one was.
+
+        Returns what is approved only where that was so before: it need not be read again.
+        """
         approved = approved_catalogues.load_approved(self.store)
         catalogue = approved.catalogue if approved.revision else shipped_catalogue()
         policy = EmbeddedPolicy(catalogue, COMPILED)
-        if approved.revision != policy.revision():
-            self._apply(catalogue, policy, None)
-        return policy
+        if approved.revision == policy.revision():
+            return policy, approved
+        self._apply(catalogue, policy, None)
+        return policy, None
 
-    def _assemble(self, policy: EmbeddedPolicy | None) -> InForce:
-        """Build all that depends on the catalogue from what the store says is approved; `policy` where it is there."""
-        settings, approved = self.settings, approved_catalogues.load_approved(self.store)
+    def _assemble(self, policy: EmbeddedPolicy | None, approved: approved_catalogues.Approved | None = None) -> InForce:
+        """Build all that depends on the catalogue from what the store says is approved; both where they are there."""
+        settings, approved = self.settings, approved or approved_catalogues.load_approved(self.store)
         catalogue, datasets = approved.catalogue, approved.datasets
         policy = policy or EmbeddedPolicy(catalogue, COMPILED)
         numbers = {agency.code: agency.number for agency in catalogue.agencies.values()}

@@ -1,7 +1,9 @@
-"""How a hub sets its interpreter: who waits for the interpreter lock how long, and how seldom garbage is looked for."""
+"""How a hub sets its interpreter: who waits how long for its lock, how seldom garbage is looked for, what is loaded."""
 
 import gc
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 SWITCH_INTERVAL_S = (
     0.0005  # a withdrawal passes several threads, and each hand-over may cost one interval; 5 ms by default
@@ -17,3 +19,16 @@ def settle_in() -> None:
     gc.freeze()  # nothing of what is loaded now is garbage, and it never will be
     gc.set_threshold(*COLLECT_AFTER)
     gc.enable()
+
+
+@contextmanager
+def hidden(module: str) -> Iterator[None]:
+    """Import something as if `module` were not installed: an optional extra that costs time and is not used here."""
+    known = sys.modules.get(module)
+    sys.modules[module] = None  # type: ignore[assignment]  # Python's own way to say that it cannot be imported
+    try:
+        yield
+    finally:
+        del sys.modules[module]
+        if known is not None:
+            sys.modules[module] = known

@@ -15,11 +15,14 @@ from types import TracebackType
 from typing import Any, TextIO, cast
 
 import orjson
-import structlog
-from structlog.typing import FilteringBoundLogger, WrappedLogger
 
 from hub.core.errors import HubError
+from hub.interpreter import hidden
 from hub.ports import Clock
+
+with hidden("rich"):  # structlog loads it to draw tracebacks: a tenth of every start, and no line here is drawn
+    import structlog
+    from structlog.typing import FilteringBoundLogger, WrappedLogger
 
 Log = FilteringBoundLogger
 """What the parts of the hub are handed. Made once by `open_log`."""

@@ -187,3 +187,16 @@ def test_without_a_running_hub_commands_open_the_store_themselves(tmp_path: Path
     assert (tmp_path / "data" / "stop-release").exists()
     assert command(environ, tmp_path, "stop-release", "--resume").returncode == 0
     assert not (tmp_path / "data" / "stop-release").exists()
+
+
+def test_a_hub_that_starts_loads_nothing_that_only_draws_or_migrates(tmp_path: Path) -> None:
+    """What is not loaded need not be waited for: it is most of a start."""
+    code = (
+        "import sys; from hub.app import build; from hub.settings import checked, load\n"
+        "from hub.web.apps import public_app\n"
+        "hub = build(checked(load())); public_app(hub); hub.store.close()\n"
+        "print(sorted({'rich', 'sqlalchemy', 'alembic'} & set(sys.modules)))"
+    )
+    env = {**os.environ, "HUB_MODE": "development", "HUB_DATA_DIR": str(tmp_path), "HUB_KEY_FILE": str(tmp_path / "k")}
+    found = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert found.stdout.splitlines()[-1] == "[]"
