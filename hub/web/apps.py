@@ -3,7 +3,7 @@
 from fastapi import FastAPI
 
 from hub.web.admin import admin_routes
-from hub.web.agency import agency_routes
+from hub.web.agency import agency_routers
 from hub.web.bodies import FormLimit
 from hub.web.citizen import citizen_routes
 from hub.web.demo import demo_routes
@@ -17,8 +17,8 @@ def public_app(hub: Administered) -> FastAPI:
     """Make the application that agencies and citizens reach."""
     app = FastAPI(openapi_url=None, redirect_slashes=False)  # a redirect would repeat the Host that was sent
     app.state.hub = hub
-    app.include_router(sign_in_routes(hub.agency_tokens))
-    app.include_router(agency_routes())
+    for router in (*agency_routers(), sign_in_routes(hub.agency_tokens)):
+        app.include_router(router)
     app.include_router(citizen_routes(dev_sign_in=hub.settings.dev_sign_in or hub.settings.mode == "demo"))
     app.include_router(operation_routes())
     if (measured := public_metrics(hub.settings)) is not None:
