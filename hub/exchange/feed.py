@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import orjson
@@ -76,8 +77,12 @@ def cloud_event(opened: Opened, keys: Mapping[int, OpenKey], wrapping: OpenKey) 
 def rfc3339(time_us: int) -> str:
     """Return the instant in UTC, to the millisecond where it has any."""
     whole, rest = divmod(time_us, US)
-    text = datetime.fromtimestamp(whole, tz=UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    return f"{text}.{rest // 1000:03d}Z" if rest else text + "Z"
+    return f"{_second(whole)}.{rest // 1000:03d}Z" if rest else _second(whole) + "Z"
+
+
+@lru_cache(maxsize=4_096)  # what is handed out together happened together: a page has few seconds, and each is dear
+def _second(whole: int) -> str:
+    return datetime.fromtimestamp(whole, tz=UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _open(key: OpenKey, sealed: bytes, bound: bytes) -> bytes:
