@@ -121,7 +121,11 @@ class Settings(BaseSettings):
     dev_sign_in: bool = Field(False, description="Sign in as any demo person without proof. Refused in production.")
 
     # -- for developers
-    failpoints: str = Field("", description="Crash points to arm, `name=kill:COUNT`. Refused in production.")
+    failpoints: str = Field(
+        "",
+        pattern=r"^$|^[a-z_.]+=kill(:[1-9][0-9]*)?(,[a-z_.]+=kill(:[1-9][0-9]*)?)*$",
+        description="Crash points to arm, `name=kill:COUNT`. Refused in production.",
+    )
 
     # -- logs and metrics
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is worth a line.")

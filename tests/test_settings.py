@@ -151,6 +151,17 @@ def test_every_wrong_value_is_named_at_once_and_none_repeated() -> None:
     assert "SECRET" not in str(caught.value) + repr(caught.value.items)
 
 
+@pytest.mark.parametrize(
+    "text", ["gate.begun", "gate.begun=raise", "gate.begun=kill:0", "gate.begun=kill,", "Gate=kill"]
+)
+def test_a_failpoint_that_is_none_is_refused_in_words(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything is opened, and not as a crash."""
+    monkeypatch.setenv("HUB_FAILPOINTS", text)
+    with pytest.raises(HubError) as caught:
+        load()
+    assert [item.where for item in caught.value.items] == ["failpoints"]
+
+
 def test_a_misspelt_variable_is_refused() -> None:
     """HUB_DEV_SIGNIN would else be ignored, and its writer none the wiser."""
     with pytest.raises(HubError) as caught:
