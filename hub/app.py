@@ -96,7 +96,7 @@ class Hub:
         self.open_keys = OpenKeys(self.keys.wrapping, partial(wrapped_keys, self.store))
         self.day_keys = DayKeys(self.store, self.keys)
         self.field_sets = FieldSets(self.store)
-        self.agency_threads, self.way = CapacityLimiter(AGENCY_THREADS), Way()
+        self.agency_threads, self.way, self.intake = CapacityLimiter(AGENCY_THREADS), Way(), Way()
         self.stopping, self._began_s = False, monotonic()
         self._approving = Lock()
         policy, approved = self._stock() if stock else (None, None)
@@ -309,6 +309,7 @@ class Hub:
             stopped=self.stop_flag.exists,
             limits=_limits(settings),
             way=self.way,
+            intake=self.intake,
         )
         desk = PublishDesk(
             bus=self.bus,
@@ -322,6 +323,7 @@ class Hub:
             oldest_us=settings.event_max_age_days * 86_400 * US,
             newest_us=settings.event_max_future_s * US,
             way=self.way,
+            intake=self.intake,
         )
         register = Register(self.store, self.keys, self.open_keys, catalogue, self.clock)
         citizens = CitizenDesk(self.store, self.keys, self.open_keys, catalogue, self.clock, self.bell.ring)

@@ -3,6 +3,8 @@
 Every thread of the hub needs the interpreter lock, and gets it for one switch interval at a time. A withdrawal passes
 two threads and some thirty statements, and would queue for the lock behind all who decide, hand out or take in at each
 of them. They look here between two events, and leave it the machine for the few milliseconds that it takes.
+
+The same for those who publish, in one respect: while events come in, what they wait for in the store is made shorter.
 """
 
 import threading
@@ -12,7 +14,7 @@ from time import monotonic
 
 AT_MOST_S = 0.1  # a withdrawal that takes longer waits for something else: a disk, or another withdrawal
 LATELY_S = 1.0  # where one came, another may
-PORTIONS = 3  # a withdrawal waits for the transaction that is running: then each holds a third
+PORTIONS = 3  # who goes first waits for the transaction that is running: then each holds a third
 
 
 class Way:
@@ -42,7 +44,7 @@ class Way:
                     self._free.set()
 
     def portion(self, most: int) -> int:
-        """Say how many of `most` rows one transaction may hold now: all, or fewer while releases are being stopped."""
+        """Say how many of `most` rows one transaction may hold now: all, or fewer where somebody went first lately."""
         return max(1, most // PORTIONS) if monotonic() - self._last_s < LATELY_S else most
 
     def give(self) -> None:

@@ -1,6 +1,7 @@
 """Who stops a release goes first: what can wait stands still meanwhile, and holds the store for less."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread
 from time import monotonic
@@ -8,6 +9,8 @@ from time import monotonic
 import pytest
 
 from hub.core.leaf import LeafKind
+from hub.exchange.gate import Gate
+from hub.exchange.world import Limits
 from hub.failpoints import arm, disarm
 from hub.way import AT_MOST_S, PORTIONS, Way
 from tests.citizen_world import Browser, Town
@@ -84,6 +87,20 @@ def test_a_page_in_portions_is_the_same_page(hub: Hub) -> None:
     assert len({event["id"] for event in events}) == 9
     assert not hub.pull().opened
     assert hub.rows("SELECT count(*) FROM audit WHERE kind = ?", (LeafKind.HANDOUT.value,)) == [(PORTIONS,)]
+
+
+def test_the_gate_decides_in_smaller_batches_while_events_come_in(hub: Hub) -> None:
+    """A publisher's answer waits for the transaction that is running; what the gate leaves for later lies safe."""
+    hub.grant(hub.link("A"))
+    for number in range(9):
+        hub.publish(f"e{number}")
+    assert hub.publishing.intake.portion(9) == 9 // PORTIONS  # whoever publishes says so
+    gate = Gate(replace(hub.world, limits=Limits(batch_events=9)))
+    with hub.world.intake.first():
+        gate.step(0.1)
+        first = gate.finish()
+    assert first is not None
+    assert first.events == 9 // PORTIONS
 
 
 @pytest.mark.parametrize("act", ["withdraw", "pause", "narrow"])

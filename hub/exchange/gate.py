@@ -97,7 +97,7 @@ class Gate:
         Raises HubError(UNAVAILABLE) when an engine is down: nothing was consumed, and the bus is rewound.
         """
         began = perf_counter()
-        events = self._world.way.portion(self._world.limits.batch_events)
+        events = self._world.way.portion(self._world.intake.portion(self._world.limits.batch_events))
         batch = self._world.bus.poll(events, 0.0 if self._commit else wait_s)  # 1.
         reach("gate.polled")
         began = self._spent("poll", began)

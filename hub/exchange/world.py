@@ -92,7 +92,8 @@ class World:
     field_sets: FieldSets
     day_key: Callable[[str, int], AESGCM | None]  # (publisher, day) -> the key its events of that day are sealed under
     stopped: Callable[[], bool] = lambda: False  # the operator's flag file: read by every hand-out before it commits
-    way: Way = field(default_factory=Way)
+    way: Way = field(default_factory=Way)  # who stops a release goes first
+    intake: Way = field(default_factory=Way)  # who publishes waits for the gate's transaction: then it holds less
     shapes: Shapes = field(default_factory=Shapes)
     limits: Limits = field(default_factory=Limits)
 
