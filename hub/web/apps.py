@@ -2,6 +2,7 @@
 
 from fastapi import FastAPI
 
+from hub.interpreter import hidden
 from hub.web.admin import admin_routes
 from hub.web.agency import agency_routers
 from hub.web.bodies import FormLimit
@@ -13,6 +14,7 @@ from hub.web.running import Administered
 from hub.web.sign_in import sign_in_routes
 
 
+@hidden("pydantic.v1")  # FastAPI loads it to tell its models from others, a twentieth of every start; here are none
 def public_app(hub: Administered) -> FastAPI:
     """Make the application that agencies and citizens reach."""
     app = FastAPI(openapi_url=None, redirect_slashes=False)  # a redirect would repeat the Host that was sent
@@ -30,6 +32,7 @@ def public_app(hub: Administered) -> FastAPI:
     return app
 
 
+@hidden("pydantic.v1")
 def admin_app(hub: Administered) -> FastAPI:
     """Make the application for the operator's socket."""
     app = FastAPI(openapi_url=None, redirect_slashes=False)
