@@ -17,6 +17,7 @@ from hub.exchange.handout import _leave
 from hub.failpoints import disarm
 from hub.ports import Owned
 from hub.store.engine import Tx
+from hub.store.facts import disputed_links
 from hub.store.positions import Superseded, advance, own
 from tests.protocol_checks import faults
 from tests.protocol_world import CONSENT, LOOK_BACK, Hub, opened
@@ -88,7 +89,7 @@ def test_erase_without_the_fence(hub: Hub) -> None:
     recipient = hub.catalogue.agencies[CONSENT.recipient].number
     with hub.store.read() as tx:
         chosen: list[Candidate] = _candidates(
-            tx, recipient, 10, hub.clock(), 10, Disputes(tx, hub.catalogue, recipient)
+            tx, recipient, 10, hub.clock(), 10, Disputes(disputed_links(tx), hub.catalogue, recipient)
         )
     assert len(chosen) == 1
     hub.erase(person)

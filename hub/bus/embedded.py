@@ -53,9 +53,9 @@ class Recent:
                     self._bytes -= len(one.record.value)
 
     def clear(self) -> None:
+        """Keep nothing of what came so far; where it was polled before, it is read from the table again."""
         with self._lock:
             self._kept.clear()
-            self._polled.clear()
             self._bytes = 0
 
 

@@ -81,7 +81,7 @@ class Grounds(NamedTuple):
 
     def hold(self, tx: Tx) -> bool:
         """Say whether all of it is still so, as this transaction sees it."""
-        return tx.facts_at == self.facts_at or self[1:] == _grounds(tx, self.ids)[1:]
+        return tx.facts_at == self.facts_at or self[1:] == _grounds(tx, self.ids, disputed_links(tx))[1:]
 
 
 class _Facts(NamedTuple):
@@ -103,9 +103,10 @@ class Gathered(NamedTuple):
 
 def gather(world: World, tx: Tx, recipient: int, limit: int) -> Gathered:
     """1. and 2.: all that is read. A snapshot need not stand longer than this takes."""
-    horizon, disputes = Horizon(world.clock(), world.zone), Disputes(tx, world.catalogue, recipient)
+    horizon, disputed = Horizon(world.clock(), world.zone), disputed_links(tx)
+    disputes = Disputes(disputed, world.catalogue, recipient)
     candidates = _candidates(tx, recipient, limit, horizon.now_us, world.limits.outstanding, disputes)
-    grounds = _grounds(tx, tuple(sorted({part.person for one in candidates for part in one.parts})))
+    grounds = _grounds(tx, tuple(sorted({part.person for one in candidates for part in one.parts})), disputed)
     return Gathered(candidates, grounds, _read(world, tx, candidates, grounds, horizon))
 
 
@@ -149,8 +150,8 @@ def _rows(tx: Tx, sql: str, values: tuple[int, ...]) -> list[Candidate]:
     return [Candidate._make((*row[:9], tuple(unpack_parts(row[9])), row[10])) for row in tx.rows(sql, values)]
 
 
-def _grounds(tx: Tx, ids: tuple[int, ...]) -> Grounds:
-    return Grounds(tx.facts_at, ids, read_persons(tx, ids, names=False), read_rules(tx), disputed_links(tx))
+def _grounds(tx: Tx, ids: tuple[int, ...], disputed: frozenset[tuple[int, int]]) -> Grounds:
+    return Grounds(tx.facts_at, ids, read_persons(tx, ids, names=False), read_rules(tx), disputed)
 
 
 def _read(world: World, tx: Tx, candidates: Sequence[Candidate], grounds: Grounds, horizon: Horizon) -> _Facts:

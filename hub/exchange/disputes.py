@@ -11,8 +11,6 @@ from typing import Protocol, TypeVar
 
 from hub.core.agreement import Catalogue
 from hub.store.deliveries import DeliveryKind, Part
-from hub.store.engine import Tx
-from hub.store.facts import disputed_links
 
 PASSED_OVER = (
     20  # pages of one hand-out that may be all disputed: behind 10,000 of them others wait, and not withdrawals
@@ -42,8 +40,9 @@ Q = TypeVar("Q", bound=Queued)
 class Disputes:
     """The links that are disputed now, as one hand-out to one recipient sees them."""
 
-    def __init__(self, tx: Tx, catalogue: Catalogue, recipient: int) -> None:
-        self._links = disputed_links(tx)
+    def __init__(self, links: frozenset[tuple[int, int]], catalogue: Catalogue, recipient: int) -> None:
+        """`links` are those of `disputed_links`, as the choice was made on them."""
+        self._links = links
         self._catalogue, self._recipient = catalogue, recipient
         self._waiting: set[tuple[int, int]] = set()  # chains (subscription, person) of which one waits
 

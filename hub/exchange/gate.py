@@ -62,7 +62,6 @@ class Round(NamedTuple):
 
     job: Job
     owned: tuple[Owned, ...]
-    events: int
     interned: list[int]  # names that are stored once it has committed
     seen: Mapping[bytes, bytes]  # the events it is the first to see: the next batch may hold a repeat
 
@@ -205,7 +204,7 @@ class Gate:
             reach("gate.before_commit")
             return _counts(decided, taken, unreadable)
 
-        return Round(world.store.submit(transaction), owned, len(taken), interned, dict(prepared.seen))
+        return Round(world.store.submit(transaction), owned, interned, dict(prepared.seen))
 
     def _finish(self) -> Counts | None:
         """See the batch before through: its commit, then 6."""
