@@ -8,6 +8,7 @@
 # scope: package
 package hub.release
 
+import data.hub.ask
 import data.hub.grant
 import data.hub.must_deny
 import data.hub.standing
@@ -25,7 +26,12 @@ answer := {
 # description: Undefined for a question whose basis, state or assurance this policy does not know.
 verdict(question) := {
 	"fields": grant.fields(question) - must_deny.fields(question),
-	"reasons": ((grant.reasons(question) | standing.reasons(question)) | must_deny.reasons(question)),
+	"reasons": union({
+		grant.reasons(question),
+		standing.reasons(question),
+		must_deny.reasons(question),
+		ask.reasons(question),
+	}),
 } if {
 	standing.known(question)
 }

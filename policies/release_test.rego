@@ -28,6 +28,18 @@ answer(items, entries) := got if {
 		with data.revision as "r1"
 }
 
+test_a_permitted_ask_needs_its_case if {
+	asked := [object.union(question, {"asks": how}) | some how in ["with_case", "without_case"]]
+	answer(asked, []).verdicts == [
+		{"fields": {"dob", "weight"}, "reasons": set()},
+		{"fields": {"dob", "weight"}, "reasons": {"policy.ask_without_case"}},
+	]
+}
+
+test_a_way_of_asking_that_is_not_known_gets_no_verdict if {
+	answer([object.union(question, {"asks": "loudly"})], []).verdicts == []
+}
+
 test_a_permitted_question_has_fields_and_no_reason if {
 	answer([question], []) == {"revision": "r1", "verdicts": [{"fields": {"dob", "weight"}, "reasons": set()}]}
 }

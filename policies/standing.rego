@@ -34,12 +34,14 @@ assurance_levels := {0, 1, 2, 3}
 # description: Otherwise there is no verdict at all, and the event waits; a fault of the hub must not consume it.
 # scope: document
 known(question) if {
+	object.get(question, "asks", "") in {"", "with_case", "without_case"}
 	question.basis in asked_bases
 	question.state in consent_states
 	question.assurance in assurance_levels
 }
 
 known(question) if {
+	object.get(question, "asks", "") in {"", "with_case", "without_case"}
 	question.basis in told_bases
 	question.state in {"none", "objected"}
 	question.assurance in assurance_levels

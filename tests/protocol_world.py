@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -240,12 +241,20 @@ class Hub:
         self.policy.forbids = True
 
     # Agencies.
-    def publish(self, event_id: str, local_id: str = "A", matter: Matter = CONSENT, **changed: Any) -> str:
-        """Publish one event; returns its token once it is durable."""
+    def publish(
+        self,
+        event_id: str,
+        local_id: str = "A",
+        matter: Matter = CONSENT,
+        *,
+        aim: Mapping[str, Any] = MappingProxyType({}),
+        **changed: Any,
+    ) -> str:
+        """Publish one event, with what it is for where it is no news; returns its token once it is durable."""
         envelope = {
             "specversion": "1.0", "id": event_id, "source": f"urn:agency:{matter.publisher}", "type": matter.dataset,
             "subject": local_id, "time": datetime.fromtimestamp(self.clock() / S, tz=UTC).isoformat(),
-            "data": {matter.subject_field: local_id, **matter.data, **changed},
+            "data": {matter.subject_field: local_id, **matter.data, **changed}, **aim,
         }  # fmt: skip
         (outcome,) = publish(self.publishing, matter.publisher, [envelope])
         assert isinstance(outcome, Accepted), outcome

@@ -133,7 +133,7 @@ def test_a_plain_answer_is_believed() -> None:
 
 def test_the_policy_is_told_nothing_of_people() -> None:
     """A question has exactly these keys, and the catalogue document holds papers only."""
-    assert Question._fields == ("agreement", "version", "purpose", "dataset", "basis", "state", "assurance")
+    assert Question._fields == ("agreement", "version", "purpose", "dataset", "basis", "state", "assurance", "asks")
     assert policy_data(catalogue()).keys() == {"datasets", "purposes", "agreements"}
 
 

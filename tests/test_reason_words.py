@@ -26,6 +26,9 @@ KINDS = (
     "policy",
     "verdict",
     "link",
+    "ask",
+    "backfill",
+    "correction",
 )
 CODE = re.compile(rf"(?:{'|'.join(KINDS)})\.[a-z_]+")
 QUOTED = re.compile(f'"({CODE.pattern})"')

@@ -28,6 +28,7 @@ from hub.exchange.gate import Undecided
 from hub.exchange.handout import hand_out
 from hub.exchange.publish import Accepted, publish
 from hub.exchange.status import event_of, event_state
+from hub.exchange.verdicts import Missing
 from hub.failpoints import arm, disarm
 from hub.identity.keys import open_key
 from hub.identity.people import NewLink, dispute, link, person_of, settle, unlink
@@ -268,7 +269,7 @@ class Walk(RuleBasedStateMachine):
 
     def _warm(self) -> None:
         """Ask everything that can be asked, so that no hand-out has to wait for a verdict."""
-        asked: dict[tuple[int, str, int], Question] = {}
+        asked = Missing()
         for number, one in self.hub.catalogue.subscriptions.items():
             consent = BASES[one.purpose.code] == "consent"
             pairs = [("given", acr) for acr in range(4)] + [
@@ -277,7 +278,7 @@ class Walk(RuleBasedStateMachine):
             for state, acr in (
                 pairs if consent else [(state, acr) for state in ("none", "objected") for acr in range(4)]
             ):
-                asked[number, state, acr] = Question(
+                asked[number, "", state, acr] = Question(
                     one.agreement.code, 1, one.purpose.code, one.dataset.name, one.purpose.basis.value, state, acr
                 )
         self.hub.verdicts.ask(asked)

@@ -5,8 +5,9 @@ gate matches events against; it keeps its identity when the agreement gets a new
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import lru_cache
 
 from hub.core.event import DerivedField
 
@@ -122,10 +123,28 @@ class Subscription:
     dataset: Dataset
     allowed: frozenset[str]  # ceiling & wanted & (schema | derived): the allow-list that no policy can widen
     required: frozenset[str]
+    asks: str = ""  # "with_case" | "without_case" where the recipient asked; "" where it only hears of events
 
     @property
     def recipient(self) -> str:
         return self.agreement.recipient
+
+
+@lru_cache(maxsize=4096)  # few: by approved subscription and what is asked of it; so its identity stays the same
+def for_ask(subscription: Subscription, fields: frozenset[str], *, with_case: bool) -> Subscription:
+    """Narrow a subscription to what one ask wants: no other field, nothing held for later."""
+    return replace(
+        without_look_back(subscription),
+        allowed=subscription.allowed & fields,
+        required=subscription.required & fields,
+        asks="with_case" if with_case else "without_case",
+    )
+
+
+@lru_cache(maxsize=4096)
+def without_look_back(subscription: Subscription) -> Subscription:
+    """Return the subscription under which nothing is held: what may not go now does not go."""
+    return replace(subscription, agreement=replace(subscription.agreement, look_back_days=0))
 
 
 @dataclass(frozen=True, slots=True)

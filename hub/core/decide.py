@@ -32,6 +32,7 @@ class AgreementState(NamedTuple):
     """Facts of the store about an agreement and its agencies, at the moment of the decision."""
 
     phase: str  # in_force | unsigned | not_yet | ended | suspended | agency_suspended
+    closed: str = ""  # one more reason why this one event may not go on this way, as in "ask.closed"
 
 
 class Part(NamedTuple):
@@ -77,6 +78,7 @@ def question(subscription: Subscription, standing: Standing) -> Question:
         purpose.basis.value,
         standing.state,
         standing.assurance,
+        subscription.asks,
     )
 
 
@@ -107,6 +109,8 @@ def decide(
         return Wait("verdict.outdated")
     in_force = agreement.phase == "in_force"
     closed = frozenset() if in_force else frozenset({f"agreement.{agreement.phase}"})
+    if agreement.closed:
+        closed |= {agreement.closed}
     now: list[Part] = []
     after_grant: list[Part] = []  # what could go if the missing consents were given
     for standing, there, verdict in zip(standings, present, verdicts, strict=True):

@@ -5,7 +5,7 @@ CloudEvents 1.0: `type` is the dataset's name, `subject` the publisher's own id 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,18 @@ class DerivedField:
     function: str  # month | year | band | exists | count
     bounds: tuple[float, ...] = ()  # of `band`: ascending lower limits
     titles: Mapping[str, str] | None = None
+
+
+class Aim(NamedTuple):
+    """What an event is for, where it is not news for everybody who subscribes. Extension attributes of its envelope.
+
+    corrects: `of` is the id of an earlier event of this publisher, dataset and person; answers: the id of an ask;
+    backfill: the id of a backfill, and `last` says that this is the last event of its person.
+    """
+
+    kind: str  # corrects | answers | backfill
+    of: str
+    last: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +43,7 @@ class Event:
     subject: str
     time_us: int
     data: Mapping[str, Any]
+    aim: Aim | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ class Question(NamedTuple):
     basis: str  # a Basis value
     state: str  # a consent State value where the basis needs consent; "objected" or "none" otherwise
     assurance: int  # 0..3
+    asks: str = ""  # "with_case" | "without_case" where the recipient asked about one person; "" for what happens
 
 
 class Verdict(NamedTuple):

@@ -69,7 +69,8 @@ def _settle(world: World, tx: Tx, recipient: int, given: Sequence[Acknowledgemen
     if fresh:
         deliveries = [known[number][1] for number in fresh]
         tx.run(
-            f"DELETE FROM queue WHERE recipient = ? AND state IN (?, ?, ?) AND delivery IN ({marks(len(fresh))})",
+            f"DELETE FROM queue WHERE recipient = ? AND state IN ({marks(len(QueueState))})"
+            f" AND delivery IN ({marks(len(fresh))})",
             (recipient, *QueueState, *deliveries),  # an opened one may have been held or readied again meanwhile
         )
         tx.run(

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from hub.core.age import age_state
-from hub.core.agreement import Subscription
+from hub.core.agreement import Subscription, for_ask, without_look_back
 from hub.core.decide import AgreementState, Hold, Refusal, Release, Standing, Wait, decide_cached
 from hub.core.leaf import canonical
 from hub.exchange.disputes import Disputes
@@ -19,7 +19,8 @@ from hub.exchange.standing import Horizon, agreement_state, choice_state, standi
 from hub.exchange.verdicts import Missing
 from hub.exchange.world import World, born_of
 from hub.identity.keys import OpenKey
-from hub.store.deliveries import DeliveryKind, Part, QueueState, unpack_parts
+from hub.store.aims import WITH_CASE, AimRow, aims_at, was_opened
+from hub.store.deliveries import AIMED, DECIDED, DeliveryKind, Part, QueueState, unpack_parts
 from hub.store.engine import Tx
 from hub.store.facts import (
     PersonFact,
@@ -31,7 +32,10 @@ from hub.store.facts import (
     read_rules,
     rules_of,
 )
+from hub.store.facts import scopes as bodies
 from hub.store.interned import intern_id
+
+_IN_ORDER = ", ".join(str(kind.value) for kind in sorted(DECIDED - {DeliveryKind.QUESTION}))  # behind nothing held
 
 
 class Candidate(NamedTuple):
@@ -58,6 +62,7 @@ class Judged(NamedTuple):
     fields: tuple[frozenset[str], ...]
     body: tuple[int, bytes]
     stretches: tuple[int, ...]
+    aim: AimRow | None = None  # what it is about, where it is no news
 
 
 class Chosen(NamedTuple):
@@ -91,6 +96,9 @@ class _Facts(NamedTuple):
     shapes: Mapping[int, tuple[str, frozenset[str]]]
     field_sets: Mapping[int, Mapping[str, frozenset[str]]]
     horizon: Horizon
+    aims: Mapping[int, AimRow]  # by delivery
+    asked: Mapping[int, frozenset[str]]  # interned lists of fields
+    opened: frozenset[int]  # deliveries about to be deleted that this recipient has had
 
 
 class Gathered(NamedTuple):
@@ -107,7 +115,7 @@ def gather(world: World, tx: Tx, recipient: int, limit: int) -> Gathered:
     disputes = Disputes(disputed, world.catalogue, recipient)
     candidates = _candidates(tx, recipient, limit, horizon.now_us, world.limits.outstanding, disputes)
     grounds = _grounds(tx, tuple(sorted({part.person for one in candidates for part in one.parts})), disputed)
-    return Gathered(candidates, grounds, _read(world, tx, candidates, grounds, horizon))
+    return Gathered(candidates, grounds, _read(world, tx, recipient, candidates, grounds, horizon))
 
 
 def choose(world: World, gathered: Gathered, *, give_way: Callable[[], None] = lambda: None) -> Chosen:
@@ -121,7 +129,10 @@ def choose(world: World, gathered: Gathered, *, give_way: Callable[[], None] = l
 def _candidates(
     tx: Tx, recipient: int, limit: int, now_us: int, outstanding: int, disputes: Disputes
 ) -> list[Candidate]:
-    """Choose by state, in the events' order: opened ones that are due again, then ready ones behind nothing held."""
+    """Choose by state, in the events' order: opened ones that are due again, then ready ones behind nothing held.
+
+    What is backfilled takes the room that is left.
+    """
     row = tx.one("SELECT count(*) FROM queue WHERE recipient = ? AND state = ?", (recipient, QueueState.OPENED.value))
     assert row is not None
     fresh = min(limit, max(0, outstanding - row[0]))
@@ -135,15 +146,20 @@ def _candidates(
         " ORDER BY q.delivery LIMIT ?"
     )
     ready_sql = (
-        f"SELECT {columns} WHERE q.recipient = ? AND q.state = ? AND q.delivery > ? AND (d.kind <> ? OR NOT EXISTS"
+        f"SELECT {columns} WHERE q.recipient = ? AND q.state = ? AND q.delivery > ?"
+        f" AND (d.kind NOT IN ({_IN_ORDER}) OR NOT EXISTS"
         " (SELECT 1 FROM queue h"
         " INDEXED BY queue_held WHERE h.person = q.person AND h.subscription = q.subscription AND h.state = 2"
         " AND h.delivery < q.delivery)) ORDER BY q.delivery LIMIT ?"
     )
-    opened, ready, data = QueueState.OPENED.value, QueueState.READY.value, DeliveryKind.DATA.value
+    opened, ready, later = QueueState.OPENED.value, QueueState.READY.value, QueueState.LATER.value
     due = disputes.passed(lambda after: _rows(tx, due_sql, (recipient, opened, after, now_us, limit)), limit)
     left = min(fresh, limit - len(due))
-    return due + disputes.passed(lambda after: _rows(tx, ready_sql, (recipient, ready, after, data, left)), left)
+    now = due + disputes.passed(lambda after: _rows(tx, ready_sql, (recipient, ready, after, left)), left)
+    room = min(fresh, limit) - len(now)
+    if room <= 0:
+        return now
+    return now + disputes.passed(lambda after: _rows(tx, ready_sql, (recipient, later, after, room)), room)
 
 
 def _rows(tx: Tx, sql: str, values: tuple[int, ...]) -> list[Candidate]:
@@ -154,13 +170,27 @@ def _grounds(tx: Tx, ids: tuple[int, ...], disputed: frozenset[tuple[int, int]])
     return Grounds(tx.facts_at, ids, read_persons(tx, ids, names=False), read_rules(tx), disputed)
 
 
-def _read(world: World, tx: Tx, candidates: Sequence[Candidate], grounds: Grounds, horizon: Horizon) -> _Facts:
+def _read(
+    world: World, tx: Tx, recipient: int, candidates: Sequence[Candidate], grounds: Grounds, horizon: Horizon
+) -> _Facts:
     persons = persons_of(grounds.persons)
     keys = world.open_keys.of([number for number, person in persons.items() if not person.erased])
     scopes = {choice.scope for person in persons.values() for choice in person.choices.values()}
     shapes = world.shapes.of(tx, {part.shape for one in candidates for part in one.parts})
     field_sets = world.field_sets.within(tx, scopes)
-    return _Facts(rules_of(grounds.rules), persons, keys, shapes, field_sets, horizon)
+    aims = aims_at(tx, [one.delivery for one in candidates if one.kind in AIMED])
+    wanted = sorted({aim.fields for aim in aims.values() if aim.fields})
+    asked = {number: frozenset(body) for number, body in bodies(tx, wanted).items()}
+    opened = frozenset(
+        aims[one.delivery].original
+        for one in candidates
+        if one.kind == DeliveryKind.DELETE and one.delivery in aims and _had(tx, recipient, one, aims[one.delivery])
+    )
+    return _Facts(rules_of(grounds.rules), persons, keys, shapes, field_sets, horizon, aims, asked, opened)
+
+
+def _had(tx: Tx, recipient: int, one: Candidate, aim: AimRow) -> bool:
+    return was_opened(tx, recipient=recipient, person=one.person, delivery=aim.original)
 
 
 def _judge_all(
@@ -173,8 +203,8 @@ def _judge_all(
     for one in candidates:
         give_way()
         chain = (one.subscription, one.person)
-        if one.kind != DeliveryKind.DATA:
-            judged.append(Judged(one, "release", tuple(facts.shapes[p.shape][1] for p in one.parts), _PLAIN, ()))
+        if one.kind not in DECIDED:
+            judged.append(_undecided(facts, one, judged))
             continue
         if chain in blocked and not one.number:
             continue
@@ -183,6 +213,18 @@ def _judge_all(
             blocked.add(chain)
         judged.append(result)
     return judged
+
+
+def _undecided(facts: _Facts, one: Candidate, before: Sequence[Judged]) -> Judged:
+    """Let go what holds nothing to withhold; but a delete only to who has had what it deletes, or gets it just now."""
+    fields = tuple([facts.shapes[part.shape][1] for part in one.parts])
+    aim = facts.aims.get(one.delivery)
+    if one.kind != DeliveryKind.DELETE or aim is None or one.number:
+        return Judged(one, "release", fields, _PLAIN, (), aim)
+    leaving = any(other.candidate.delivery == aim.original and other.outcome == "release" for other in before)
+    if leaving or aim.original in facts.opened:
+        return Judged(one, "release", fields, _PLAIN, (), aim)
+    return Judged(one, "refusal", fields, _NO_ORIGINAL, (), aim)
 
 
 def _judge(world: World, facts: _Facts, one: Candidate, states: dict[int, AgreementState], missing: Missing) -> Judged:
@@ -199,6 +241,9 @@ def _judge(world: World, facts: _Facts, one: Candidate, states: dict[int, Agreem
             subscription, facts.rules, provider, recipient, facts.horizon
         )
     recipient = world.catalogue.agencies[subscription.recipient].number
+    aim = facts.aims.get(one.delivery)
+    if one.kind != DeliveryKind.DATA:
+        subscription, state = _as_aimed(facts, one, aim, subscription, state)
     standings, stretches = [], []
     for part in one.parts:
         found, stretch = _standing(facts, subscription, recipient, part)
@@ -210,7 +255,20 @@ def _judge(world: World, facts: _Facts, one: Candidate, states: dict[int, Agreem
     if isinstance(decision, Wait):
         return Judged(one, "wait", (), _PLAIN, ())
     fields = tuple([part.fields for part in decision.parts])
-    return Judged(one, type(decision).__name__.lower(), fields, _outcome(decision), tuple(stretches))
+    return Judged(one, type(decision).__name__.lower(), fields, _outcome(decision), tuple(stretches), aim)
+
+
+def _as_aimed(
+    facts: _Facts, one: Candidate, aim: AimRow | None, subscription: Subscription, state: AgreementState
+) -> tuple[Subscription, AgreementState]:
+    """Narrow to what an ask wanted; what is backfilled or asked for is never held; a question has its deadline."""
+    if one.kind == DeliveryKind.BACKFILLED:
+        return without_look_back(subscription), state
+    if one.kind == DeliveryKind.CORRECTION or aim is None:
+        return subscription, state
+    if one.kind == DeliveryKind.QUESTION and not facts.horizon.before(aim.until_us):
+        state = state._replace(closed="ask.expired")
+    return for_ask(subscription, facts.asked[aim.fields], with_case=aim.asks == WITH_CASE), state
 
 
 def _standing(facts: _Facts, subscription: Subscription, recipient: int, part: Part) -> tuple[Standing, int]:
@@ -250,3 +308,4 @@ def _body(outcome: str, fields: list[list[str]], reasons: list[str]) -> tuple[in
 
 _PLAIN = _body("release", [], [])  # a stop or a notice: it carries nothing that anybody could withhold
 _GONE = _body("refusal", [], ["agreement.ended"])
+_NO_ORIGINAL = _body("refusal", [], ["correction.no_original"])

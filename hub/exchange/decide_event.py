@@ -8,13 +8,14 @@ from hub.core.agreement import Dataset
 from hub.core.event import Mention
 from hub.core.leaf import LeafKind, canonical, leaf, salts
 from hub.core.minimise import rewrite
+from hub.exchange.aimed import aim_at, note_aimed
 from hub.exchange.holds import seal_held
 from hub.exchange.intake import NO_TAGS, Tags, Taken
 from hub.exchange.prepared import Bench, Known, Prepared
 from hub.exchange.rulings import Cut, Line, Memory, Ruled, Ruling, Subject, lines_of, shape_body
 from hub.exchange.verdicts import Missing
 from hub.exchange.world import born_of, dumps
-from hub.identity.keys import OpenKey, unseal_with
+from hub.identity.keys import OpenKey, seal, unseal_with
 from hub.identity.people import link_place
 from hub.identity.pseudonyms import alias, pseudonym
 from hub.store.deliveries import PART, PUBLIC_BYTES, DeliveryKind, QueueState
@@ -23,7 +24,11 @@ from hub.store.history import OUTCOME, PERSON
 from hub.store.interned import intern_id
 
 US_PER_DAY = 86_400_000_000
-_DATA, _READY, _HELD = DeliveryKind.DATA.value, QueueState.READY.value, QueueState.HELD.value
+_READY, _HELD, _BEHIND, _LATER = [
+    one.value for one in (QueueState.READY, QueueState.HELD, QueueState.BEHIND, QueueState.LATER)
+]
+_CORRECTION, _DELETE = DeliveryKind.CORRECTION.value, DeliveryKind.DELETE.value
+_ANSWER, _BACKFILLED = DeliveryKind.ANSWER.value, DeliveryKind.BACKFILLED.value
 _DECISION = LeafKind.DECISION.value
 
 
@@ -31,7 +36,8 @@ def decide_event(bench: Bench, event: Taken, out: Prepared) -> None:
     """Decide one event for every subscription: an audit row, a history row a person, a delivery per release or hold."""
     world, known = bench.world, bench.known
     subjects = [_subject(known, mention, local) for mention, local in zip(event.persons, event.locals, strict=True)]
-    lines, memory = _lines(bench, event.dataset)
+    aimed = aim_at(bench, event, subjects, out) if event.aim is not None else None
+    lines, memory = (aimed.lines, aimed.memory) if aimed is not None else _lines(bench, event.dataset)
     ruled = bench.rulings.of(
         world.verdicts, known.rules.revision, memory, lines, subjects,
         tuple([frozenset(part) for part in event.parts]), bench.field_sets, bench.horizon,
@@ -40,7 +46,7 @@ def decide_event(bench: Bench, event: Taken, out: Prepared) -> None:
         out.missing.update(ruled or {})
         out.outdated |= ruled is None
         return
-    audit, nonce = len(out.audits), bench.nonces()
+    audit, nonce, first = len(out.audits), bench.nonces(), len(out.deliveries)
     out.ruled.append(ruled)
     tell = _tell_one if len(subjects) == 1 else _tell_several
     commitments, details = tell(bench, event, subjects, lines, ruled, nonce, out)
@@ -52,6 +58,11 @@ def decide_event(bench: Bench, event: Taken, out: Prepared) -> None:
     fences = struct.pack(f"<q{len(subjects)}i", _rule_fences(bench, event, out), *[who.fact.epoch for who in subjects])
     out.audits.append((_DECISION, now_us, row_leaf, fences, detail))
     out.history += [(person, audit) for person in {who.person for who in subjects}]
+    if aimed is not None:
+        note_aimed(bench, event, aimed, ruled, subjects, out)
+    out.made[event.event] = first, len(out.deliveries) - first
+    if event.waiting:
+        out.late.append(event.event)
 
 
 def _tell_one(
@@ -70,6 +81,8 @@ def _tell_one(
         detail.append(OUTCOME.pack(line.number, number, stretch))
         commitments.append(sha256(salt + public + body).digest())
         if ruling.outcome == "refusal":
+            if line.kind == _CORRECTION:
+                _delete(bench, event, line, public, audit, who.person, out)
             continue
         cut = ruling.cuts[0]
         if cut is not None and cut.own_ref is not None:
@@ -99,6 +112,8 @@ def _tell_several(
             commitments.append(sha256(salted[at][place] + public + body).digest())
         if ruling.outcome != "refusal":
             _deliver(bench, event, line, ruling, subjects, public, audit, out)
+        elif line.kind == _CORRECTION:
+            _delete(bench, event, line, public, audit, subjects[0].person, out)
     return commitments, details
 
 
@@ -160,12 +175,33 @@ def _queue(
     state, due_us, agreement = _READY, 0, line.subscription.agreement
     if outcome == "hold":
         state, due_us = _HELD, bench.horizon.now_us + agreement.look_back_days * US_PER_DAY
+    elif line.kind == _BACKFILLED:
+        state = _LATER
+    elif line.number in bench.known.aims.backfills and _is_behind(bench, line, person):
+        state = _BEHIND
+    if line.aim is not None:
+        out.aims.append((len(out.deliveries), line.aim))
     out.deliveries.append(
         (
-            public, _DATA, line.recipient, line.number, agreement.version, audit, event.time_us, parts, payload,
+            public, line.kind, line.recipient, line.number, agreement.version, audit, event.time_us, parts, payload,
             state, person, due_us,
         )
     )  # fmt: skip
+
+
+def _is_behind(bench: Bench, line: Line, person: int) -> bool:
+    """Does a person's backfill for this recipient go first? What was asked for goes at once."""
+    return line.kind != _ANSWER and (line.number, person) not in bench.known.aims.cleared
+
+
+def _delete(
+    bench: Bench, event: Taken, line: Line, public: bytes, audit: int, person: int, out: Prepared
+) -> None:  # fmt: skip
+    """Queue a delete, without data, for who got an event that is now corrected and may not have the correction."""
+    assert line.aim is not None
+    text = seal(bench.world.keys.wrapping, canonical({"deletes": line.aim.of.hex()}), public)
+    deleting = line._replace(kind=_DELETE)
+    _queue(bench, event, deleting, "release", public, audit, b"", text, person, out)
 
 
 def _subject(known: Known, mention: Mention, local: bytes) -> Subject:

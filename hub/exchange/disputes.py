@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
 from hub.core.agreement import Catalogue
-from hub.store.deliveries import DeliveryKind, Part
+from hub.store.deliveries import DECIDED, Part
 
 PASSED_OVER = (
     20  # pages of one hand-out that may be all disputed: behind 10,000 of them others wait, and not withdrawals
@@ -62,7 +62,7 @@ class Disputes:
 
     def _waits(self, row: Queued) -> bool:
         """Say whether a row rests on a disputed link, or stands, never opened, behind one that does."""
-        if row.kind != DeliveryKind.DATA:
+        if row.kind not in DECIDED:
             return False
         chain = (row.subscription, row.person)
         if chain in self._waiting and not row.number:

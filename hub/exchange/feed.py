@@ -11,7 +11,7 @@ from hub.core.agreement import Subscription
 from hub.core.minimise import merge, minimise
 from hub.exchange.holds import unseal_held
 from hub.identity.keys import NONCE_BYTES, OpenKey
-from hub.store.deliveries import DeliveryKind, Part
+from hub.store.deliveries import FEED_KINDS, DeliveryKind, Part
 
 US = 1_000_000
 
@@ -29,6 +29,7 @@ class Opened(NamedTuple):
     fields: Sequence[frozenset[str]]
     payload: bytes
     hold_keys: Sequence[bytes] = ()  # per part, where it was held at first
+    of: bytes = b""  # the recipient's id of what it corrects or deletes, or the ask's
 
 
 def cloud_event(opened: Opened, keys: Mapping[int, OpenKey], wrapping: OpenKey) -> dict[str, Any]:
@@ -38,14 +39,14 @@ def cloud_event(opened: Opened, keys: Mapping[int, OpenKey], wrapping: OpenKey) 
         "id": opened.public.hex(),
         "source": "urn:hub",
         "time": rfc3339(opened.time_us),
-        "kind": DeliveryKind(opened.kind).name.lower(),
+        "kind": FEED_KINDS[DeliveryKind(opened.kind)],
         "number": opened.number,
     }
-    if opened.kind == DeliveryKind.STOP:
-        event["type"] = "hub.stop"  # its agreement may have ended meanwhile, and then it is not named
+    if opened.kind in (DeliveryKind.STOP, DeliveryKind.DELETE):
+        event["type"] = f"hub.{event['kind']}"  # its agreement may have ended meanwhile, and then it is not named
     if opened.subscription is not None:
         one = opened.subscription
-        if opened.kind != DeliveryKind.STOP:
+        if opened.kind not in (DeliveryKind.STOP, DeliveryKind.DELETE):
             event["type"], event["dataschema"] = one.dataset.name, f"{one.dataset.name}/{one.dataset.version}"
         event["purpose"] = one.purpose.code
         event["agreement"] = one.agreement.code
@@ -54,6 +55,7 @@ def cloud_event(opened: Opened, keys: Mapping[int, OpenKey], wrapping: OpenKey) 
         event.setdefault("type", "hub.notice")
         event["data"] = orjson.loads(_open(wrapping, opened.payload, opened.public))
         return event
+    _tell_aim(event, opened)
     shares, at = [], 0
     for place, (part, fields) in enumerate(zip(opened.parts, opened.fields, strict=True)):
         size = abs(part.sealed_bytes)
@@ -69,9 +71,26 @@ def cloud_event(opened: Opened, keys: Mapping[int, OpenKey], wrapping: OpenKey) 
         name, share = orjson.loads(plain)
         if name is not None:
             event["subject"] = name
-        shares.append(minimise(share, fields))
+        if opened.kind == DeliveryKind.QUESTION:  # it holds no field's value, only which are asked for
+            share["fields"] = sorted(fields)
+            shares.append(share)
+        else:
+            shares.append(minimise(share, fields))
     event["data"] = merge(shares)
     return event
+
+
+def _tell_aim(event: dict[str, Any], opened: Opened) -> None:
+    """Say which delivery is corrected, which ask is answered, and what was there before the agreement."""
+    if opened.kind == DeliveryKind.CORRECTION:
+        event["corrects"] = opened.of.hex()
+    elif opened.kind == DeliveryKind.ANSWER:
+        event["ask"] = opened.of.hex()
+    elif opened.kind == DeliveryKind.BACKFILLED:
+        event["backfill"] = True
+    elif opened.kind == DeliveryKind.QUESTION:
+        event["ask"], event["type"] = opened.of.hex(), "hub.ask"
+        event.pop("dataschema", None)
 
 
 def rfc3339(time_us: int) -> str:

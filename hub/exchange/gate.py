@@ -15,8 +15,9 @@ from typing import NamedTuple
 
 from hub.core.errors import HubError
 from hub.core.leaf import NONCE_BYTES, LeafKind, leaf
+from hub.exchange.aimed import public_of
 from hub.exchange.intake import Taken, open_record, take
-from hub.exchange.notices import conflict_notice
+from hub.exchange.notices import conflict_notice, refused_notice
 from hub.exchange.prepare import prepare
 from hub.exchange.prepared import Known, Prepared
 from hub.exchange.rulings import Rulings
@@ -24,6 +25,15 @@ from hub.exchange.world import World
 from hub.failpoints import reach
 from hub.identity.keys import new_key, seal, unseal
 from hub.ports import Batch, Owned
+from hub.store.aims import (
+    DELIVERY_AIM,
+    AimTexts,
+    aims_of,
+    clear_backfilled,
+    close_ask,
+    note_backfilled,
+    read_aims,
+)
 from hub.store.audit import AUDIT
 from hub.store.deliveries import DELIVERY, QUEUE
 from hub.store.engine import Job, Tx
@@ -55,6 +65,7 @@ class Facts(NamedTuple):
     intake: IntakeTexts
     rules: str
     persons: PersonTexts
+    aims: AimTexts
 
 
 class Round(NamedTuple):
@@ -189,10 +200,11 @@ class Gate:
         reach("gate.prepared")
 
         interned: list[int] = []
+        aimed = any(event.aim is not None for event in taken)  # what they rely on is changed by others too
 
         def transaction(tx: Tx) -> Counts:  # 5.
             reach("gate.begun")
-            now = facts if tx.facts_at == facts_at else read_facts(tx, taken)
+            now = facts if tx.facts_at == facts_at and not aimed else read_facts(tx, taken)
             decided = prepared
             if now != facts or world.clock() >= prepared.until_us or not prepared.complete:
                 decided = prepare(world, taken, self._known(now, seen), self._rulings)
@@ -238,6 +250,7 @@ class Gate:
             persons,
             rules_of(facts.rules),
             keys,
+            aims_of(facts.aims),
         )
 
     def _insert(self, tx: Tx, decided: Prepared, unreadable: int) -> list[int]:
@@ -254,7 +267,8 @@ class Gate:
             [(audit + at, *one) for at, one in enumerate(decided.audits)],
         )
         tx.insert("history(person, audit)", sorted([(person, audit + at) for person, at in decided.history]))
-        tx.insert("event_seen(event, content)", sorted(decided.seen))
+        seen = [(*one, *_made(decided, one[0], delivery)) for one in sorted(decided.seen)]
+        tx.insert("event_seen(event, content, delivery, deliveries)", seen)
         new = list(enumerate(decided.deliveries, delivery))
         tx.insert(DELIVERY, [(at, *d[:5], audit + d[5], *d[6:9]) for at, d in new])
         tx.insert(QUEUE, [(d[2], d[9], at, d[3], d[10], 0, d[11]) for at, d in new])
@@ -264,11 +278,31 @@ class Gate:
             raise Superseded("waiting")
         move(tx, decided.moved)
         self._park(tx, decided)
+        self._note_aims(tx, decided, delivery)
         rare = audit + len(decided.audits)
         reported = self._conflicts(tx, decided.conflicts, rare, delivery + len(new))
+        reported += self._misaimed(tx, decided, rare + reported, delivery + len(new) + reported)
         if unreadable:
             self._unreadable(tx, rare + reported, unreadable)
         return interned
+
+    def _note_aims(self, tx: Tx, decided: Prepared, delivery: int) -> None:
+        """Note what deliveries are about, which asks are closed, whose backfill is all here. Few batches have any."""
+        for event in decided.late:
+            first, count = _made(decided, event, delivery)
+            tx.run("UPDATE event_seen SET delivery = ?, deliveries = ? WHERE event = ?", (first, count, event))
+        if decided.aims:
+            rows = [
+                (delivery + at, aim.of, aim.original + delivery * aim.here, aim.fields, aim.asks, aim.until_us)
+                for at, aim in decided.aims
+            ]
+            tx.insert(DELIVERY_AIM, rows)
+        now_us = self._world.clock()
+        for one in decided.answered:
+            close_ask(tx, one.ask, one.state, now_us=now_us, reasons=one.reasons, answer=one.answer)
+        if decided.backfilled:
+            note_backfilled(tx, [(number, person) for number, _, person in decided.backfilled])
+            clear_backfilled(tx, [(line, person) for _, line, person in decided.backfilled])
 
     def _park(self, tx: Tx, decided: Prepared) -> None:
         """List events that cannot be linked yet, sealed anew under a key of their publisher's person id."""
@@ -303,6 +337,15 @@ class Gate:
                 told += 1
         return told
 
+    def _misaimed(self, tx: Tx, decided: Prepared, audit: int, delivery: int) -> int:
+        """Tell publishers which of their aimed events were for nobody, and why."""
+        for told, (event, reason) in enumerate(decided.misaimed):
+            notice = refused_notice(self._world, event, reason, audit=audit + told, delivery=delivery + told)
+            tx.insert(AUDIT, [notice.audit])
+            tx.insert(DELIVERY, [notice.delivery])
+            tx.insert(QUEUE, [notice.queue])
+        return len(decided.misaimed)
+
     def _unreadable(self, tx: Tx, audit: int, count: int) -> None:
         """Note records whose key is destroyed or whose bytes are not what was sealed: nobody can decide them now."""
         now_us = self._world.clock()
@@ -326,7 +369,19 @@ def read_facts(tx: Tx, taken: Sequence[Taken]) -> Facts:
         subjects=sorted({event.subject for event in taken}),
     )
     persons = sorted({link.person for link in links_of(intake).values()})
-    return Facts(intake, read_rules(tx), read_persons(tx, persons))
+    aims = read_aims(
+        tx,
+        asks=sorted({public_of(one.aim.of) for one in taken if one.aim is not None and one.aim.kind == "answers"}),
+        corrected=sorted({one.corrected for one in taken if one.corrected}),
+        persons=persons,
+    )
+    return Facts(intake, read_rules(tx), read_persons(tx, persons), aims)
+
+
+def _made(decided: Prepared, event: bytes, delivery: int) -> tuple[int | None, int | None]:
+    """Say which deliveries were made of an event: the first, and how many. None of them, where it waits."""
+    first, count = decided.made.get(event, (0, 0))
+    return (delivery + first, count) if count else (None, None)
 
 
 def _counts(decided: Prepared, taken: Sequence[Taken], unreadable: int) -> Counts:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from hub.core.errors import HubError, Kind
 from hub.core.leaf import NONCE_BYTES, LeafKind, leaf, merkle_root
+from hub.exchange.aimed_out import settle_aimed
 from hub.exchange.choose import Candidate, Chosen, Judged, choose, gather
 from hub.exchange.feed import Opened
 from hub.exchange.world import World
@@ -158,6 +159,9 @@ def _write(world: World, tx: Tx, recipient: int, judged: Sequence[Judged], more:
         )
     stopped = [one.candidate for one in cancelled if one.candidate.number]
     stop_opened(world.keys, tx, recipient, stopped, first_delivery=next_delivery, audit=audit, now_us=now_us)
+    if any(one.aim is not None or one.candidate.state == QueueState.LATER.value for one in settled):
+        after = next_delivery + len(stopped)
+        settle_aimed(world, tx, recipient, settled, first_delivery=after, audit=audit, now_us=now_us)
     destroy_hold_keys(tx, [one.candidate.delivery for one in cancelled if was_held(one.candidate.parts)])
     keys = hold_keys_of(tx, [one.candidate.delivery for one in opened if was_held(one.candidate.parts)])
     _audit(tx, audit, settled, numbers, now_us)
@@ -195,7 +199,7 @@ def _note_opened(
 
 def _leave(tx: Tx, recipient: int, rows: Sequence[Candidate]) -> None:
     """Take rows out of the states they were chosen in. Fewer than chosen means somebody settled one meanwhile."""
-    for state in (QueueState.READY.value, QueueState.OPENED.value):
+    for state in (QueueState.READY.value, QueueState.OPENED.value, QueueState.LATER.value):
         ids = [row.delivery for row in rows if row.state == state]
         if ids:
             gone = tx.run(
@@ -245,5 +249,5 @@ def _opened(world: World, one: Judged, number: int, hold_keys: Sequence[bytes]) 
     subscription = world.catalogue.subscriptions.get(row.subscription)
     return Opened(
         row.public, row.kind, number, subscription, row.version, row.time_us, row.parts, one.fields, row.payload,
-        hold_keys,
+        hold_keys, one.aim.of if one.aim is not None else b"",
     )  # fmt: skip

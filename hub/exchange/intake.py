@@ -14,7 +14,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from hub.core.agreement import Catalogue, Dataset, Subscription
-from hub.core.event import Event, Mention
+from hub.core.event import Aim, Event, Mention
 from hub.core.minimise import Fields, fields_by_person, mentions
 from hub.identity.keys import NONCE_BYTES, Keyring, keyed
 from hub.identity.people import local_of
@@ -52,6 +52,8 @@ class Taken(NamedTuple):
     tags: Tags
     plain: bytes
     waiting: int = 0  # its row, where it comes from the waiting list
+    aim: Aim | None = None
+    corrected: bytes = b""  # keyed hash of the event that this one corrects
 
 
 def topic(publisher: str, dataset: str) -> str:
@@ -65,9 +67,8 @@ def event_hash(keys: Keyring, publisher: str, source: str, event_id: str) -> byt
 def seal_event(keys: Keyring, event: Event, tags: Tags, *, day: int, day_key: AESGCM) -> Record:
     """Make the record of an event: sealed, under a key that only tells which records are about the same person."""
     to, key = topic(event.publisher, event.type), local_of(keys, event.publisher, event.subject)
-    plain = orjson.dumps(
-        [event.source, event.id, event.version, event.subject, event.time_us, event.data, tags.case, tags.actor]
-    )
+    said = [event.source, event.id, event.version, event.subject, event.time_us, event.data, tags.case, tags.actor]
+    plain = orjson.dumps(said if event.aim is None else [*said, [*event.aim]])
     nonce = os.urandom(NONCE_BYTES)
     return Record(to, key, day.to_bytes(DAY_BYTES) + nonce + day_key.encrypt(nonce, plain, to.encode() + key))
 
@@ -96,12 +97,13 @@ def take(
 ) -> Taken | None:
     """Read an opened record: who it is about, and which part is whose. None where its dataset is no longer known."""
     _, publisher, name = to.split(".", 2)
-    source, event_id, version, subject, time_us, data, case, actor = orjson.loads(plain)
+    source, event_id, version, subject, time_us, data, case, actor, *aimed = orjson.loads(plain)
     dataset = datasets.get((name, version))
     agency = catalogue.agencies.get(publisher)
     if dataset is None or agency is None:
         return None
     own = local_of(keys, publisher, subject)
+    aim = Aim(*aimed[0]) if aimed else None
     try:
         heard = roles_heard(dataset, catalogue.by_dataset.get(name, ()))
         persons = tuple([one for one in mentions(dataset, subject, data) if one.role in heard])
@@ -124,6 +126,8 @@ def take(
         Tags(case, actor) if case or actor else NO_TAGS,
         plain,
         waiting,
+        aim,
+        event_hash(keys, publisher, source, aim.of) if aim is not None and aim.kind == "corrects" else b"",
     )
 
 

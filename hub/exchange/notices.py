@@ -20,14 +20,20 @@ class NoticeRows(NamedTuple):
 
 def conflict_notice(world: World, event: Taken, *, audit: int, delivery: int) -> NoticeRows:
     """Say that an event id came again with other content; the first one counts, this one was dropped."""
+    return _about_event(world, event, {"type": "event.conflict"}, audit=audit, delivery=delivery)
+
+
+def refused_notice(world: World, event: Taken, reason: str, *, audit: int, delivery: int) -> NoticeRows:
+    """Say that an event was for nobody: the ask or backfill that it names takes none, or not this one."""
+    return _about_event(world, event, {"type": "event.refused", "reason": reason}, audit=audit, delivery=delivery)
+
+
+def _about_event(world: World, event: Taken, said: dict[str, str], *, audit: int, delivery: int) -> NoticeRows:
     now_us, nonce = world.clock(), os.urandom(NONCE_BYTES)
     public = public_id(world.keys.delivery, event.event + event.content, 0)
-    text = {
-        "type": "event.conflict",
-        "dataset": event.dataset.name,
-        "event": status_token(world.keys, event.event, event.publisher),
-    }
-    body = canonical({"dataset": event.dataset.name, "kind": "event.conflict"})
+    token = status_token(world.keys, event.event, event.publisher)
+    text = {**said, "dataset": event.dataset.name, "event": token}
+    body = canonical({"dataset": event.dataset.name, "kind": said["type"]})
     commit = commitment(keyed(world.keys.leaf, nonce.hex()), public, body)
     row_leaf = leaf(LeafKind.CONFLICT, at_us=now_us, nonce=nonce, commitments=[commit])
     return NoticeRows(

@@ -32,6 +32,9 @@ def prepare(
     if known.rules.superseded(world.catalogue.digest):
         return Prepared(outdated=True)
     horizon = Horizon(world.clock(), world.zone)
+    known = known._replace(
+        aims=known.aims._replace(asks=dict(known.aims.asks))
+    )  # an answered one is closed to the next
     scopes = {choice.scope for person in known.persons.values() for choice in person.choices.values()}
     field_sets = world.field_sets.of(scopes)
     bench = Bench(world, known, horizon, field_sets, rulings, nonces(), {}, {})

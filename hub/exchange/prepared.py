@@ -14,6 +14,7 @@ from hub.exchange.standing import FieldSets, Horizon
 from hub.exchange.verdicts import Missing
 from hub.exchange.world import World
 from hub.identity.keys import OpenKey
+from hub.store.aims import AimFacts, AimRow, AskState
 from hub.store.facts import LinkFact, PersonFact, RuleFacts
 
 
@@ -26,11 +27,22 @@ class Known(NamedTuple):
     persons: Mapping[int, PersonFact]
     rules: RuleFacts
     keys: Mapping[int, OpenKey]
+    aims: AimFacts
 
 
 NewDelivery = tuple[bytes, int, int, int, int, int, int, bytes, bytes, int, int, int]
 """A delivery and its queue row: public, kind, recipient, subscription, version, audit, time_us, parts, payload,
 state, person, due_us. `audit` is an index into the batch's audit rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An ask that an event has closed. `reasons` is interned; `answer` is what a person who asked gets, sealed."""
+
+    ask: int
+    state: AskState
+    reasons: int | None = None
+    answer: bytes | None = None
 
 
 @dataclass(slots=True)
@@ -45,6 +57,12 @@ class Prepared:
     deliveries: list[NewDelivery] = field(default_factory=list)
     hold_keys: list[tuple[int, int, bytes]] = field(default_factory=list)  # index into deliveries, part, sealed key
     seen: list[tuple[bytes, bytes]] = field(default_factory=list)
+    made: dict[bytes, tuple[int, int]] = field(default_factory=dict)  # event -> its first delivery here, how many
+    late: list[bytes] = field(default_factory=list)  # of these, events that had waited: they were seen before
+    aims: list[tuple[int, AimRow]] = field(default_factory=list)  # index into deliveries, what it is about
+    answered: list[Answered] = field(default_factory=list)
+    backfilled: list[tuple[int, int, int]] = field(default_factory=list)  # backfill, subscription, person
+    misaimed: list[tuple[Taken, str]] = field(default_factory=list)  # for nobody: with the reason
     conflicts: list[Taken] = field(default_factory=list)
     parked: list[tuple[Taken, bytes]] = field(default_factory=list)  # with the hash of the id that is not linked
     settled: list[int] = field(default_factory=list)  # waiting rows that are decided now
@@ -68,7 +86,10 @@ class Prepared:
             del rows[size:]
 
     def _of_events(self) -> tuple[list[Any], ...]:
-        return self.audits, self.history, self.deliveries, self.hold_keys, self.ruled
+        return (
+            self.audits, self.history, self.deliveries, self.hold_keys, self.ruled,
+            self.aims, self.answered, self.backfilled, self.misaimed,
+        )  # fmt: skip
 
     def outcomes(self) -> Counter[str]:
         """Count the lines that were released, held and refused."""

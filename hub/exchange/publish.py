@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from hub.core.agreement import Catalogue, Dataset
 from hub.core.errors import HubError, Item, Kind
-from hub.core.event import Event
+from hub.core.event import Aim, Event
 from hub.core.minimise import mentions, misnamed
 from hub.exchange.intake import Tags, event_hash, seal_event
 from hub.exchange.schema_words import ITEMS, schema_items
@@ -30,6 +30,8 @@ TEXT_MAX = 256  # characters of id, subject, and the opaque tags: enough for any
 PERSONS_MOST = 64  # of one event: each is looked up, sealed for and committed to, and a batch goes in few statements
 EXPLAINED_MOST = 2  # events of a request with more than `ITEMS` errors: to list those of one takes half a second
 SOURCE = "urn:agency:"
+AIMS = ("corrects", "answers", "backfill")  # extension attributes: an event has one of them at most
+LAST = "backfilllast"  # CloudEvents 1.0 section 3.1: names of attributes are lower-case letters and digits
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 RFC_3339 = re.compile(  # ISO 8601 has more forms, which other clients of these events would not read
     r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII
@@ -152,8 +154,9 @@ def read_event(
         )
     tags = Tags(envelope.get("case", ""), envelope.get("actor", ""))
     event = Event(
-        agency, envelope["source"], envelope["id"], dataset.name, dataset.version, envelope["subject"], time_us, data
-    )
+        agency, envelope["source"], envelope["id"], dataset.name, dataset.version, envelope["subject"], time_us, data,
+        _aim(envelope),
+    )  # fmt: skip
     return event, tags
 
 
@@ -195,6 +198,7 @@ def _attributes(envelope: Mapping[str, Any], agency: str) -> list[Item]:
         for name in ("case", "actor")
         if name in envelope and (not isinstance(envelope[name], str) or len(envelope[name]) > TEXT_MAX)
     ]
+    items += _misaimed(envelope)
     if envelope.get("specversion") != "1.0":
         items.append(Item('specversion must be "1.0"', "/specversion"))
     if not isinstance(envelope.get("data"), dict):
@@ -205,6 +209,30 @@ def _attributes(envelope: Mapping[str, Any], agency: str) -> list[Item]:
     if isinstance(envelope.get("source"), str) and envelope["source"] != SOURCE + agency:
         items.append(Item("source must be the publishing agency itself", "/source", f"Send {SOURCE}{agency}."))
     return items
+
+
+def _misaimed(envelope: Mapping[str, Any]) -> list[Item]:
+    """Check what an event says it is for (`Aim`)."""
+    named = [name for name in AIMS if name in envelope]
+    items = [
+        Item(f"{name} must be text of 1 to {TEXT_MAX} characters", f"/{name}")
+        for name in named
+        if not isinstance(envelope[name], str) or not 0 < len(envelope[name]) <= TEXT_MAX
+    ]
+    if len(named) > 1:
+        items.append(Item("an event corrects, answers or backfills: one of these", f"/{named[1]}", "Send two events."))
+    if envelope.get("corrects", 0) == envelope.get("id"):
+        items.append(Item("an event cannot correct itself", "/corrects", "Name the id of the earlier event."))
+    if LAST in envelope and (not isinstance(envelope[LAST], bool) or "backfill" not in envelope):
+        items.append(Item(f"{LAST} is true or false, beside backfill", f"/{LAST}"))
+    return items
+
+
+def _aim(envelope: Mapping[str, Any]) -> Aim | None:
+    for name in AIMS:
+        if name in envelope:
+            return Aim(name, envelope[name], envelope.get(LAST, False))
+    return None
 
 
 def _own_dataset(desk: PublishDesk, agency: str, envelope: Mapping[str, Any]) -> Dataset:

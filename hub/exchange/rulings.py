@@ -19,6 +19,8 @@ from hub.core.minimise import shape
 from hub.exchange.standing import FieldSets, Horizon, agreement_state, choice_state, standing_of
 from hub.exchange.verdicts import Missing, Verdicts
 from hub.identity.keys import OpenKey
+from hub.store.aims import AimRow
+from hub.store.deliveries import DeliveryKind
 from hub.store.facts import PersonFact, RuleFacts
 from hub.store.interned import intern_id
 
@@ -47,6 +49,8 @@ class Line(NamedTuple):
     suffix: bytes  # the number as the ids of its deliveries end in it, before they are hashed
     needs_consent: bool
     age_roles: frozenset[str]  # whose age the purpose asks for
+    kind: int = DeliveryKind.DATA.value  # of what goes out on it
+    aim: AimRow | None = None  # what that is about, where it is no news
 
 
 class Cut(NamedTuple):
@@ -64,6 +68,7 @@ class Ruling(NamedTuple):
     outcome: str  # release | hold | refusal
     cuts: tuple[Cut | None, ...]  # per person; None where nothing of theirs goes
     bodies: tuple[tuple[int, bytes], ...]  # per person: the outcome as it is committed to, and its interned name
+    reasons: tuple[str, ...]  # of all of it, where it is no release
 
 
 class Ruled(NamedTuple):
@@ -80,16 +85,17 @@ def lines_of(catalogue: Catalogue, dataset: Dataset, rules: RuleFacts, horizon: 
     lines = []
     for one in catalogue.by_dataset.get(dataset.name, ()):
         recipient = catalogue.agencies[one.recipient].number
-        state = agreement_state(one, rules, provider, recipient, horizon)
-        choice = (recipient, one.purpose.number)
-        purpose = one.purpose
-        lines.append(
-            Line(
-                one, recipient, choice, state, one.number, one.number.to_bytes(4), purpose.basis.needs_consent,
-                frozenset(purpose.age_roles),
-            )
-        )  # fmt: skip
+        lines.append(line_of(one, recipient, agreement_state(one, rules, provider, recipient, horizon)))
     return tuple(lines)
+
+
+def line_of(one: Subscription, recipient: int, state: AgreementState) -> Line:
+    """Prepare one subscription for a batch."""
+    purpose = one.purpose
+    return Line(
+        one, recipient, (recipient, purpose.number), state, one.number, one.number.to_bytes(4),
+        purpose.basis.needs_consent, frozenset(purpose.age_roles),
+    )  # fmt: skip
 
 
 Memory = dict[tuple[object, ...], Ruled]
@@ -103,10 +109,12 @@ class Rulings:
         self._known: dict[tuple[object, ...], Memory] = {}
 
     def under(self, revision: str, dataset: Dataset, lines: tuple[Line, ...]) -> Memory:
-        """Find what was ruled under this revision and these agreements' states; looked up once a batch."""
+        """Find what was ruled under this revision, on these lines in these states; looked up once a batch."""
         if sum(len(memory) for memory in self._known.values()) >= REMEMBERED:
             self._known.clear()
-        return self._known.setdefault((revision, dataset, tuple([line.state for line in lines])), {})
+        return self._known.setdefault(
+            (revision, dataset, tuple([(line.subscription, line.state) for line in lines])), {}
+        )
 
     def of(
         self,
@@ -188,7 +196,7 @@ def _rule(
             _cut(line.subscription.dataset, one.role, part.fields) if part.fields else None
             for one, part in zip(standings, decision.parts, strict=True)
         ]
-        rulings.append(Ruling(outcome, tuple(cuts), tuple(bodies)))
+        rulings.append(Ruling(outcome, tuple(cuts), tuple(bodies), overall))
     if missing:
         return missing
     return None if outdated else _ruled(rulings)

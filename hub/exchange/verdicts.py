@@ -7,14 +7,17 @@ from hub.core.decide import Standing, question
 from hub.core.question import Question, Verdict
 from hub.ports import Policy
 
+Asked = tuple[int, str, str, int]
+"""What tells one question from another: (subscription, asks, state, assurance)."""
+
 
 class Verdicts:
-    """Answers by (subscription, state, assurance). Forgets everything when the revision changes. Thread-safe."""
+    """Answers by what was `Asked`. Forgets everything when the revision changes. Thread-safe."""
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._lock = threading.Lock()
-        self._known: dict[tuple[int, str, int], Verdict] = {}
+        self._known: dict[Asked, Verdict] = {}
         self._revision = ""
 
     def revision(self) -> str:
@@ -26,7 +29,7 @@ class Verdicts:
         return revision
 
     def known(self, subscription: Subscription, standing: Standing) -> Verdict | None:
-        return self._known.get((subscription.number, standing.state, standing.assurance))
+        return self._known.get((subscription.number, subscription.asks, standing.state, standing.assurance))
 
     def all_known(
         self, subscription: Subscription, standings: tuple[Standing, ...], missing: "Missing"
@@ -38,15 +41,17 @@ class Verdicts:
                 missing.add(subscription, one)
         return verdicts
 
-    def ask(self, missing: dict[tuple[int, str, int], Question]) -> None:
+    def ask(self, missing: "Missing") -> None:
         """Ask the engine in one call. Raises HubError(UNAVAILABLE): then nothing is known, and events wait."""
         verdicts = self._policy.ask(list(missing.values()))
         with self._lock:
             self._known.update(zip(missing, verdicts, strict=True))
 
 
-class Missing(dict[tuple[int, str, int], Question]):
+class Missing(dict[Asked, Question]):
     """Questions that a preparation met and nobody has answered yet."""
 
     def add(self, subscription: Subscription, standing: Standing) -> None:
-        self[subscription.number, standing.state, standing.assurance] = question(subscription, standing)
+        self[subscription.number, subscription.asks, standing.state, standing.assurance] = question(
+            subscription, standing
+        )

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from hub.core.agreement import Catalogue, Subscription
 from hub.identity.keys import Keyring
 from hub.identity.stops import stop_opened
-from hub.store.deliveries import DeliveryKind
+from hub.store.deliveries import DECIDED
 from hub.store.engine import Tx, marks
 from hub.store.held import destroy_hold_keys
 
@@ -82,6 +82,6 @@ def _resting(lines: list[Subscription], recipient: int, person: int) -> Resting:
     named = person.to_bytes(8, "little")  # as the parts of a delivery name them (hub/store/deliveries.py)
     return Resting(
         f"FROM queue q JOIN delivery d ON d.id = q.delivery WHERE (q.recipient = ? OR q.subscription IN"
-        f" ({marks(len(lines))})) AND d.kind = ? AND (q.person = ? OR instr(d.parts, ?) > 0)",
-        (recipient, *[one.number for one in lines], DeliveryKind.DATA.value, person, named),
+        f" ({marks(len(lines))})) AND d.kind IN ({marks(len(DECIDED))}) AND (q.person = ? OR instr(d.parts, ?) > 0)",
+        (recipient, *[one.number for one in lines], *sorted(DECIDED), person, named),
     )

@@ -14,10 +14,15 @@ class QueueState(IntEnum):
     READY = 1
     HELD = 2
     OPENED = 3
+    BEHIND = 4  # of a person whose backfill has not left yet: goes after it
+    LATER = 5  # backfilled: goes where nothing that is ready is in the way
 
 
 class DeliveryKind(IntEnum):
-    """Kinds of the feed. A client must not acknowledge one it does not know, except a notice."""
+    """Kinds of the feed. A client must not acknowledge one it does not know, except a notice.
+
+    Answers and backfilled data are `data` to whoever reads them; their envelopes say of which ask or backfill they are.
+    """
 
     DATA = 1
     CORRECTION = 2
@@ -25,6 +30,20 @@ class DeliveryKind(IntEnum):
     DELETE = 4
     TEST = 5
     NOTICE = 6
+    QUESTION = 7
+    ANSWER = 8
+    BACKFILLED = 9
+
+
+FEED_KINDS = {one: one.name.lower() for one in DeliveryKind} | {
+    DeliveryKind.QUESTION: "ask",
+    DeliveryKind.ANSWER: "data",
+    DeliveryKind.BACKFILLED: "data",
+}
+DECIDED = frozenset(  # what is decided again before it leaves; the others hold nothing that anybody could withhold
+    [DeliveryKind.DATA, DeliveryKind.CORRECTION, DeliveryKind.QUESTION, DeliveryKind.ANSWER, DeliveryKind.BACKFILLED]
+)
+AIMED = frozenset([DeliveryKind.CORRECTION, DeliveryKind.DELETE, DeliveryKind.QUESTION, DeliveryKind.ANSWER])
 
 
 class Part(NamedTuple):

@@ -38,9 +38,10 @@ CHECKPOINT_PAGES = 4_000  # of 4 KiB: then the checkpointer copies the WAL home,
 WAL_RESTART_BYTES = 256 * 1024 * 1024  # then it may also block the writer for a moment, so that the file starts over
 PAGE_BYTES = 4_096
 UNCOMMITTED = -1  # `facts_at` of a transaction that changed some itself: equal to no other
-FACTS = frozenset(
+FACTS = frozenset(  # decisions read these
     ["person", "link", "choice", "fence", "agreement_state", "agency_state", "fact", "waiting"]
-)  # decisions read these
+    + ["backfill", "backfill_person"]
+)
 CHANGED = re.compile(r"(?:INSERT (?:OR \w+ )?INTO|UPDATE|DELETE FROM) (\w+)")
 ENGINE_FAILURES = frozenset(  # SQLite's primary result codes that speak of the disk, the file or its locks
     {

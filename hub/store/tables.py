@@ -30,6 +30,10 @@ def binary(*, primary: bool = False, null: bool = False) -> Any:
     return Field(default=None if null else ..., sa_type=LargeBinary, primary_key=primary, nullable=null)
 
 
+def unique_binary() -> Any:
+    return Field(default=..., sa_type=LargeBinary, unique=True)
+
+
 # What is agreed.
 
 
@@ -250,6 +254,8 @@ class EventSeen(SQLModel, table=True):
     __table_args__ = clustered("event")
     event: bytes = binary()  # keyed hash of (publisher, source, id), 16 bytes
     content: bytes = binary()  # keyed hash of the content, 16 bytes
+    delivery: int | None = integer(null=True)  # the first that was made of it; null: none yet
+    deliveries: int | None = integer(null=True)  # how many follow each other from there: what a correction reaches
 
 
 class EventConflict(SQLModel, table=True):
@@ -362,15 +368,87 @@ class Queue(SQLModel, table=True):
     __table_args__ = (
         PrimaryKeyConstraint("recipient", "state", "delivery"),
         Index("queue_held", "person", "subscription", "delivery", sqlite_where=text("state = 2")),
+        Index("queue_backfill", "subscription", "person", "state", sqlite_where=text("state > 3")),
         NO_ROWID,
     )
     recipient: int
-    state: int  # 1 ready, 2 held, 3 opened
+    state: int  # QueueState
     delivery: int = integer()
     subscription: int
     person: int = integer()  # of the event's subject: the chain is (subscription, person)
     number: int = integer()  # 0: never opened
     due_us: int = integer()  # opened: when it may come again; held: when the hold expires
+
+
+class DeliveryAim(SQLModel, table=True):
+    """What a correction, a delete, a question or an answer is about. One row each; other deliveries have none."""
+
+    __tablename__ = "delivery_aim"
+    __table_args__ = clustered("delivery")
+    delivery: int = integer()
+    of: bytes = binary()  # 16 bytes: the recipient's own id of the corrected delivery, or the ask's id
+    original: int = integer()  # the corrected delivery; 0 of an ask
+    fields: int = integer()  # interned list of the fields that were asked for
+    asks: int  # 1 with a case, 2 without
+    until_us: int = integer()  # the ask's deadline
+
+
+class Ask(SQLModel, table=True):
+    """A question of one agency to another about one person, or a person's own about what would be shared.
+
+    Its content is its number, two agencies and names of fields; the asker's tags and an answer to the person are
+    sealed for that person.
+    """
+
+    __tablename__ = "ask"
+    __table_args__ = (
+        Index("ask_open", "deadline_us", sqlite_where=text("state = 1")),
+        Index("ask_person", "person", "subscription"),
+    )
+    id: int = integer(primary=True)
+    public: bytes = unique_binary()  # 16 bytes, random
+    asker: int  # 0: the person
+    provider: int
+    dataset: int
+    subscription: int
+    person: int = integer()
+    fields: int = integer()  # interned list
+    asks: int  # 1 with a case, 2 without
+    state: int  # AskState
+    stretch: int  # of the consent it rests on: one answer per grant
+    asked_us: int = integer()
+    deadline_us: int = integer()
+    closed_us: int | None = integer(null=True)
+    reasons: int | None = integer(null=True)  # interned list, of a refusal
+    tags: bytes = binary()
+    answer: bytes | None = binary(null=True)
+
+
+class Backfill(SQLModel, table=True):
+    """What a provider holds already, on its way to one recipient that is newly in force. Open until `closed_us`."""
+
+    __tablename__ = "backfill"
+    __table_args__ = (Index("backfill_open", "subscription", sqlite_where=text("closed_us IS NULL")),)
+    id: int = integer(primary=True)
+    public: bytes = unique_binary()  # 16 bytes, random
+    subscription: int
+    provider: int
+    opened_us: int = integer()
+    until_us: int = integer()
+    ending: int  # 1: the provider has sent everything; what stands behind it goes piece by piece
+    closed_us: int | None = integer(null=True)
+    persons: int  # how many it is about, as the provider said; 0: it did not say
+    cursor: bytes = binary()  # the provider's own bookmark, sealed
+
+
+class BackfillPerson(SQLModel, table=True):
+    """A person whose backfilled events are all here. `cleared`: they have left, and what happens now goes at once."""
+
+    __tablename__ = "backfill_person"
+    __table_args__ = clustered("backfill", "person")
+    backfill: int = integer()
+    person: int = integer()
+    cleared: int
 
 
 class RecipientCounter(SQLModel, table=True):

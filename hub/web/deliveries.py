@@ -18,7 +18,7 @@ from hub.exchange.feed import Opened, cloud_event
 from hub.exchange.handout import hand_out
 from hub.exchange.world import World
 from hub.identity.agency_tokens import Caller
-from hub.store.deliveries import DeliveryKind, QueueState
+from hub.store.deliveries import FEED_KINDS, DeliveryKind, QueueState
 from hub.web.bodies import read_body, read_model
 from hub.web.running import Running, hub_of
 from hub.web.sign_in import caller_with
@@ -134,7 +134,7 @@ def _page(hub: Running, agency: str, limit: int) -> Pulled:
     label = hub.metrics.agency(agency)
     hub.metrics.handout_page.observe(len(deliveries))
     for kind, count in Counter(one.kind for one in left).items():
-        hub.metrics.deliveries.labels(label, DeliveryKind(kind).name.lower()).inc(count)
+        hub.metrics.deliveries.labels(label, FEED_KINDS[DeliveryKind(kind)]).inc(count)
     body = orjson.dumps({"deliveries": deliveries, "more": page.more})
     return Pulled(body, len(deliveries), page.committed_us)
 
@@ -149,7 +149,16 @@ def _is_due(world: World, recipient: int) -> bool:
         return bool(
             tx.rows(
                 "SELECT 1 FROM queue WHERE recipient = ? AND state = ? UNION ALL"
+                " SELECT 1 FROM queue WHERE recipient = ? AND state = ? UNION ALL"
                 " SELECT 1 FROM queue WHERE recipient = ? AND state = ? AND due_us <= ? LIMIT 1",
-                (recipient, QueueState.READY.value, recipient, QueueState.OPENED.value, world.clock()),
+                (
+                    recipient,
+                    QueueState.READY.value,
+                    recipient,
+                    QueueState.LATER.value,
+                    recipient,
+                    QueueState.OPENED.value,
+                    world.clock(),
+                ),
             )
         )

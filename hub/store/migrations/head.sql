@@ -26,6 +26,27 @@ CREATE TABLE alembic_version (
 	version_num VARCHAR(32) NOT NULL, 
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
+CREATE TABLE ask (
+	id INTEGER NOT NULL, 
+	public BLOB NOT NULL, 
+	asker INTEGER NOT NULL, 
+	provider INTEGER NOT NULL, 
+	dataset INTEGER NOT NULL, 
+	subscription INTEGER NOT NULL, 
+	person INTEGER NOT NULL, 
+	fields INTEGER NOT NULL, 
+	asks INTEGER NOT NULL, 
+	state INTEGER NOT NULL, 
+	stretch INTEGER NOT NULL, 
+	asked_us INTEGER NOT NULL, 
+	deadline_us INTEGER NOT NULL, 
+	closed_us INTEGER, 
+	reasons INTEGER, 
+	tags BLOB NOT NULL, 
+	answer BLOB, 
+	PRIMARY KEY (id), 
+	UNIQUE (public)
+);
 CREATE TABLE audit (
 	id INTEGER NOT NULL, 
 	kind INTEGER NOT NULL, 
@@ -35,6 +56,29 @@ CREATE TABLE audit (
 	detail BLOB NOT NULL, 
 	PRIMARY KEY (id)
 );
+CREATE TABLE backfill (
+	id INTEGER NOT NULL, 
+	public BLOB NOT NULL, 
+	subscription INTEGER NOT NULL, 
+	provider INTEGER NOT NULL, 
+	opened_us INTEGER NOT NULL, 
+	until_us INTEGER NOT NULL, 
+	ending INTEGER NOT NULL, 
+	closed_us INTEGER, 
+	persons INTEGER NOT NULL, 
+	cursor BLOB NOT NULL, 
+	PRIMARY KEY (id), 
+	UNIQUE (public)
+);
+CREATE TABLE backfill_person (
+	backfill INTEGER NOT NULL, 
+	person INTEGER NOT NULL, 
+	cleared INTEGER NOT NULL, 
+	PRIMARY KEY (backfill, person)
+)
+ WITHOUT ROWID
+
+;
 CREATE TABLE bus_record (
 	id INTEGER NOT NULL, 
 	"key" BLOB NOT NULL, 
@@ -121,6 +165,18 @@ CREATE TABLE delivery (
 	payload BLOB NOT NULL, 
 	PRIMARY KEY (id)
 );
+CREATE TABLE delivery_aim (
+	delivery INTEGER NOT NULL, 
+	"of" BLOB NOT NULL, 
+	original INTEGER NOT NULL, 
+	fields INTEGER NOT NULL, 
+	asks INTEGER NOT NULL, 
+	until_us INTEGER NOT NULL, 
+	PRIMARY KEY (delivery)
+)
+ WITHOUT ROWID
+
+;
 CREATE TABLE event_conflict (
 	event BLOB NOT NULL, 
 	content BLOB NOT NULL, 
@@ -132,7 +188,7 @@ CREATE TABLE event_conflict (
 ;
 CREATE TABLE event_seen (
 	event BLOB NOT NULL, 
-	content BLOB NOT NULL, 
+	content BLOB NOT NULL, delivery INTEGER, deliveries INTEGER, 
 	PRIMARY KEY (event)
 )
  WITHOUT ROWID
@@ -288,12 +344,16 @@ CREATE TABLE waiting_key (
  WITHOUT ROWID
 
 ;
+CREATE INDEX ask_open ON ask (deadline_us) WHERE state = 1;
+CREATE INDEX ask_person ON ask (person, subscription);
+CREATE INDEX backfill_open ON backfill (subscription) WHERE closed_us IS NULL;
 CREATE INDEX consent_due ON consent (due_us) WHERE due_us IS NOT NULL;
 CREATE INDEX consent_person ON consent (person);
 CREATE INDEX link_disputed ON link (person, agency) WHERE disputed = 1 AND until_us IS NULL;
 CREATE INDEX link_person ON link (person, agency, sealed, until_us) WHERE until_us IS NULL;
+CREATE INDEX queue_backfill ON queue (subscription, person, state) WHERE state > 3;
 CREATE INDEX queue_held ON queue (person, subscription, delivery) WHERE state = 2;
 CREATE INDEX receipt_consent ON receipt (consent);
 CREATE INDEX waiting_local ON waiting (local);
 CREATE INDEX waiting_subject ON waiting (subject, dataset);
-INSERT INTO alembic_version VALUES ('0004');
+INSERT INTO alembic_version VALUES ('0005');

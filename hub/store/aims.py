@@ -1,0 +1,215 @@
+"""What aimed events rely on: asks, the deliveries of an event that is corrected, and open backfills."""
+
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import NamedTuple
+
+from hub.store.deliveries import QueueState
+from hub.store.engine import Tx, loads, marks, padded
+
+DELIVERY_AIM = "delivery_aim(delivery, of, original, fields, asks, until_us)"
+WITH_CASE, WITHOUT_CASE = 1, 2  # `asks`: 0 is no ask
+
+
+class AskState(IntEnum):
+    """States of an ask. Numbers are final; the words are these in lower case."""
+
+    ASKED = 1
+    ANSWERED = 2
+    REFUSED = 3
+    NO_ANSWER = 4
+    EXPIRED = 5
+
+
+class AskFact(NamedTuple):
+    id: int
+    asker: int  # 0: the person
+    provider: int
+    dataset: int
+    subscription: int
+    person: int
+    fields: tuple[int, tuple[str, ...]]  # interned, and as they are
+    asks: int
+    state: int
+    deadline_us: int
+
+
+class Original(NamedTuple):
+    """One delivery of an event that is corrected."""
+
+    delivery: int
+    public: bytes
+    kind: int
+    subscription: int
+    person: int  # of its first part
+
+
+class AimTexts(NamedTuple):
+    """Raw answers, which compare as text."""
+
+    asks: str
+    originals: str
+    backfills: str
+    cleared: str
+
+
+class AimFacts(NamedTuple):
+    """The same, parsed. `asks` may be changed by who reads it: an ask that is answered is closed to the next event."""
+
+    asks: dict[bytes, AskFact]
+    originals: dict[bytes, tuple[Original, ...]]  # by the keyed hash of the event
+    backfills: dict[int, tuple[int, bytes]]  # open ones: subscription -> (number, public)
+    cleared: frozenset[tuple[int, int]]  # (subscription, person)
+
+
+class AimRow(NamedTuple):
+    """What a delivery is about, as stored; `original` counts within a batch where `here` says so."""
+
+    of: bytes
+    original: int
+    fields: int
+    asks: int
+    until_us: int
+    here: bool = False
+
+
+def read_aims(tx: Tx, *, asks: Sequence[bytes], corrected: Sequence[bytes], persons: Sequence[int]) -> AimTexts:
+    """Read what is known of these asks (by public id), of these events' deliveries, and which backfills are open."""
+    backfills = tx.text(
+        "SELECT json_group_array(json_array(subscription, id, hex(public))) FROM backfill INDEXED BY backfill_open"
+        " WHERE closed_us IS NULL"
+    )
+    return AimTexts(
+        _asks(tx, padded(asks)) if asks else "[]",
+        _originals(tx, padded(corrected)) if corrected else "[]",
+        backfills,
+        _cleared(tx, padded(persons)) if backfills != "[]" and persons else "[]",
+    )
+
+
+def _asks(tx: Tx, asks: Sequence[bytes]) -> str:
+    return tx.text(
+        "SELECT json_group_array(json_array(hex(a.public), a.id, a.asker, a.provider, a.dataset, a.subscription,"
+        " a.person, a.fields, json(i.body), a.asks, a.state, a.deadline_us)) FROM ask a"
+        f" JOIN interned i ON i.id = a.fields WHERE a.public IN ({marks(len(asks))})",
+        asks,
+    )
+
+
+def _originals(tx: Tx, corrected: Sequence[bytes]) -> str:
+    return tx.text(
+        "SELECT json_group_array(json_array(hex(e.event), d.id, hex(d.public), d.kind, d.subscription,"
+        " hex(substr(d.parts, 1, 8)))) FROM event_seen e JOIN delivery d ON d.id >= e.delivery"
+        f" AND d.id < e.delivery + e.deliveries WHERE e.event IN ({marks(len(corrected))})",
+        corrected,
+    )
+
+
+def _cleared(tx: Tx, persons: Sequence[int]) -> str:
+    return tx.text(
+        "SELECT json_group_array(json_array(b.subscription, p.person)) FROM backfill b INDEXED BY backfill_open"
+        " JOIN backfill_person p ON p.backfill = b.id"
+        f" WHERE b.closed_us IS NULL AND p.cleared = 1 AND p.person IN ({marks(len(persons))})",
+        persons,
+    )
+
+
+def aims_of(texts: AimTexts) -> AimFacts:
+    originals: dict[bytes, tuple[Original, ...]] = {}
+    for event, delivery, public, kind, subscription, person in loads(texts.originals):
+        one = Original(
+            delivery, bytes.fromhex(public), kind, subscription, int.from_bytes(bytes.fromhex(person), "little")
+        )
+        originals[bytes.fromhex(event)] = (*originals.get(bytes.fromhex(event), ()), one)
+    return AimFacts(
+        {
+            bytes.fromhex(public): AskFact._make((*row[:6], (row[6], tuple(row[7])), *row[8:]))
+            for public, *row in loads(texts.asks)
+        },
+        originals,
+        {subscription: (number, bytes.fromhex(public)) for subscription, number, public in loads(texts.backfills)},
+        frozenset((subscription, person) for subscription, person in loads(texts.cleared)),
+    )
+
+
+def aims_at(tx: Tx, deliveries: Sequence[int]) -> dict[int, AimRow]:
+    """Return what deliveries are about, by delivery; others have no row."""
+    if not deliveries:
+        return {}
+    rows = tx.rows(
+        "SELECT delivery, of, original, fields, asks, until_us FROM delivery_aim"
+        f" WHERE delivery IN ({marks(len(deliveries))})",
+        deliveries,
+    )
+    return {row[0]: AimRow(*row[1:]) for row in rows}
+
+
+def was_opened(tx: Tx, *, recipient: int, person: int, delivery: int) -> bool:
+    """Say whether a delivery with a part of this person was ever opened for this recipient."""
+    return (
+        tx.one(
+            "SELECT 1 FROM handout_person p JOIN handout h ON h.recipient = p.recipient AND h.number = p.number"
+            " WHERE p.person = ? AND p.recipient = ? AND h.delivery = ? LIMIT 1",
+            (person, recipient, delivery),
+        )
+        is not None
+    )
+
+
+def close_ask(tx: Tx, ask: int, state: AskState, *, now_us: int, reasons: int | None, answer: bytes | None) -> bool:
+    """Close an open ask. Returns whether it was open."""
+    return (
+        tx.run(
+            "UPDATE ask SET state = ?, closed_us = ?, reasons = ?, answer = ? WHERE id = ? AND state = ?",
+            (state.value, now_us, reasons, answer, ask, AskState.ASKED.value),
+        )
+        > 0
+    )
+
+
+def refuse_question(tx: Tx, public: bytes, state: AskState, *, now_us: int, reasons: int) -> None:
+    """Close an open ask whose question did not reach its provider."""
+    tx.run(
+        "UPDATE ask SET state = ?, closed_us = ?, reasons = ? WHERE public = ? AND state = ?",
+        (state.value, now_us, reasons, public, AskState.ASKED.value),
+    )
+
+
+def note_backfilled(tx: Tx, marked: Sequence[tuple[int, int]]) -> None:
+    """Note persons (backfill, person) whose backfilled events are all decided."""
+    tx.insert("backfill_person(backfill, person, cleared)", [(*one, 0) for one in sorted(marked)], or_ignore=True)
+
+
+def clear_backfilled(tx: Tx, chains: Sequence[tuple[int, int]]) -> int:
+    """Let go what stood behind a person's backfill, per (subscription, person) that is noted and has nothing left.
+
+    Returns how many chains were cleared. Called wherever the last of a chain can have left.
+    """
+    cleared = 0
+    for subscription, person in sorted(chains):
+        noted = tx.one(
+            "SELECT p.backfill FROM backfill b INDEXED BY backfill_open JOIN backfill_person p ON p.backfill = b.id"
+            " WHERE b.closed_us IS NULL AND b.subscription = ? AND p.person = ? AND p.cleared = 0",
+            (subscription, person),
+        )
+        if noted is None or _stands(tx, subscription, person, QueueState.LATER):
+            continue
+        tx.run(
+            "UPDATE queue INDEXED BY queue_backfill SET state = ?"
+            " WHERE subscription = ? AND person = ? AND state = ? AND state > 3",
+            (QueueState.READY.value, subscription, person, QueueState.BEHIND.value),
+        )
+        tx.run("UPDATE backfill_person SET cleared = 1 WHERE backfill = ? AND person = ?", (noted[0], person))
+        cleared += 1
+    return cleared
+
+
+def _stands(tx: Tx, subscription: int, person: int, state: QueueState) -> bool:
+    return (
+        tx.one(
+            "SELECT 1 FROM queue INDEXED BY queue_backfill WHERE subscription = ? AND person = ? AND state = ?"
+            " AND state > 3 LIMIT 1",
+            (subscription, person, state.value),
+        )
+        is not None
+    )

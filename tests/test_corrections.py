@@ -1,0 +1,169 @@
+"""A correction reaches who got the original, and nobody else; after a withdrawal as a delete without data."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hub.exchange.feed import FEED_KINDS
+from hub.store.deliveries import DeliveryKind
+from tests.promise_hub import crashing
+from tests.protocol_world import CONSENT, LOOK_BACK, Hub
+
+CORRECTS = {"corrects": "one"}
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Hub]:
+    opened = Hub(tmp_path)
+    yield opened
+    opened.close()
+
+
+def test_who_got_the_original_gets_its_correction_under_the_id_it_knows(hub: Hub) -> None:
+    """And the corrected values; the id is that recipient's own of the original."""
+    hub.grant(hub.link("A"))
+    hub.publish("one")
+    hub.decide()
+    (original,), _ = hub.drain()
+    hub.publish("two", aim=CORRECTS, municipality_code="M-8")
+    hub.decide()
+    (correction,), _ = hub.drain()
+    assert (correction["kind"], correction["corrects"]) == ("correction", original["id"])
+    assert correction["data"]["municipality_code"] == "M-8"
+
+
+def test_an_original_of_the_same_batch_is_corrected_behind_it(hub: Hub) -> None:
+    """The store has not seen it yet when the correction is decided."""
+    hub.grant(hub.link("A"))
+    hub.publish("one")
+    hub.publish("two", aim=CORRECTS, municipality_code="M-8")
+    hub.decide()
+    events, _ = hub.drain()
+    assert [one["kind"] for one in events] == ["data", "correction"]
+    assert events[1]["corrects"] == events[0]["id"]
+
+
+def test_an_original_of_the_batch_that_commits_meanwhile_is_corrected(hub: Hub) -> None:
+    """It is not in the snapshot that the correction is prepared on; under the fence it is."""
+    hub.grant(hub.link("A"))
+    hub.publish("one")
+    hub.gate.step(0.0)  # submitted, not seen through
+    hub.publish("two", aim=CORRECTS)
+    hub.decide()
+    events, _ = hub.drain()
+    assert [one["kind"] for one in events] == ["data", "correction"]
+
+
+def test_after_a_withdrawal_the_correction_is_a_delete_without_data(hub: Hub) -> None:
+    """What is known to be wrong does not stay, and what is right is not told."""
+    person = hub.link("A")
+    consent = hub.grant(person)
+    hub.publish("one")
+    hub.decide()
+    page = hub.pull()
+    (original,) = hub.read(page)
+    hub.acknowledge(page)
+    hub.withdraw(person, consent)
+    hub.publish("two", aim=CORRECTS, municipality_code="M-8")
+    hub.decide()
+    events, _ = hub.drain()
+    (deleted,) = [one for one in events if one["kind"] == "delete"]
+    assert deleted["data"] == {"deletes": original["id"]}
+    assert "M-8" not in repr(events)
+
+
+def test_a_correction_withdrawn_before_it_left_becomes_a_delete(hub: Hub) -> None:
+    """It was ready; the hand-out decides again, and the recipient still has the original."""
+    person = hub.link("A")
+    consent = hub.grant(person)
+    hub.publish("one")
+    hub.decide()
+    page = hub.pull()
+    (original,) = hub.read(page)
+    hub.acknowledge(page)
+    hub.publish("two", aim=CORRECTS, municipality_code="M-8")
+    hub.decide()
+    hub.withdraw(person, consent)
+    events, cancelled = hub.drain()
+    (deleted,) = [one for one in events if one["kind"] == "delete"]
+    assert (deleted["data"], cancelled) == ({"deletes": original["id"]}, 1)
+
+
+def test_who_was_refused_the_original_hears_nothing_of_its_correction(hub: Hub) -> None:
+    """Not even when it may hear of such events now: the original was not its business."""
+    person = hub.link("A")
+    hub.publish("one")
+    hub.decide()
+    hub.grant(person)
+    hub.publish("two", aim=CORRECTS, municipality_code="M-8")
+    hub.decide()
+    assert hub.drain() == ([], 0)
+
+
+def test_nobody_is_told_to_delete_what_never_left(hub: Hub) -> None:
+    """Original and correction are both cancelled: the recipient hears of neither."""
+    person = hub.link("A")
+    consent = hub.grant(person)
+    hub.publish("one")
+    hub.decide()
+    hub.withdraw(person, consent)
+    hub.publish("two", aim=CORRECTS)
+    hub.decide()
+    events, _ = hub.drain()
+    assert [one["kind"] for one in events if one["kind"] != "stop"] == []
+
+
+def test_a_correction_about_somebody_else_reaches_nobody(hub: Hub) -> None:
+    """An event is corrected for the person it was about."""
+    hub.grant(hub.link("A"))
+    hub.grant(hub.link("B"))
+    hub.publish("one", "A")
+    hub.decide()
+    hub.drain()
+    hub.publish("two", "B", aim=CORRECTS)
+    hub.decide()
+    assert hub.drain() == ([], 0)
+
+
+def test_a_held_original_and_its_correction_come_in_order_after_a_grant(hub: Hub) -> None:
+    """Look-back holds both; the first to leave is the first that happened."""
+    person = hub.link("A", LOOK_BACK)
+    hub.publish("one", matter=LOOK_BACK)
+    hub.publish("two", matter=LOOK_BACK, aim=CORRECTS)
+    hub.decide()
+    assert hub.drain(LOOK_BACK) == ([], 0)
+    hub.grant(person, LOOK_BACK)
+    events, _ = hub.drain(LOOK_BACK)
+    assert [one["kind"] for one in events] == ["data", "correction"]
+
+
+def test_a_correction_of_what_had_waited_for_a_link_finds_it(hub: Hub) -> None:
+    """The original was seen long before it was decided."""
+    hub.publish("one")
+    hub.decide()
+    hub.grant(hub.link("A"))
+    while hub.gate.revisit():
+        pass
+    hub.publish("two", aim=CORRECTS)
+    hub.decide()
+    events, _ = hub.drain()
+    assert [one["kind"] for one in events] == ["data", "correction"]
+
+
+@pytest.mark.parametrize("point", ["gate.before_commit", "gate.committed"])
+def test_a_crash_around_its_commit_neither_loses_nor_doubles_a_correction(hub: Hub, point: str) -> None:
+    """The same names come out of the same events."""
+    hub.grant(hub.link("A"))
+    hub.publish("one")
+    hub.publish("two", aim=CORRECTS)
+    after = crashing(hub, point, hub.decide)
+    after.decide()
+    events, _ = after.drain(CONSENT)
+    assert [one["kind"] for one in events] == ["data", "correction"]
+    after.close()
+
+
+def test_every_kind_of_delivery_has_a_word_in_the_feed() -> None:
+    """Answers and backfill are data to whoever reads them."""
+    assert FEED_KINDS.keys() == set(DeliveryKind)
