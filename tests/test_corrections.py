@@ -1,23 +1,25 @@
 """A correction reaches who got the original, and nobody else; after a withdrawal as a delete without data."""
 
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
+from threading import Event
 
 import pytest
 
-from hub.exchange.feed import FEED_KINDS
-from hub.store.deliveries import DeliveryKind
+from hub.exchange.world import Limits
+from hub.failpoints import arm, disarm
+from hub.store.deliveries import FEED_KINDS, DeliveryKind
 from tests.promise_hub import crashing
-from tests.protocol_world import CONSENT, LOOK_BACK, Hub
+from tests.protocol_world import CONSENT, LOOK_BACK, Hub, opened
 
 CORRECTS = {"corrects": "one"}
 
 
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[Hub]:
-    opened = Hub(tmp_path)
-    yield opened
-    opened.close()
+    with opened(tmp_path) as one:
+        yield one
 
 
 def test_who_got_the_original_gets_its_correction_under_the_id_it_knows(hub: Hub) -> None:
@@ -44,15 +46,21 @@ def test_an_original_of_the_same_batch_is_corrected_behind_it(hub: Hub) -> None:
     assert events[1]["corrects"] == events[0]["id"]
 
 
-def test_an_original_of_the_batch_that_commits_meanwhile_is_corrected(hub: Hub) -> None:
+def test_an_original_of_the_batch_that_commits_meanwhile_is_corrected(tmp_path: Path) -> None:
     """It is not in the snapshot that the correction is prepared on; under the fence it is."""
-    hub.grant(hub.link("A"))
-    hub.publish("one")
-    hub.gate.step(0.0)  # submitted, not seen through
-    hub.publish("two", aim=CORRECTS)
-    hub.decide()
-    events, _ = hub.drain()
-    assert [one["kind"] for one in events] == ["data", "correction"]
+    with opened(tmp_path, limits=Limits(batch_events=1)) as hub:
+        hub.grant(hub.link("A"))
+        hub.publish("one")
+        hub.publish("two", aim=CORRECTS)
+        prepared, release = count(1), Event()
+        hub.store.submit(lambda _tx: release.wait(5.0))  # the first batch cannot commit before the second is prepared
+        arm("gate.prepared", lambda: release.set() if next(prepared) == 2 else None)
+        try:
+            hub.decide()
+        finally:
+            disarm()
+        events, _ = hub.drain()
+        assert [one["kind"] for one in events] == ["data", "correction"]
 
 
 def test_after_a_withdrawal_the_correction_is_a_delete_without_data(hub: Hub) -> None:

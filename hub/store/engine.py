@@ -38,10 +38,8 @@ CHECKPOINT_PAGES = 4_000  # of 4 KiB: then the checkpointer copies the WAL home,
 WAL_RESTART_BYTES = 256 * 1024 * 1024  # then it may also block the writer for a moment, so that the file starts over
 PAGE_BYTES = 4_096
 UNCOMMITTED = -1  # `facts_at` of a transaction that changed some itself: equal to no other
-FACTS = frozenset(  # decisions read these
-    ["person", "link", "choice", "fence", "agreement_state", "agency_state", "fact", "waiting"]
-    + ["backfill", "backfill_person"]
-)
+_OF_PEOPLE = frozenset(["person", "link", "choice", "waiting", "backfill", "backfill_person"])
+FACTS = _OF_PEOPLE | frozenset(["fence", "agreement_state", "agency_state", "fact"])  # decisions read these
 CHANGED = re.compile(r"(?:INSERT (?:OR \w+ )?INTO|UPDATE|DELETE FROM) (\w+)")
 ENGINE_FAILURES = frozenset(  # SQLite's primary result codes that speak of the disk, the file or its locks
     {
