@@ -23,7 +23,9 @@ from hub.citizens.desk import CitizenDesk
 from hub.clock import system_clock
 from hub.core.agreement import Catalogue
 from hub.core.errors import HubError, Item, Kind
+from hub.exchange.agreements import AgreementDesk
 from hub.exchange.bell import Bell
+from hub.exchange.officers import invent_officers
 from hub.exchange.publish import PublishDesk, validators_of
 from hub.exchange.verdicts import Verdicts
 from hub.exchange.world import FieldSets, Limits, World
@@ -99,6 +101,9 @@ class Hub:
         self.agency_threads, self.way, self.intake = CapacityLimiter(AGENCY_THREADS), Way(), Way()
         self.stopping, self._began_s = False, monotonic()
         self._approving = Lock()
+        self.agreements = AgreementDesk(
+            self.store, self.approved, self.clock, self._catalogue_salt, self.bell.ring_all, self.way
+        )
         policy, approved = self._stock() if stock else (None, None)
         self.in_force = self._assemble(policy, approved)
         self.metrics = open_metrics(self._agencies)
@@ -162,7 +167,7 @@ class Hub:
             former, self.in_force = self.in_force, self._assemble(policy)
             former.policy.close()  # whoever still asks it is told to ask again
         self.bell.ring_all()
-        return {"digest": applied.digest, "revision": applied.revision, "changes": len(applied.changes)}
+        return {**applied._asdict(), "changes": len(applied.changes)}
 
     def add_agency_key(self, agency: str, jwk: Mapping[str, Any]) -> dict[str, Any]:
         """Register a public key. Raises HubError NOT_FOUND (no such agency), INVALID (the key is refused)."""
@@ -281,6 +286,8 @@ class Hub:
         policy = EmbeddedPolicy(catalogue, COMPILED)
         if approved.revision == policy.revision():
             return policy, approved
+        if not approved.revision:  # nobody's officers are there to sign for an invented country
+            invent_officers(self.agreements, catalogue, self.settings.data_dir)
         self._apply(catalogue, policy, None)
         return policy, None
 

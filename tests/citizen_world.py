@@ -100,8 +100,8 @@ class Town:
         return self.now_us
 
     def _sign(self, tx: Tx, revision: str) -> None:
-        in_force = [(one.number, "in_force", 0) for one in self.catalogue.agreements.values()]
-        tx.insert("agreement_state(number, phase, since_us)", in_force)
+        in_force = [(one.number, "in_force", 0, 1) for one in self.catalogue.agreements.values()]
+        tx.insert("agreement_state(number, phase, since_us, signed)", in_force)
         tx.insert("fact(name, value)", [("policy_revision", revision)])
 
     def _wrapped(self, persons: list[int]) -> dict[int, bytes | None]:

@@ -162,8 +162,8 @@ class Hub:
 
     def _first(self, tx: Tx) -> None:
         """What the operator's commands do: every agreement is signed, and the policy's revision is the hub's."""
-        in_force = [(one.number, "in_force", 0) for one in self.catalogue.agreements.values()]
-        tx.insert("agreement_state(number, phase, since_us)", in_force, or_ignore=True)
+        in_force = [(one.number, "in_force", 0, 1) for one in self.catalogue.agreements.values()]
+        tx.insert("agreement_state(number, phase, since_us, signed)", in_force, or_ignore=True)
         tx.insert("fact(name, value)", [("policy_revision", self.policy.revision())], or_ignore=True)
 
     def _wrapped(self, persons: list[int]) -> dict[int, bytes | None]:

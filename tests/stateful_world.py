@@ -230,8 +230,8 @@ class Exchange:
             return tx.rows(sql, parameters)
 
     def _first(self, tx: Tx) -> None:
-        signed = [(number, "in_force", 0) for number in LINES]
-        tx.insert("agreement_state(number, phase, since_us)", signed, or_ignore=True)
+        signed = [(number, "in_force", 0, 1) for number in LINES]
+        tx.insert("agreement_state(number, phase, since_us, signed)", signed, or_ignore=True)
         tx.insert("fact(name, value)", [("policy_revision", self.engine.revision())], or_ignore=True)
 
     def _wrapped(self, persons: Collection[int]) -> dict[int, bytes | None]:

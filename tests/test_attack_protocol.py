@@ -25,6 +25,7 @@ from hub.settings import Settings
 from hub.store.facts import PERSON_FENCE
 from hub.workers.retention import Retention
 from tests.protocol_world import CONSENT, LINKER, NOTICE, Hub, ManualClock, Matter, opened, principal
+from tests.world import agree
 
 DAY_S = 86_400
 
@@ -101,9 +102,9 @@ def test_a_hand_out_under_the_former_catalogue_does_not_cancel_what_only_the_new
     whole = build(settings, clock=clock, log=open_log(clock=clock, level="error"), stock=False)
     try:
         full = shipped_catalogue()
-        whole.approve(without(full, CONSENT))
+        agree(whole, without(full, CONSENT))
         former = whole.world
-        whole.approve(full)
+        agree(whole, full)
         consenting(whole, CONSENT, "A")
         publish_one(whole, CONSENT, "e-1", "A")
         settle(Gate(whole.world))
@@ -121,7 +122,7 @@ def test_an_event_nobody_heard_of_is_decided_anew_when_a_subscriber_came_while_i
     whole = build(settings, clock=clock, log=open_log(clock=clock, level="error"), stock=False)
     try:
         full = shipped_catalogue()
-        whole.approve(without(full, CONSENT, dataset=CONSENT.dataset))
+        agree(whole, without(full, CONSENT, dataset=CONSENT.dataset))
         (said,) = link(whole.register, LINKER, [NewLink(CONSENT.publisher, "A", "R-A", 3, date(2023, 5, 1))])
         assert said == "linked"
         publish_one(whole, CONSENT, "e-1", "A")
@@ -129,7 +130,7 @@ def test_an_event_nobody_heard_of_is_decided_anew_when_a_subscriber_came_while_i
 
         def approve_now() -> None:
             failpoints.disarm()
-            whole.approve(full)
+            agree(whole, full)
 
         failpoints.arm("gate.prepared", approve_now)
         with pytest.raises(Undecided):
@@ -148,7 +149,7 @@ def test_a_consent_can_be_withdrawn_after_its_agreement_has_ended(whole: WholeHu
     publish_one(whole, CONSENT, "e-1", "A")
     settle(Gate(whole.world))
     (went,) = hand_out(whole.world, CONSENT.recipient, 500).opened
-    whole.approve(without(whole.approved(), CONSENT))
+    agree(whole, without(whole.approved(), CONSENT))
     done = withdraw_it(whole.citizens, principal(person), consent)
     assert done.state == "withdrawn"
     assert [one.delivery for one in done.receipt.opened_before] == [went.public.hex()]
@@ -157,7 +158,7 @@ def test_a_consent_can_be_withdrawn_after_its_agreement_has_ended(whole: WholeHu
 def test_a_stop_reaches_a_recipient_whose_agreement_has_ended(whole: WholeHub) -> None:
     """What it holds was stopped by the person; that the agreement ended as well does not keep the word from it."""
     person, consent = consenting(whole, CONSENT, "A")
-    whole.approve(without(whole.approved(), CONSENT))
+    agree(whole, without(whole.approved(), CONSENT))
     withdraw_it(whole.citizens, principal(person), consent)
     (stop,) = hand_out(whole.world, CONSENT.recipient, 500).opened
     event = cloud_event(stop, whole.open_keys.of([person]), whole.wrapping)
@@ -174,7 +175,7 @@ def test_a_catalogue_whose_schemas_cannot_be_compiled_is_not_approved(whole: Who
     one["schema"]["properties"]["municipality_code"] = {"type": "string", "pattern": "("}
     before = whole.in_force.revision
     with pytest.raises(HubError):
-        whole.approve(from_document(document))
+        agree(whole, from_document(document))
     with whole.store.read() as tx:
         assert tx.one("SELECT value FROM fact WHERE name = 'policy_revision'") == (before,)
 
@@ -190,7 +191,7 @@ def test_what_waits_for_a_link_outlives_its_dataset(whole: WholeHub) -> None:
     for purpose in document["purposes"].values():
         if purpose["wanted"].pop(CONSENT.dataset, None):
             purpose["version"] += 1
-    whole.approve(from_document(document))
+    agree(whole, from_document(document))
     for local_id, matter in (("gone", CONSENT), ("B", other)):
         link(whole.register, LINKER, [NewLink(matter.publisher, local_id, f"R-{local_id}", 3, date(2023, 5, 1))])
     gate = Gate(whole.world)

@@ -12,8 +12,11 @@ from hub.core.agreement import Catalogue
 from hub.core.catalogue import from_document, to_document
 from hub.core.errors import HubError
 from hub.core.leaf import LeafKind
+from hub.exchange.agreements import AgreementDesk
+from hub.exchange.officers import EMPTY, appoint
+from hub.store.agreements import suspend
 from hub.store.catalogue import Applied, apply, load_approved
-from hub.store.engine import Store, Tx
+from hub.store.engine import Store
 from hub.store.facts import AGREEMENT_FENCE, POLICY_FENCE, read_rules, rules_of
 from hub.store.migrate import ensure
 
@@ -35,9 +38,19 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def approve(store: Store, proposed: Catalogue, revision: str = "sha256:r1", expected: str | None = None) -> Applied:
-    return apply(
-        store, lambda: NOW_US, proposed, revision=revision, salt=lambda nonce: nonce + b"salt", expected=expected
-    )
+    """Sign all of it for both sides of each agreement, and approve it."""
+    appoint(AgreementDesk(store, lambda: EMPTY, lambda: NOW_US, salt, lambda: None), proposed)
+    return approve_only(store, proposed, revision, expected)
+
+
+def approve_only(
+    store: Store, proposed: Catalogue, revision: str = "sha256:r1", expected: str | None = None
+) -> Applied:
+    return apply(store, lambda: NOW_US, proposed, revision=revision, salt=salt, expected=expected)
+
+
+def salt(nonce: bytes) -> bytes:
+    return nonce + b"salt"
 
 
 def changed(catalogue: Catalogue, kind: str, code: str, **members: object) -> Catalogue:
@@ -101,16 +114,12 @@ def test_approving_the_same_again_changes_nothing_and_a_new_policy_is_an_approva
 def test_a_new_version_takes_the_fence_of_what_it_changes_and_of_nothing_else(store: Store, shipped: Catalogue) -> None:
     """The changed agreement's epoch moves and its neighbour's does not; its standing stays as it was."""
     approve(store, shipped)
-    store.write(lambda tx: suspend(tx, 1))
+    suspend(store, 1, clock=lambda: NOW_US, salt=salt)
     before = [epoch(store, AGREEMENT_FENCE, number) for number in (1, 2)]
     applied = approve(store, changed(shipped, "agreements", "AGR-1", version=2, look_back_days=7))
     assert [(one.kind, one.code, one.version) for one in applied.changes] == [("widened", "AGR-1", 2)]
     assert [epoch(store, AGREEMENT_FENCE, number) for number in (1, 2)] == [before[0] + 1, before[1]]
     assert phase(store, 1) == "suspended"
-
-
-def suspend(tx: Tx, number: int) -> None:
-    tx.run("UPDATE agreement_state SET phase = 'suspended' WHERE number = ?", (number,))
 
 
 def test_an_older_version_of_a_dataset_stays_known(store: Store, shipped: Catalogue) -> None:
@@ -161,3 +170,24 @@ def test_whoever_compared_with_another_catalogue_approves_nothing(store: Store, 
     with pytest.raises(HubError) as refused:
         approve(store, replace(shipped), expected=empty)
     assert refused.value.code == "catalogue-moved"
+
+
+def test_a_new_version_that_nobody_signed_waits_and_so_does_what_a_schema_or_a_purpose_changed(
+    store: Store, shipped: Catalogue
+) -> None:
+    """What both sides signed was another text; the agreements beside it stay in force, and signing puts it in force."""
+    approve(store, shipped)
+    for number, kind, code in ((1, "agreements", "AGR-1"), (3, "purposes", "KINDER-START")):
+        proposed = changed(load_approved(store).catalogue, kind, code, version=2)
+        before = epoch(store, AGREEMENT_FENCE, number)
+        applied = approve_only(store, proposed)
+        assert (phase(store, number), phase(store, 2)) == ("unsigned", "in_force")
+        assert applied.unsigned == (f"AGR-{number}",)
+        assert epoch(store, AGREEMENT_FENCE, number) == before + 1
+        desk = AgreementDesk(store, lambda: proposed, lambda: NOW_US, salt, lambda: None)  # noqa: B023 - used at once
+        appoint(desk, proposed)
+        assert phase(store, number) == "in_force"
+        assert epoch(store, AGREEMENT_FENCE, number) == before + 2
+    proposed = changed(load_approved(store).catalogue, "datasets", "civil.birth.registered", version=2, rhythm_days=9)
+    assert "AGR-1" in approve_only(store, proposed).unsigned
+    assert phase(store, 1) == "unsigned"

@@ -28,7 +28,7 @@ from hub.logs import open_log
 from hub.settings import Settings
 from hub.workers.retention import Retention
 from hub.workers.worker import Worker
-from tests.world import birth, link_family, town, until
+from tests.world import agree, birth, link_family, town, until
 
 DAY_US = 86_400_000_000
 
@@ -200,7 +200,7 @@ def test_a_catalogue_approved_while_the_hub_runs_counts_for_what_is_queued_alrea
         shipped = place.hub.approved()
         assert place.decided(registry.publish([birth("1")]).accepted[0].token) == "handled"
         ceiling = {"civil.birth.registered": ["child_id", "dob"]}
-        place.hub.approve(amended(shipped, "AGR-1", version=2, ceiling=ceiling))
+        agree(place.hub, amended(shipped, "AGR-1", version=2, ceiling=ceiling))
         assert place.decided(registry.publish([birth("2", dob="2026-02-01")]).accepted[0].token) == "handled"
         queued, later = benefits.pull().deliveries
         assert queued.document["data"].keys() == later.document["data"].keys() == {"child_id", "dob"}

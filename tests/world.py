@@ -17,6 +17,8 @@ from agency_adapters.results import Delivery
 from agency_adapters.retry import Backoff
 from hub.app import Hub, build
 from hub.clock import system_clock
+from hub.core.agreement import Catalogue
+from hub.exchange.officers import appoint, invented_keys
 from hub.logs import open_log
 from hub.ports import Clock
 from hub.settings import Settings
@@ -74,6 +76,12 @@ def town(directory: Path, *, clock: Clock = system_clock, **settings: Any) -> It
                         client.close()
         finally:
             hub.close()
+
+
+def agree(hub: Hub, proposed: Catalogue) -> None:
+    """Have the officers of both sides sign what is not signed yet, and put the catalogue in force."""
+    appoint(hub.agreements, proposed, keys=invented_keys(hub.settings.data_dir))
+    hub.approve(proposed)
 
 
 def until(ask: Callable[[], T], enough: Callable[[T], bool]) -> T:

@@ -16,7 +16,9 @@ from hub.core.agreement import Agency, Agreement, Basis, Catalogue, Dataset, Fie
 from hub.core.catalogue import from_document, to_document
 from hub.core.event import DerivedField, Event
 from hub.core.leaf import canonical
+from hub.exchange.agreements import AgreementDesk
 from hub.exchange.intake import NO_TAGS, seal_event
+from hub.exchange.officers import EMPTY, appoint
 from hub.exchange.verdicts import Verdicts
 from hub.exchange.world import FieldSets, Limits, World
 from hub.identity.day_keys import DayKeys
@@ -174,7 +176,12 @@ def build(
     engine = policy(papers)
     verdicts = Verdicts(engine)
     leaf_key = keys.leaf
-    apply(store, system_clock, papers, revision=engine.revision(), salt=lambda nonce: keyed(leaf_key, nonce.hex()))
+
+    def salt(nonce: bytes) -> bytes:
+        return keyed(leaf_key, nonce.hex())
+
+    appoint(AgreementDesk(store, lambda: EMPTY, system_clock, salt, lambda: None), papers)
+    apply(store, system_clock, papers, revision=engine.revision(), salt=salt)
     store.write(lambda tx: _fill_scopes(tx, papers))
     numbers = person_numbers(people, seed)
     for first in range(0, people, PEOPLE_AT_ONCE):

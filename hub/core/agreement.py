@@ -34,6 +34,7 @@ class Agency:
     number: int  # small integer of the store, stable for ever; the hot tables use it
     titles: Mapping[str, str]  # per language
     rights: frozenset[str] = frozenset()  # of "publish", "subscribe", "link"
+    contact: str = ""  # whom to call about its agreements; printed on them
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ class LeafKind(IntEnum):
     ERASURE = 7
     EXPIRY = 8
     CONFLICT = 9
+    SIGNATURE = 10  # officers' keys, proposals and signatures of agreements
 
 
 def leaf(kind: LeafKind, *, at_us: int, nonce: bytes, commitments: Sequence[bytes]) -> bytes:

@@ -23,8 +23,8 @@ from hub.ports import Clock
 
 RECENT_TOKENS = 4_096  # remembered as verified: ten times the agencies of a large country, 1 MB
 SCOPES_OF_RIGHT = {
-    "publish": ("events:write", "deliveries:read"),  # notices about its own events come in a publisher's feed
-    "subscribe": ("deliveries:read", "consent-requests:write"),
+    "publish": ("events:write", "deliveries:read", "agreements:write"),  # notices come in a publisher's feed too
+    "subscribe": ("deliveries:read", "consent-requests:write", "agreements:write"),
     "link": ("links:write",),
 }
 SCOPES_OF_ALL = ("agency:read",)

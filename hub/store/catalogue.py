@@ -13,13 +13,16 @@ from typing import Any, NamedTuple
 import orjson
 
 from hub.core.agreement import Catalogue, Dataset
+from hub.core.agreement_digest import Terms, terms_of
 from hub.core.catalogue import Change, difference, from_document, refuse_rewrites, to_document
 from hub.core.errors import HubError, Item, Kind
 from hub.core.leaf import NONCE_BYTES, LeafKind, canonical, commitment, leaf
 from hub.ports import Clock
+from hub.store.agreements import settle
 from hub.store.audit import add_audit
 from hub.store.engine import Lane, Store, Tx
 from hub.store.facts import AGENCY_FENCE, AGREEMENT_FENCE, POLICY_FENCE, raise_fence
+from hub.store.signatures import fully_signed, keep_terms
 
 Document = dict[str, Any]
 KINDS = ("agencies", "datasets", "purposes", "agreements")
@@ -42,6 +45,7 @@ class Applied(NamedTuple):
     revision: str
     changes: tuple[Change, ...]
     audit: int
+    unsigned: tuple[str, ...] = ()  # agreements that wait for a signature: nothing is released under them
 
 
 class _Stored(NamedTuple):
@@ -77,6 +81,7 @@ def apply(
     In one transaction, in the fast lane:
     1. nothing approved is rewritten, no number reused     2. the fences of policy, changed agreements and agencies
     3. new versions, the agreements' standing, the facts     4. the audit row
+    An agreement is in force where both sides have signed its terms exactly as they are now; else it waits, unsigned.
     `revision` is the policy's under `proposed`; `salt` derives one from a nonce; `expected` is the digest that whoever
     approves has compared with. Raises HubError: INVALID (a rewrite), CONFLICT (another one was applied meanwhile).
     """
@@ -97,20 +102,21 @@ def _apply(
         )
     changes = difference(approved, proposed)
     if not changes and revision == stored.revision and stored.digest:
-        return Applied(proposed.digest, revision, (), 0)
+        return Applied(proposed.digest, revision, (), 0, _unsigned(tx, to_document(proposed)))
     refuse_rewrites(approved, proposed)  # 1.
     after = to_document(proposed)
     _refuse_reuse(stored, after)
-    fences = _raise_fences(tx, stored.in_force, after)  # 2.
+    moved = _moved(stored.in_force, after)
+    fences = _raise_fences(tx, stored.in_force, after, moved)  # 2.
     _write_versions(tx, stored, after, proposed.digest, now_us)  # 3.
-    _write_standing(tx, stored.in_force, after, now_us)
+    _write_standing(tx, stored.in_force, after, moved, now_us)
     for name, value in (("catalogue_digest", proposed.digest), ("policy_revision", revision)):
         tx.run(
             "INSERT INTO fact(name, value) VALUES (?, ?) ON CONFLICT(name) DO UPDATE SET value = excluded.value",
             (name, value),
         )
     audit = _audit(tx, changes, proposed.digest, revision, fences, salt, now_us)  # 4.
-    return Applied(proposed.digest, revision, changes, audit)
+    return Applied(proposed.digest, revision, changes, audit, _unsigned(tx, after))
 
 
 def _read(tx: Tx) -> _Stored:
@@ -191,7 +197,15 @@ def _numbers(kind: str, document: Document) -> dict[tuple[str, int], str]:
     return {(kind, document["number"]): code, **lines}
 
 
-def _raise_fences(tx: Tx, before: Document, after: Document) -> dict[str, dict[str, int]]:
+def _moved(before: Document, after: Document) -> tuple[Terms, ...]:
+    """Return the terms of every agreement that are other ones now, be it by a purpose or a schema that they name."""
+    found = [terms_of(after, code) for code in after["agreements"]]
+    return tuple(
+        one for one in found if one.code not in before["agreements"] or terms_of(before, one.code).digest != one.digest
+    )
+
+
+def _raise_fences(tx: Tx, before: Document, after: Document, moved: tuple[Terms, ...]) -> dict[str, dict[str, int]]:
     """Take the fences of everything that changes; returns the new epochs, as the audit row keeps them."""
     changed = {
         kind: {
@@ -201,6 +215,7 @@ def _raise_fences(tx: Tx, before: Document, after: Document) -> dict[str, dict[s
         }
         for kind in ("agencies", "agreements")
     }
+    changed["agreements"] |= {after["agreements"][one.code]["number"] for one in moved}
     return {
         "agencies": {str(one): raise_fence(tx, AGENCY_FENCE, one) for one in sorted(changed["agencies"])},
         "agreements": {str(one): raise_fence(tx, AGREEMENT_FENCE, one) for one in sorted(changed["agreements"])},
@@ -225,16 +240,21 @@ def _write_versions(tx: Tx, stored: _Stored, after: Document, digest: str, now_u
     tx.insert("catalogue_version(kind, code, version, digest, document, approved_us)", rows)
 
 
-def _write_standing(tx: Tx, before: Document, after: Document, now_us: int) -> None:
-    """Set what comes into force, and end what the catalogue has no more; a suspension outlives a new version."""
-    came = [after["agreements"][code]["number"] for code in after["agreements"].keys() - before["agreements"].keys()]
-    went = [before["agreements"][code]["number"] for code in before["agreements"].keys() - after["agreements"].keys()]
-    for number, phase in sorted([(one, "in_force") for one in came] + [(one, "ended") for one in went]):
-        tx.run(
-            "INSERT INTO agreement_state(number, phase, since_us) VALUES (?, ?, ?)"
-            " ON CONFLICT(number) DO UPDATE SET phase = excluded.phase, since_us = excluded.since_us",
-            (number, phase, now_us),
-        )
+def _write_standing(tx: Tx, before: Document, after: Document, moved: tuple[Terms, ...], now_us: int) -> None:
+    """Put in force what both sides have signed, and end what the catalogue has no more; a suspension outlives both."""
+    keep_terms(tx, moved, now_us)
+    for one in moved:
+        settle(tx, after["agreements"][one.code]["number"], signed=fully_signed(tx, one.digest), now_us=now_us)
+    for code in sorted(before["agreements"].keys() - after["agreements"].keys()):
+        number = before["agreements"][code]["number"]
+        tx.run("UPDATE agreement_state SET phase = 'ended', since_us = ? WHERE number = ?", (now_us, number))
+
+
+def _unsigned(tx: Tx, after: Document) -> tuple[str, ...]:
+    waiting = {
+        number for (number,) in tx.rows("SELECT number FROM agreement_state WHERE signed = 0 AND phase <> 'ended'")
+    }
+    return tuple(code for code, document in sorted(after["agreements"].items()) if document["number"] in waiting)
 
 
 def _audit(

@@ -1,8 +1,8 @@
 """Every table, and why it has the shape it has. Alembic's first schema says the same, and a test compares the two.
 
 Hot tables are lean: integer and short binary keys, no index that the hot path does not need, content apart from state.
-Insert-only from the first day: `audit`, `delivery`, `event_seen`, `event_unheard`, `history`, `interned`,
-`consent_event`, `receipt`.
+Insert-only from the first day: `agreement_signature`, `audit`, `delivery`, `event_seen`, `event_unheard`,
+`history`, `interned`, `consent_event`, `receipt`.
 Queue and sequence state (`queue`, `handout.acked_us`, `position`, `recipient_counter`) lives elsewhere and may change.
 Times are UTC microseconds. Personal values are sealed; what is not sealed are random ids, keyed hashes and numbers.
 """
@@ -57,6 +57,60 @@ class AgreementState(SQLModel, table=True):
     number: int = integer(primary=True)
     phase: str  # in_force | unsigned | suspended | ended
     since_us: int = integer()
+    signed: int = Field(default=0, sa_column_kwargs={"server_default": text("0")})  # 1: by both sides, as it stands
+
+
+class AgreementProposal(SQLModel, table=True):
+    """The terms of an agreement that were proposed or approved: what a signature is over, kept for ever.
+
+    `proposed_us` alone may change: the terms proposed last are those that are open for signature.
+    """
+
+    __tablename__ = "agreement_proposal"
+    __table_args__ = clustered("digest")
+    digest: str  # SHA-256 of `document`, hexadecimal
+    code: str
+    version: int
+    document: str  # the signed bytes themselves (RFC 8785)
+    datasets: str  # the dataset documents whose hashes stand in the terms
+    proposed_us: int = integer()
+
+
+class AgreementSignature(SQLModel, table=True):
+    """One side's signature over terms: a detached JWS (RFC 7515 appendix F). Insert-only."""
+
+    __tablename__ = "agreement_signature"
+    __table_args__ = clustered("digest", "side")
+    digest: str
+    side: str  # provider | recipient
+    agency: str
+    kid: str
+    jws: str
+    signed_us: int = integer()
+
+
+class AgreementSuspension(SQLModel, table=True):
+    """Who keeps an agreement suspended now: either side, or both, or the operator. It is theirs alone to take back."""
+
+    __tablename__ = "agreement_suspension"
+    __table_args__ = clustered("agreement", "agency")
+    agreement: int
+    agency: int  # 0: the operator
+    since_us: int = integer()
+
+
+class OfficerKey(SQLModel, table=True):
+    """The public key of an officer who may sign for an agency (JWK). Never deleted: signatures outlive offices."""
+
+    __tablename__ = "officer_key"
+    __table_args__ = clustered("agency", "kid")
+    agency: str
+    kid: str
+    name: str
+    office: str
+    jwk: str
+    from_us: int = integer()
+    until_us: int = integer()
 
 
 class AgencyState(SQLModel, table=True):

@@ -72,7 +72,7 @@ def to_document(catalogue: Catalogue) -> Document:
         line = {"number": number, "purpose": subscription.purpose.code, "dataset": subscription.dataset.name}
         agreements[subscription.agreement.code]["subscriptions"].append(line)
     return {
-        "agencies": {code: _plain(agency) for code, agency in catalogue.agencies.items()},
+        "agencies": {code: _agency_document(agency) for code, agency in catalogue.agencies.items()},
         "datasets": {name: _dataset(dataset) for name, dataset in catalogue.datasets.items()},
         "purposes": {code: _plain(purpose) for code, purpose in catalogue.purposes.items()},
         "agreements": agreements,
@@ -120,6 +120,11 @@ def _json(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [_json(inner) for inner in value]
     return value
+
+
+def _agency_document(agency: Agency) -> Document:
+    """Leave an absent contact out: what was approved before there were any keeps its digest."""
+    return {name: value for name, value in _plain(agency).items() if name != "contact" or value}
 
 
 def _dataset(dataset: Dataset) -> Document:

@@ -16,12 +16,45 @@ CREATE TABLE agency_state (
 	since_us INTEGER NOT NULL, 
 	PRIMARY KEY (number)
 );
+CREATE TABLE agreement_proposal (
+	digest VARCHAR NOT NULL, 
+	code VARCHAR NOT NULL, 
+	version INTEGER NOT NULL, 
+	document VARCHAR NOT NULL, 
+	datasets VARCHAR NOT NULL, 
+	proposed_us INTEGER NOT NULL, 
+	PRIMARY KEY (digest)
+)
+ WITHOUT ROWID
+
+;
+CREATE TABLE agreement_signature (
+	digest VARCHAR NOT NULL, 
+	side VARCHAR NOT NULL, 
+	agency VARCHAR NOT NULL, 
+	kid VARCHAR NOT NULL, 
+	jws VARCHAR NOT NULL, 
+	signed_us INTEGER NOT NULL, 
+	PRIMARY KEY (digest, side)
+)
+ WITHOUT ROWID
+
+;
 CREATE TABLE agreement_state (
 	number INTEGER NOT NULL, 
 	phase VARCHAR NOT NULL, 
-	since_us INTEGER NOT NULL, 
+	since_us INTEGER NOT NULL, signed INTEGER DEFAULT 0 NOT NULL, 
 	PRIMARY KEY (number)
 );
+CREATE TABLE agreement_suspension (
+	agreement INTEGER NOT NULL, 
+	agency INTEGER NOT NULL, 
+	since_us INTEGER NOT NULL, 
+	PRIMARY KEY (agreement, agency)
+)
+ WITHOUT ROWID
+
+;
 CREATE TABLE alembic_version (
 	version_num VARCHAR(32) NOT NULL, 
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
@@ -272,6 +305,19 @@ CREATE TABLE link (
 	disputed INTEGER NOT NULL, 
 	sealed BLOB NOT NULL, 
 	PRIMARY KEY (local, from_us)
+)
+ WITHOUT ROWID
+
+;
+CREATE TABLE officer_key (
+	agency VARCHAR NOT NULL, 
+	kid VARCHAR NOT NULL, 
+	name VARCHAR NOT NULL, 
+	office VARCHAR NOT NULL, 
+	jwk VARCHAR NOT NULL, 
+	from_us INTEGER NOT NULL, 
+	until_us INTEGER NOT NULL, 
+	PRIMARY KEY (agency, kid)
 )
  WITHOUT ROWID
 
