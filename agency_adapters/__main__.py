@@ -19,7 +19,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from agency_adapters import fhir
+from agency_adapters import agreement_commands, fhir
 from agency_adapters.channel import Channel, open_http
 from agency_adapters.client import KNOWN_KINDS, NOTICE, HubClient
 from agency_adapters.clock import system_clock
@@ -37,6 +37,9 @@ EXIT_PROBLEM, EXIT_UNREACHABLE = 1, 3
 CHUNK_EVENTS = 1000  # how many events of an export are in memory at once
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+app.command("agreements")(agreement_commands.list_agreements)
+app.add_typer(agreement_commands.app, name="agreement")
+app.add_typer(agreement_commands.officer, name="officer")
 ProfileName = Annotated[str | None, typer.Option("--profile", help="Which profile; else the only or the last one.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="The hub checks everything and stores nothing.")]
 

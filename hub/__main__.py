@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from hub.commands import agency, catalogue, demo, keys, status, stop_release, why
+from hub.commands import agency, agreement, catalogue, demo, keys, officer, status, stop_release, why
 from hub.commands.bench import bench
 from hub.commands.serve import serve
 from hub.core.errors import HubError
@@ -19,6 +19,8 @@ app.command()(why.why)
 app.command()(bench)
 app.add_typer(catalogue.app, name="catalogue")
 app.add_typer(agency.app, name="agency")
+app.add_typer(agreement.app, name="agreement")
+app.add_typer(officer.app, name="officer")
 app.add_typer(keys.app, name="keys")
 app.add_typer(demo.app, name="demo")
 

@@ -1,4 +1,4 @@
-"""`hub agency`: register the public keys that an agency signs in with, and end them."""
+"""`hub agency`: register the public keys that an agency signs in with, and end them; suspend an agency whole."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ def add_key(
     """Register a public key beside those that are there; under a kid that is there it takes its place."""
     from hub.commands.operator import ask, opened, running, settings_now
 
-    jwk = _read(file)
+    jwk = read_jwk(file)
     settings = settings_now()
     client = running(settings)
     if client is not None:
@@ -50,7 +50,32 @@ def end_key(
     print(f"{code} does not sign in with the key {kid} any more. Tokens that are out last five minutes more at most.")
 
 
-def _read(file: Path) -> dict[str, Any]:
+@app.command()
+def suspend(code: Annotated[str, typer.Argument(help="The agency's code, as in agencies.yaml.")]) -> None:
+    """Stop all releases from and to an agency. When this returns no such hand-out commits any more."""
+    _move(code, "suspend")
+    print(f"{code} is suspended. `hub agency resume {code}` lets it take part again.")
+
+
+@app.command()
+def resume(code: Annotated[str, typer.Argument(help="The agency's code, as in agencies.yaml.")]) -> None:
+    """Let a suspended agency take part again. What was refused meanwhile stays refused."""
+    _move(code, "resume")
+    print(f"{code} takes part again.")
+
+
+def _move(code: str, act: str) -> None:
+    from urllib.parse import quote
+
+    from hub.commands.agreement import at_hub
+    from hub.exchange.agreements import move_agency
+
+    path = f"/agencies/{quote(code, safe='')}/{act}"
+    at_hub("POST", path, None, lambda desk: move_agency(desk, code, act))
+
+
+def read_jwk(file: Path) -> dict[str, Any]:
+    """Read a JWK's file. Raises HubError(INVALID)."""
     try:
         jwk = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as cause:
@@ -65,6 +90,6 @@ def _no_jwk(file: Path) -> HubError:
         Kind.INVALID,
         "the file cannot be read as a JWK",
         where=str(file),
-        remedy="Save the line that `hub-agency init` prints.",
+        remedy="Save the line that `hub-agency init` or `hub-agency officer new` prints.",
         code="key-refused",
     )

@@ -40,6 +40,7 @@ def apply(
     from hub.app import CATALOGUE
     from hub.commands.operator import ask, opened, running, settings_now
     from hub.core.catalogue import from_document, to_document
+    from hub.exchange.agreements import signed_digests
 
     proposed = catalogue_files.load(directory or CATALOGUE)
     settings = settings_now()
@@ -47,13 +48,30 @@ def apply(
     if client is not None:
         with client:
             approved = from_document(ask(client, "GET", "/catalogue"))
+            _warn(approved, proposed, ask(client, "GET", "/agreements")["signed"])
             if _agreed(approved, proposed, yes=yes):
                 sent = {"document": to_document(proposed), "expected": approved.digest}
                 _done(ask(client, "POST", "/catalogue", sent))
         return
     with opened(settings) as hub:
+        _warn(hub.approved(), proposed, signed_digests(hub.agreements))
         if _agreed(hub.approved(), proposed, yes=yes):
             _done(hub.approve(proposed, expected=hub.approved().digest))
+
+
+def _warn(approved: "Catalogue", proposed: "Catalogue", signed: list[str]) -> None:
+    """Say which agreements would lie still: their terms change, and not both sides have signed the new ones."""
+    from hub.core.agreement_digest import terms_of
+    from hub.core.catalogue import to_document
+
+    before, after = to_document(approved), to_document(proposed)
+    known = {terms_of(before, code).digest for code in before["agreements"]} | {*signed}
+    waiting = [code for code in after["agreements"] if terms_of(after, code).digest not in known]
+    if waiting:
+        print(
+            f"Not signed by both sides, so nothing is released under them once this is applied: {', '.join(waiting)}."
+        )
+        print("To keep the present version in force until then: `hub agreement propose`, and apply when it is signed.")
 
 
 def _agreed(approved: "Catalogue", proposed: "Catalogue", *, yes: bool) -> bool:
@@ -65,14 +83,15 @@ def _agreed(approved: "Catalogue", proposed: "Catalogue", *, yes: bool) -> bool:
     if not changes:
         print("The files say what is approved already; only the policy's revision is brought up to date.")
         return True
-    _show(changes)
+    show(changes)
     if yes or typer.confirm("Put this in force?"):
         return True
     print("Nothing was changed.")
     return False
 
 
-def _show(changes: Any) -> None:
+def show(changes: Any) -> None:
+    """Print differences, what widens first."""
     from rich.console import Console
     from rich.table import Table
 
@@ -88,3 +107,5 @@ def _show(changes: Any) -> None:
 
 def _done(applied: dict[str, Any]) -> None:
     print(f"In force: catalogue {applied['digest'][:16]}, {applied['changes']} changes. Policy {applied['revision']}.")
+    if applied["unsigned"]:
+        print(f"Waiting for signatures, and not in force: {', '.join(applied['unsigned'])}.")

@@ -57,3 +57,14 @@ def terms_of(catalogue: Mapping[str, Any], code: str) -> Terms:
         sha256(payload).hexdigest(),
         datasets,
     )
+
+
+def catalogue_of(terms: Mapping[str, Any], datasets: Mapping[str, Document]) -> Document:
+    """Return the part of a catalogue that terms are about, as its document: to compare it with another."""
+    agreement = terms["agreement"]
+    return {
+        "agencies": {},
+        "datasets": dict(datasets),
+        "purposes": terms["purposes"],
+        "agreements": {agreement["code"]: agreement} if agreement else {},
+    }

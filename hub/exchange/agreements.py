@@ -70,6 +70,12 @@ def agreements_of(desk: AgreementDesk, agency: str = "") -> list[dict[str, Any]]
     return [_entry(one) for one in _standing(desk) if not agency or agency in one.parties]
 
 
+def signed_digests(desk: AgreementDesk) -> list[str]:
+    """List the digests that both sides have signed."""
+    with desk.store.read() as tx:
+        return sorted(digest for digest, found in all_signatures(tx).items() if len(found) == len(SIDES))
+
+
 def agreement_of(desk: AgreementDesk, code: str, agency: str = "") -> dict[str, Any]:
     """Return one agreement with its terms, as approved and as proposed. Raises HubError(NOT_FOUND)."""
     for one in _standing(desk, code):
@@ -288,6 +294,7 @@ class _One(NamedTuple):
     proposed: TermsRow | None  # None where the terms proposed last are those approved
     phase: str
     since_us: int
+    signed: bool  # by both sides as it stands, or agreed before signatures were kept
     suspended: tuple[tuple[str, int], ...]
     signatures: dict[str, list[SignatureRow]]
     officers: dict[tuple[str, str], OfficerRow]
@@ -304,7 +311,9 @@ def _standing(desk: AgreementDesk, code: str = "") -> Iterator[_One]:
     document = to_document(catalogue)
     with desk.store.read() as tx:
         rules, rows, signatures = rules_of(read_rules(tx)), all_terms(tx, code), all_signatures(tx)
-        since: dict[int, int] = dict(tx.rows("SELECT number, since_us FROM agreement_state"))
+        state = {
+            row[0]: (row[1], row[2] == 1) for row in tx.rows("SELECT number, since_us, signed FROM agreement_state")
+        }
         keys = {(row.agency, row.kid): row for row in officers(tx)}
         standing = {one.number: phases.suspended_by(tx, one.number) for one in catalogue.agreements.values()}
     names = {one.number: one.code for one in catalogue.agencies.values()} | {phases.OPERATOR: "operator"}
@@ -321,7 +330,7 @@ def _standing(desk: AgreementDesk, code: str = "") -> Iterator[_One]:
         number = one.number if one is not None else 0
         suspended = tuple((names.get(by, "?"), at_us) for by, at_us in standing.get(number, {}).items())
         phase = _phase(catalogue, name, rules, now_us)
-        yield _One(name, current, proposed, phase, since.get(number, 0), suspended, signatures, keys)
+        yield _One(name, current, proposed, phase, *state.get(number, (0, False)), suspended, signatures, keys)
 
 
 def _in_order(item: tuple[str, object]) -> tuple[int, str]:
@@ -356,6 +365,7 @@ def _entry(one: _One) -> dict[str, Any]:
         "recipient": terms.recipient,
         "phase": one.phase,
         "since": rfc3339(one.since_us) if one.since_us else "",
+        "signed": one.signed,
         "suspended_by": [{"by": by, "since": rfc3339(at_us)} for by, at_us in one.suspended],
     }
     if one.approved is not None:

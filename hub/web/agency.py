@@ -11,6 +11,7 @@ from hub.exchange.feed import rfc3339
 from hub.exchange.world import World
 from hub.identity.agency_tokens import Caller
 from hub.store.facts import read_rules, rules_of
+from hub.web.agreements import agreement_routes
 from hub.web.consent_requests import consent_request_routes
 from hub.web.deliveries import delivery_routes
 from hub.web.events import event_routes
@@ -26,7 +27,14 @@ def agency_routers() -> tuple[APIRouter, ...]:
 
     Side by side: FastAPI looks for a request's route once more at each level of routers within routers.
     """
-    return event_routes(), delivery_routes(), link_routes(), consent_request_routes(), _about_routes()
+    return (
+        event_routes(),
+        delivery_routes(),
+        link_routes(),
+        consent_request_routes(),
+        agreement_routes(),
+        _about_routes(),
+    )
 
 
 def _about_routes() -> APIRouter:

@@ -9,6 +9,7 @@ from fastapi import Request
 from hub.citizens.desk import CitizenDesk
 from hub.core.agreement import Catalogue
 from hub.core.errors import Item
+from hub.exchange.agreements import AgreementDesk
 from hub.exchange.bell import Bell
 from hub.exchange.publish import PublishDesk
 from hub.exchange.world import World
@@ -50,6 +51,8 @@ class Running(Protocol):
     def register(self) -> Register: ...
     @property
     def citizens(self) -> CitizenDesk: ...
+    @property
+    def agreements(self) -> AgreementDesk: ...
     @property
     def wrapping(self) -> OpenKey:
         """The wrapping key, open: what notices and stops are sealed under."""
