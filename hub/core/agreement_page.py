@@ -169,10 +169,9 @@ def _why(purpose: Mapping[str, Any]) -> Section:
         f"People must be known to the level P{purpose['assurance']} at least.",
     ]
     if purpose["age_roles"]:
-        below = f", below {purpose['age_below_years']}" if purpose["age_below_years"] else ""
-        lines.append(
-            f"Only where the {' or '.join(purpose['age_roles'])} is {purpose['age_from_years']} or older{below}."
-        )
+        bounds = [f"{purpose['age_from_years']} or older"] if purpose["age_from_years"] else []
+        bounds += [f"below {purpose['age_below_years']}"] if purpose["age_below_years"] else []
+        lines.append(f"Only where the {' or '.join(purpose['age_roles'])} is {' and '.join(bounds)}.")
     return Section(f"Why: {purpose['titles'].get('en', '')} ({purpose['code']} v{purpose['version']})", lines)
 
 

@@ -16,7 +16,7 @@ from hub.identity.agency_tokens import Caller
 from hub.web.running import hub_of
 from hub.web.sign_in import caller_with
 
-JWS_CHARS = 1_000
+JWS_CHARS = 20_000  # twenty times what one has: who leaves the payload in is told so
 Reader = Annotated[Caller, Depends(caller_with("agency:read"))]
 Party = Annotated[Caller, Depends(caller_with("agreements:write"))]
 
