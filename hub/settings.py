@@ -29,6 +29,7 @@ PREFIX = "HUB_"
 FILE_VARIABLE = "HUB_FILE"  # names the TOML file; not a setting itself
 NOT_SETTINGS = frozenset({FILE_VARIABLE, "HUB_REQUIRE_OPA"})  # the second speaks to the tests only
 DEMO_MARK = "demo-data"  # a file of this name in data_dir says that invented people live there
+OFFICERS = "officers"  # a folder of this name in data_dir holds the keys of invented officers
 INTAKE_RETENTION_MOST_DAYS = 7  # promise 8: an erased person's intake is unreadable after a week at the latest
 LANGUAGES = ("en", "ru", "ar", "zh")  # those that hub/web/locales has every text in
 
@@ -330,11 +331,10 @@ def _no_bare_http(settings: Settings) -> Item | None:
 
 
 def _no_demo_data(settings: Settings) -> Item | None:
-    if not (settings.data_dir / DEMO_MARK).exists():
+    if not any((settings.data_dir / name).exists() for name in (DEMO_MARK, OFFICERS)):
         return None
-    return Item(
-        "the store holds the demo's invented people, whose keys are public", "data_dir", "Set HUB_DATA_DIR elsewhere."
-    )
+    what = "the store holds a demo's or a developer's invented people or officers, whose keys are public"
+    return Item(what, "data_dir", "Set HUB_DATA_DIR elsewhere.")
 
 
 RULES: tuple[Callable[[Settings], Item | None], ...] = (

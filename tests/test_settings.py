@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hub.core.errors import HubError, Kind
-from hub.settings import DEMO_MARK, RULES, Settings, checked, load, refuse_unsafe
+from hub.settings import DEMO_MARK, OFFICERS, RULES, Settings, checked, load, refuse_unsafe
 
 
 def safe_production(folder: Path, **changed: Any) -> Settings:
@@ -101,6 +101,13 @@ def test_production_refuses_the_data_of_a_demo(tmp_path: Path) -> None:
     settings = safe_production(tmp_path)
     settings.data_dir.mkdir()
     (settings.data_dir / DEMO_MARK).touch()
+    assert refused(settings) == ["data_dir"]
+
+
+def test_production_refuses_officers_whom_a_hub_made_for_itself(tmp_path: Path) -> None:
+    """Their private keys lie beside the store: whoever reads them could sign for every agency."""
+    settings = safe_production(tmp_path)
+    (settings.data_dir / OFFICERS).mkdir(parents=True)
     assert refused(settings) == ["data_dir"]
 
 

@@ -20,12 +20,12 @@ from hub.core.leaf import LeafKind
 from hub.exchange.agreements import AgreementDesk, sign_in
 from hub.exchange.feed import rfc3339
 from hub.identity.officers import officer_row, read_detached, sign_detached
+from hub.settings import OFFICERS
 from hub.store.agency_keys import FOR_EVER_US
 from hub.store.agreements import record
 from hub.store.engine import Tx
 from hub.store.signatures import add_officer, end_officer, keep_terms, officers, open_for_signature, signed_by
 
-KEYS = "officers"  # in the data directory: the keys of invented officers, for whoever plays one
 EMPTY = compose(agencies=(), datasets=(), purposes=(), agreements=(), lines=())  # of a store without any approval
 INVENTED = ("Invented Officer", "made by this hub for itself")
 
@@ -129,7 +129,7 @@ def appoint(
 
 def invent_officers(desk: AgreementDesk, catalogue: Catalogue, data_dir: Path) -> None:
     """Sign the first catalogue of a store in which nothing is approved yet, and keep the keys in the data directory."""
-    keys, directory = appoint(replace(desk, approved=lambda: EMPTY), catalogue), data_dir / KEYS
+    keys, directory = appoint(replace(desk, approved=lambda: EMPTY), catalogue), data_dir / OFFICERS
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     for agency, key in keys.items():
         descriptor = os.open(directory / f"{agency}.key", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -139,4 +139,4 @@ def invent_officers(desk: AgreementDesk, catalogue: Catalogue, data_dir: Path) -
 
 def invented_keys(data_dir: Path) -> dict[str, OKPKey]:
     """Read the invented officers' keys."""
-    return {path.stem: OKPKey.import_key(path.read_bytes()) for path in sorted((data_dir / KEYS).glob("*.key"))}
+    return {path.stem: OKPKey.import_key(path.read_bytes()) for path in sorted((data_dir / OFFICERS).glob("*.key"))}
