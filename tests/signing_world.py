@@ -13,8 +13,10 @@ from hub.core.catalogue import from_document, to_document
 from hub.exchange import officers
 from hub.exchange.agreements import propose
 from hub.identity.officers import sign_detached
-from tests.world import Town
+from hub.store.facts import read_rules, rules_of
+from tests.world import Town, birth
 
+SMALLER: dict[str, Any] = {"ceiling": {"civil.birth.registered": ["child_id", "dob"]}}
 CODE, NUMBER, PROVIDER, RECIPIENT, STRANGER = "AGR-1", 1, "civil-registry", "family-benefits", "tax"
 
 
@@ -69,6 +71,18 @@ class Signing:
         jwk = {**key.as_dict(private=False), "kid": key.thumbprint()}
         done = officers.add(self.town.hub.agreements, agency, jwk, name="Ada Example", office="Registrar")
         return str(done["kid"])
+
+    def epoch(self, kind: int, subject: int) -> int:
+        with self.town.hub.store.read() as tx:
+            return rules_of(read_rules(tx)).epochs.get((kind, subject), 0)
+
+    def received(self, number: str) -> list[set[str]]:
+        """Publish one birth and return the fields of what the recipient got."""
+        token = self.town.agency(PROVIDER).publish([birth(number, dob="2026-02-01")]).accepted[0].token
+        assert self.town.decided(token) == "handled"
+        found = self.town.pull(RECIPIENT)
+        self.town.agency(RECIPIENT).acknowledge(found)
+        return [set(one.document["data"]) for one in found]
 
     def rows(self) -> tuple[Any, ...]:
         """Read all that an act about agreements may change, and how many audit rows there are."""

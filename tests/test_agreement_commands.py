@@ -97,63 +97,59 @@ def test_an_agreement_from_proposal_to_force_to_suspension(run: Run, tmp_path: P
     with served(tmp_path) as address:
         assert f"{CODE} v2 is open for signature" in well(run("hub", "agreement", "propose", str(file)))
         assert "look_back_days: 0 -> 30" in well(run("hub", "agreement", "diff", CODE))
-        assert (
-            "nothing is released under them" in run("hub", "catalogue", "apply", str(file.parents[1]), said="n").stdout
-        )
-
-        # an officer of Lindum, with a key made at their own machine
+        early = run("hub", "catalogue", "apply", str(file.parents[1]), said="n")
+        assert "nothing is released under them" in early.stdout
         for agency in ("lindum", "civil-registry"):
             well(run("hub-agency", "init", agency, "--hub", address, "--demo"))
-        key = tmp_path / "ada.key"
-        (tmp_path / "ada.jwk").write_text(well(run("hub-agency", "officer", "new", str(key))))
-        assert stat.S_IMODE(key.stat().st_mode) == 0o600
-        assert '"d"' not in (tmp_path / "ada.jwk").read_text()
-        again = run("hub-agency", "officer", "new", str(key))
-        assert (again.returncode, "is there already" in again.stderr) == (1, True)
-        officer = ("--name", "Ada Example", "--office", "Registrar", "--jwk", str(tmp_path / "ada.jwk"))
-        assert "Ada Example signs for lindum" in well(run("hub", "officer", "add", "lindum", *officer))
-        sign = ("hub-agency", "agreement", "sign", CODE, "--profile", "lindum", "--officer", str(key))
-        refused = run(*sign, said="n")
-        assert refused.returncode == 1
-        assert "never: child_id, dob" in refused.stderr
-        assert json.loads(well(run(*sign, "--yes")))["phase"] == "proposed"
-        assert listed(run)["proposed"]["missing"] == ["provider"]
-
-        # the other side's signature comes on paper, so to speak: printed there, carried to the operator
-        other = tmp_path / "data" / "officers" / "civil-registry.key"
-        sign = ("hub-agency", "agreement", "sign", CODE, "--profile", "civil-registry", "--officer", str(other))
-        (tmp_path / "other.jws").write_text(well(run(*sign, "--yes", "--print")))
-        assert "Signed for the provider" in well(
-            run("hub", "agreement", "sign", CODE, "--jws", str(tmp_path / "other.jws"))
-        )
-        twice = run("hub", "agreement", "sign", CODE, "--jws", str(tmp_path / "other.jws"))
-        assert (twice.returncode, "has signed AGR-3 v2 already" in twice.stderr) == (1, True)
+        sign_at_their_own_machine(run, tmp_path)
+        sign_on_paper_so_to_speak(run, tmp_path)
         applied = well(run("hub", "catalogue", "apply", str(file.parents[1]), "--yes"))
         assert "Waiting for signatures" not in applied
         assert (listed(run)["phase"], listed(run)["approved"]["version"]) == ("in_force", 2)
+        page = well(run("hub", "agreement", "render", CODE, "--html"))
+        assert page.startswith("<!doctype html>")
+        assert "Ada Example, Registrar" in page
 
         # either side stops it; whoever stopped it lets it go on
-        assert (
-            json.loads(well(run("hub-agency", "agreement", "suspend", CODE, "--profile", "lindum")))["phase"]
-            == "suspended"
-        )
+        suspended = well(run("hub-agency", "agreement", "suspend", CODE, "--profile", "lindum"))
+        assert json.loads(suspended)["phase"] == "suspended"
         refused = run("hub", "agreement", "resume", CODE)
         assert (refused.returncode, "who alone can resume it" in refused.stderr) == (1, True)
         shown = well(run("hub-agency", "agreement", "show", CODE, "--profile", "civil-registry"))
         assert "phase suspended, suspended by lindum" in shown
-        page = well(run("hub", "agreement", "render", CODE, "--html"))
-        assert page.startswith("<!doctype html>")
-        assert "Ada Example, Registrar" in page
-        assert (
-            json.loads(well(run("hub-agency", "agreement", "resume", CODE, "--profile", "lindum")))["phase"]
-            == "in_force"
-        )
-        (mine,) = [
-            json.loads(line)
-            for line in well(run("hub-agency", "agreements", "--profile", "civil-registry")).splitlines()
-            if json.loads(line)["code"] == CODE
-        ]
+        resumed = well(run("hub-agency", "agreement", "resume", CODE, "--profile", "lindum"))
+        assert json.loads(resumed)["phase"] == "in_force"
+        lines = well(run("hub-agency", "agreements", "--profile", "civil-registry")).splitlines()
+        (mine,) = [one for one in map(json.loads, lines) if one["code"] == CODE]
         assert [one["name"] for one in mine["approved"]["signatures"]] == ["Invented Officer", "Ada Example"]
+
+
+def sign_at_their_own_machine(run: Run, directory: Path) -> None:
+    """Make an officer's key, have it registered, read the terms, decline once, sign."""
+    key, jwk = directory / "ada.key", directory / "ada.jwk"
+    jwk.write_text(well(run("hub-agency", "officer", "new", str(key))))
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    assert '"d"' not in jwk.read_text()
+    again = run("hub-agency", "officer", "new", str(key))
+    assert (again.returncode, "is there already" in again.stderr) == (1, True)
+    officer = ("--name", "Ada Example", "--office", "Registrar", "--jwk", str(jwk))
+    assert "Ada Example signs for lindum" in well(run("hub", "officer", "add", "lindum", *officer))
+    sign = ("hub-agency", "agreement", "sign", CODE, "--profile", "lindum", "--officer", str(key))
+    declined = run(*sign, said="n")
+    assert declined.returncode == 1
+    assert "never: child_id, dob" in declined.stderr
+    assert json.loads(well(run(*sign, "--yes")))["phase"] == "proposed"
+    assert listed(run)["proposed"]["missing"] == ["provider"]
+
+
+def sign_on_paper_so_to_speak(run: Run, directory: Path) -> None:
+    """Print the other side's signature there, and carry it to the operator; it counts once."""
+    key, jws = directory / "data" / "officers" / "civil-registry.key", directory / "other.jws"
+    sign = ("hub-agency", "agreement", "sign", CODE, "--profile", "civil-registry", "--officer", str(key))
+    jws.write_text(well(run(*sign, "--yes", "--print")))
+    assert "Signed for the provider" in well(run("hub", "agreement", "sign", CODE, "--jws", str(jws)))
+    twice = run("hub", "agreement", "sign", CODE, "--jws", str(jws))
+    assert (twice.returncode, "has signed AGR-3 v2 already" in twice.stderr) == (1, True)
 
 
 def test_without_a_running_hub_the_commands_work_on_its_store(run: Run, tmp_path: Path) -> None:

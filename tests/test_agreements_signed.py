@@ -1,4 +1,4 @@
-"""Agreements are in force only when both sides' officers have signed exactly these terms; either side stops at once."""
+"""Agreements are in force only when officers of both sides have signed exactly these terms."""
 
 import base64
 import json
@@ -14,19 +14,14 @@ from agency_adapters.errors import AgencyError, HubProblem
 from hub.app import build, shipped_catalogue
 from hub.core.errors import HubError
 from hub.exchange import officers
-from hub.exchange.agreements import move, move_agency, propose, sign
+from hub.exchange.agreements import move, propose, sign
 from hub.exchange.officers import invented_keys
 from hub.identity.keys import make_key_file
 from hub.identity.officers import TYPE, sign_detached
 from hub.settings import Settings
-from hub.store.facts import AGENCY_FENCE, AGREEMENT_FENCE, read_rules, rules_of
-from tests.interleaving import Doing, paused
-from tests.protocol_world import CONSENT, opened
-from tests.protocol_world import Hub as Exchange
-from tests.signing_world import CODE, NUMBER, PROVIDER, RECIPIENT, STRANGER, Signing, changed
-from tests.world import agree, birth, link_family, town
-
-SMALLER: dict[str, Any] = {"ceiling": {"civil.birth.registered": ["child_id", "dob"]}}
+from hub.store.facts import AGREEMENT_FENCE
+from tests.signing_world import CODE, NUMBER, PROVIDER, RECIPIENT, SMALLER, STRANGER, Signing, changed
+from tests.world import agree, link_family, town
 
 
 @pytest.fixture
@@ -45,26 +40,6 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Signing]:
         yield one
 
 
-@pytest.fixture
-def exchange(tmp_path: Path) -> Iterator[Exchange]:
-    with opened(tmp_path) as one:
-        yield one
-
-
-def epoch(place: Signing, kind: int, subject: int) -> int:
-    with place.town.hub.store.read() as tx:
-        return rules_of(read_rules(tx)).epochs.get((kind, subject), 0)
-
-
-def received(place: Signing, number: str) -> list[set[str]]:
-    """Publish one birth and return the fields of what the recipient got."""
-    token = place.town.agency(PROVIDER).publish([birth(number, dob="2026-02-01")]).accepted[0].token
-    assert place.town.decided(token) == "handled"
-    found = place.town.pull(RECIPIENT)
-    place.town.agency(RECIPIENT).acknowledge(found)
-    return [set(one.document["data"]) for one in found]
-
-
 # From proposal to force.
 
 
@@ -73,14 +48,14 @@ def test_signed_by_both_before_it_is_applied_a_version_is_in_force_at_once(place
     link_family(place.town)
     proposed = place.proposed(**SMALLER)
     assert place.sign(PROVIDER)["phase"] == "proposed"
-    assert received(place, "1") == [{"child_id", "dob", "parent_ids"}]
+    assert place.received("1") == [{"child_id", "dob", "parent_ids"}]
     assert place.sign(RECIPIENT) == {
         "code": CODE, "version": 2, "digest": place.view(PROVIDER)["proposed"]["digest"], "side": "recipient",
         "phase": "proposed",
     }  # fmt: skip
     assert place.town.hub.approve(proposed)["unsigned"] == ()
     assert place.phase() == "in_force"
-    assert received(place, "2") == [{"child_id", "dob"}]
+    assert place.received("2") == [{"child_id", "dob"}]
 
 
 def test_applied_unsigned_nothing_is_released_until_the_second_side_has_signed(place: Signing) -> None:
@@ -88,17 +63,17 @@ def test_applied_unsigned_nothing_is_released_until_the_second_side_has_signed(p
     link_family(place.town)
     assert place.town.hub.approve(changed(place.town.hub.approved(), **SMALLER))["unsigned"] == (CODE,)
     assert place.phase() == "unsigned"
-    assert received(place, "1") == []
-    before = epoch(place, AGREEMENT_FENCE, NUMBER)
+    assert place.received("1") == []
+    before = place.epoch(AGREEMENT_FENCE, NUMBER)
     assert place.sign(RECIPIENT)["phase"] == "unsigned"
-    assert received(place, "2") == []
-    assert epoch(place, AGREEMENT_FENCE, NUMBER) == before
+    assert place.received("2") == []
+    assert place.epoch(AGREEMENT_FENCE, NUMBER) == before
     assert place.sign(PROVIDER)["phase"] == "in_force"
-    assert epoch(place, AGREEMENT_FENCE, NUMBER) == before + 1
+    assert place.epoch(AGREEMENT_FENCE, NUMBER) == before + 1
     assert place.last_act() | {"digest": "", "kid": ""} == {
         "act": "sign", "agency": PROVIDER, "code": CODE, "digest": "", "kid": "", "side": "provider", "to": "in_force",
     }  # fmt: skip
-    assert received(place, "3") == [{"child_id", "dob"}]
+    assert place.received("3") == [{"child_id", "dob"}]
 
 
 def test_signatures_over_a_proposal_that_was_replaced_put_nothing_in_force(place: Signing) -> None:
@@ -337,146 +312,3 @@ def test_an_officers_tool_signs_nothing_that_the_hub_misstates(place: Signing) -
     for code, agency in (("AGR-2", RECIPIENT), (CODE, STRANGER)):
         with pytest.raises(AgencyError, match="another agreement"):
             theirs.checked_terms(view, code, agency)
-
-
-# Either side stops it at once.
-
-
-def test_either_side_suspends_and_only_it_resumes_its_own(place: Signing) -> None:
-    """In force again only when everybody who suspended it has resumed; each act has its audit row and fence."""
-    link_family(place.town)
-    before = epoch(place, AGREEMENT_FENCE, NUMBER)
-    assert place.post(RECIPIENT, "suspend").json() == {"code": CODE, "phase": "suspended"}
-    assert place.last_act() == {
-        "act": "suspend", "agreement": NUMBER, "by": 3, "from": "in_force", "to": "suspended",
-    }  # fmt: skip
-    refused = place.post(PROVIDER, "resume")
-    assert (refused.status_code, refused.json()["type"].rpartition("/")[2]) == (409, "suspension-not-yours")
-    assert place.post(PROVIDER, "suspend").status_code == 200
-    assert place.post(PROVIDER, "suspend").status_code == 409
-    assert [one["by"] for one in place.view(PROVIDER)["suspended_by"]] == [RECIPIENT, PROVIDER]
-    assert place.post(RECIPIENT, "resume").json()["phase"] == "suspended"
-    assert received(place, "1") == []
-    move(place.town.hub.agreements, CODE, "suspend")  # the operator as well
-    assert place.post(PROVIDER, "resume").json()["phase"] == "suspended"
-    assert move(place.town.hub.agreements, CODE, "resume")["phase"] == "in_force"
-    assert received(place, "2") == [{"child_id", "dob", "parent_ids"}]
-    assert epoch(place, AGREEMENT_FENCE, NUMBER) == before + 6
-
-
-def test_a_suspension_outlives_signatures_and_new_versions(place: Signing) -> None:
-    """Signing is not resuming: whoever stopped it has to let it go on."""
-    place.post(RECIPIENT, "suspend")
-    place.town.hub.approve(changed(place.town.hub.approved(), **SMALLER))
-    assert place.phase() == "suspended"
-    assert [place.sign(agency)["phase"] for agency in (PROVIDER, RECIPIENT)] == ["suspended", "suspended"]
-    assert place.post(RECIPIENT, "resume").json()["phase"] == "in_force"
-
-
-def test_resumed_it_is_in_force_only_if_it_is_signed(place: Signing) -> None:
-    """A suspension that ends leaves what was missing before."""
-    place.post(RECIPIENT, "suspend")
-    place.town.hub.approve(changed(place.town.hub.approved(), **SMALLER))
-    assert place.post(RECIPIENT, "resume").json()["phase"] == "unsigned"
-
-
-def test_a_stranger_is_told_that_there_is_no_such_agreement(place: Signing) -> None:
-    """Reading, signing, suspending, resuming, ending: the same answer as for one that does not exist."""
-    place.proposed()
-    before = place.rows()
-    for act, body in (("suspend", None), ("resume", None), ("end", None), ("signatures", {"jws": place.jws(STRANGER)})):
-        answers = [place.post(STRANGER, act, body, code=code) for code in (CODE, "AGR-999")]
-        assert [one.status_code for one in answers] == [404, 404]
-        assert answers[0].content == answers[1].content
-    with pytest.raises(HubProblem) as refused:
-        place.view(STRANGER)
-    assert refused.value.problem.code == "agreement-unknown"
-    listed = theirs.agreements(place.town.agency(STRANGER).channel)
-    assert listed
-    assert all(STRANGER in (one["provider"], one["recipient"]) for one in listed)
-    assert place.rows() == before
-
-
-def test_either_side_ends_it_for_good(place: Signing) -> None:
-    """Nothing brings it back: no resume, no signature, no new version of the same code."""
-    assert place.post(PROVIDER, "end").json() == {"code": CODE, "phase": "ended"}
-    assert [place.post(RECIPIENT, act).status_code for act in ("resume", "suspend", "end")] == [409, 409, 409]
-    agree(place.town.hub, changed(place.town.hub.approved(), **SMALLER))
-    assert place.phase() == "ended"
-
-
-def test_a_whole_agency_is_suspended_by_the_operator_and_takes_part_again(place: Signing) -> None:
-    """Its agreements stay as they are; nothing is released from or to it meanwhile."""
-    link_family(place.town)
-    desk, before = place.town.hub.agreements, epoch(place, AGENCY_FENCE, 3)
-    move_agency(desk, RECIPIENT, "suspend")
-    assert place.phase() == "agency_suspended"
-    assert received(place, "1") == []
-    with pytest.raises(HubError) as refused:
-        move_agency(desk, RECIPIENT, "suspend")
-    assert refused.value.code == "agency-phase"
-    move_agency(desk, RECIPIENT, "resume")
-    assert epoch(place, AGENCY_FENCE, 3) == before + 2
-    assert received(place, "2") == [{"child_id", "dob", "parent_ids"}]
-    for code, act in (("nobody", "suspend"), (RECIPIENT, "resume")):
-        with pytest.raises(HubError):
-            move_agency(desk, code, act)
-
-
-# With the barrier's force.
-
-
-def test_once_a_suspension_has_returned_nothing_under_it_is_handed_out(place: Signing) -> None:
-    """What was ready stays behind, through the agencies' own door."""
-    link_family(place.town)
-    token = place.town.agency(PROVIDER).publish([birth("1")]).accepted[0].token
-    assert place.town.decided(token) == "handled"
-    theirs.suspend(place.town.agency(RECIPIENT).channel, CODE)
-    assert place.town.pull(RECIPIENT) == ()
-    assert theirs.resume(place.town.agency(RECIPIENT).channel, CODE)["phase"] == "in_force"
-
-
-def test_a_suspension_waits_for_the_hand_out_that_is_committing_and_meets_every_later_one(exchange: Exchange) -> None:
-    """It does not return while one that relied on the agreement may still commit."""
-    person = exchange.link("A")
-    exchange.grant(person)
-    exchange.publish("1")
-    exchange.publish("2")
-    exchange.decide()
-    with paused("handout.before_commit") as committing:
-        handing = Doing(lambda: exchange.pull(limit=1))
-        committing.reached()
-        suspending = Doing(exchange.suspend)
-        assert not suspending.returned()
-        committing.go()
-        suspending.result()
-    assert len(handing.result().opened) == 1
-    assert exchange.drain() == ([], 1)
-
-
-def test_what_was_opened_before_a_suspension_gets_a_stop_when_it_would_come_again(exchange: Exchange) -> None:
-    """Under its own number; the data does not go twice."""
-    person = exchange.link("A")
-    exchange.grant(person)
-    exchange.publish("1")
-    exchange.decide()
-    (opened_before,) = exchange.pull().opened
-    exchange.suspend()
-    exchange.pass_by(61)
-    events, _ = exchange.drain()
-    assert [(event["kind"], event["number"]) for event in events] == [("stop", opened_before.number)]
-    assert CONSENT.dataset not in json.dumps(events)
-
-
-def test_an_agreement_from_before_signatures_resumes_as_it_was(place: Signing) -> None:
-    """What an older hub had in force needs no signatures until its next version."""
-    with place.town.hub.store.read() as tx:
-        assert tx.one("SELECT signed FROM agreement_state WHERE number = 1") == (1,)
-    place.town.hub.store.write(lambda tx: [tx.run(f"DELETE FROM agreement_{one}") for one in ("signature", "proposal")])
-    view = place.view(RECIPIENT)
-    assert (view["phase"], view["approved"]["missing"]) == ("in_force", ["provider", "recipient"])
-    place.post(RECIPIENT, "suspend")
-    assert place.post(RECIPIENT, "resume").json()["phase"] == "in_force"
-    assert place.sign(RECIPIENT)["phase"] == "in_force"  # and may be signed afterwards
-    agree(place.town.hub, changed(place.town.hub.approved(), **SMALLER))
-    assert place.phase() == "in_force"

@@ -22,7 +22,7 @@ def list_them(as_json: Annotated[bool, typer.Option("--json", help="One JSON obj
     from rich.console import Console
     from rich.table import Table
 
-    from hub.exchange.agreements import agreements_of
+    from hub.exchange.agreement_views import agreements_of
 
     found = at_hub("GET", "/agreements", None, lambda desk: {"agreements": agreements_of(desk)})
     if as_json:
@@ -176,7 +176,7 @@ def _move(code: str, act: str) -> None:
 
 
 def _view(code: str) -> dict[str, Any]:
-    from hub.exchange.agreements import agreement_of
+    from hub.exchange.agreement_views import agreement_of
 
     found: dict[str, Any] = at_hub("GET", f"/agreements/{_safe(code)}", None, lambda desk: agreement_of(desk, code))
     return found
@@ -192,7 +192,7 @@ def _other_terms(proposed: "Catalogue") -> list[str]:
     """Name the agreements of a catalogue whose terms are neither in force nor proposed last."""
     from hub.core.agreement_digest import terms_of
     from hub.core.catalogue import to_document
-    from hub.exchange.agreements import agreements_of
+    from hub.exchange.agreement_views import agreements_of
 
     found = at_hub("GET", "/agreements", None, lambda desk: {"agreements": agreements_of(desk)})
     known = {one[which]["digest"] for one in found["agreements"] for which in ("approved", "proposed") if which in one}

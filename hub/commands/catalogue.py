@@ -40,7 +40,7 @@ def apply(
     from hub.app import CATALOGUE
     from hub.commands.operator import ask, opened, running, settings_now
     from hub.core.catalogue import from_document, to_document
-    from hub.exchange.agreements import signed_digests
+    from hub.exchange.agreement_views import signed_digests
 
     proposed = catalogue_files.load(directory or CATALOGUE)
     settings = settings_now()

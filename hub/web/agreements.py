@@ -11,7 +11,8 @@ from anyio import to_thread
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from hub.exchange.agreements import agreement_of, agreements_of, move, sign
+from hub.exchange.agreement_views import agreement_of, agreements_of
+from hub.exchange.agreements import move, sign
 from hub.identity.agency_tokens import Caller
 from hub.web.running import hub_of
 from hub.web.sign_in import caller_with

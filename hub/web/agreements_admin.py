@@ -10,7 +10,8 @@ from fastapi import APIRouter, Body, Request, Response
 from hub.core.catalogue import from_document
 from hub.core.errors import HubError, Kind
 from hub.exchange import officers
-from hub.exchange.agreements import agreement_of, agreements_of, move, move_agency, propose, sign, signed_digests
+from hub.exchange.agreement_views import agreement_of, agreements_of, signed_digests
+from hub.exchange.agreements import move, move_agency, propose, sign
 from hub.web.running import hub_of
 
 
