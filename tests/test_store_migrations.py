@@ -125,3 +125,17 @@ def test_what_an_older_store_left_open_is_due_to_be_looked_at(tmp_path: Path) ->
         (1, 1_001), (2, 1_002), (3, 1_003), (4, None), (5, None)
     ]  # fmt: skip
     connection.close()
+
+
+def test_what_was_in_force_before_signatures_stays_so_and_a_suspension_was_an_operators(tmp_path: Path) -> None:
+    """An upgrade stops nothing that was agreed, and resumes nothing that was stopped; what waited goes on waiting."""
+    path = tmp_path / "hub.sqlite"
+    upgrade(path, "0004")
+    rows = [(1, "in_force", 7), (2, "suspended", 8), (3, "unsigned", 9), (4, "ended", 9)]
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.executemany("INSERT INTO agreement_state(number, phase, since_us) VALUES (?, ?, ?)", rows)
+    assert ensure(path) == "upgraded"
+    with closing(sqlite3.connect(path)) as connection:
+        signed = connection.execute("SELECT number, phase, signed FROM agreement_state ORDER BY number").fetchall()
+        assert signed == [(1, "in_force", 1), (2, "suspended", 1), (3, "unsigned", 0), (4, "ended", 0)]
+        assert connection.execute("SELECT * FROM agreement_suspension").fetchall() == [(2, 0, 8)]
