@@ -7,8 +7,8 @@ A suspension that stands was an operator's.
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0005"
-down_revision = "0004"
+revision = "0006"
+down_revision = "0005"
 
 LONG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
