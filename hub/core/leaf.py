@@ -32,6 +32,8 @@ class LeafKind(IntEnum):
     EXPIRY = 8
     CONFLICT = 9
     SIGNATURE = 10  # officers' keys, proposals and signatures of agreements
+    LEGAL_HOLD = 12
+    DEAD_LETTER = 13
 
 
 def leaf(kind: LeafKind, *, at_us: int, nonce: bytes, commitments: Sequence[bytes]) -> bytes:

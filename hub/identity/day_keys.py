@@ -9,6 +9,7 @@ from hub.identity.keys import Keyring, new_key, seal, unseal
 from hub.store.engine import Row, Store, Tx
 
 US_PER_DAY = 86_400_000_000
+SHORTEST_DAYS = 2  # a key ends with a whole day: after fewer, an event of a minute before midnight might go undecided
 
 
 class DayKeys:

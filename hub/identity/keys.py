@@ -43,6 +43,7 @@ class Keyring:
     session: bytes
     leaf: bytes
     token: bytes
+    erasure: bytes
 
 
 def keyring(root: bytes) -> Keyring:
@@ -149,6 +150,7 @@ class OpenKeys:
         """`read` returns the wrapped keys of persons; None for an erased one."""
         self._wrapping, self._read = wrapping, read
         self._keys: OrderedDict[int, OpenKey] = OrderedDict()
+        self._gone: set[int] = set()  # erased while this process runs: who read a key just before must not keep it
         self._lock = threading.Lock()
 
     def of(self, persons: list[int]) -> dict[int, OpenKey]:
@@ -162,13 +164,14 @@ class OpenKeys:
             fresh = {p: open_key(unwrap_person(self._wrapping, p, w)) for p, w in wrapped.items() if w is not None}
             found.update(fresh)
             with self._lock:
-                self._keys.update(fresh)
+                self._keys.update({person: key for person, key in fresh.items() if person not in self._gone})
                 while len(self._keys) > CACHED_KEYS:
                     self._keys.popitem(last=False)
         return found
 
     def forget(self, person: int) -> None:
         with self._lock:
+            self._gone.add(person)
             self._keys.pop(person, None)
 
 

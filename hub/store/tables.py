@@ -176,6 +176,7 @@ class Link(SQLModel, table=True):
         PrimaryKeyConstraint("local", "from_us"),
         Index("link_person", "person", "agency", "sealed", "until_us", sqlite_where=text("until_us IS NULL")),
         Index("link_disputed", "person", "agency", sqlite_where=text("disputed = 1 AND until_us IS NULL")),
+        Index("link_ended", "person", sqlite_where=text("until_us IS NOT NULL")),
         NO_ROWID,
     )
     local: bytes = binary()
@@ -535,3 +536,74 @@ class HandoutPerson(SQLModel, table=True):
     number: int = integer()
     stretch: int
     audit: int = integer()
+
+
+class DeliveryDue(SQLModel, table=True):
+    """Until when a stop or a delete is to be acknowledged; the row goes with the acknowledgement, so these are few."""
+
+    __tablename__ = "delivery_due"
+    __table_args__ = clustered("delivery")
+    delivery: int = integer()
+    due_us: int = integer()
+
+
+class DeadLetter(SQLModel, table=True):
+    """An event whose decision met a defect: which class of failure, how often. The event itself is in `waiting`.
+
+    Rows stay, so that a number never means another event; `waiting` is 0 once it was decided, ended or discarded.
+    """
+
+    __tablename__ = "dead_letter"
+    __table_args__ = (Index("dead_letter_waiting", "waiting", unique=True, sqlite_where=text("waiting > 0")),)
+    number: int = integer(primary=True)
+    waiting: int = integer()
+    code: str  # seal | data | defect | form
+    attempts: int
+    last_us: int = integer()
+
+
+# Erasure.
+
+
+class LegalHold(SQLModel, table=True):
+    """Why a person may not be erased for a while. `reference` is the order's own, never a name."""
+
+    __tablename__ = "legal_hold"
+    __table_args__ = (Index("legal_hold_person", "person"),)
+    number: int = integer(primary=True)
+    person: int = integer()
+    reference: str
+    reason: str
+    from_us: int = integer()
+    until_us: int = integer()  # half-open; lifted early, it is the instant of that
+
+
+class Erasure(SQLModel, table=True):
+    """How far the rest of an erasure is. The person's key went first, in the transaction that made this row."""
+
+    __tablename__ = "erasure"
+    __table_args__ = (
+        Index("erasure_open", "stage", sqlite_where=text("stage > 0")),
+        PrimaryKeyConstraint("person"),
+        NO_ROWID,
+    )
+    person: int = integer()
+    audit: int = integer()
+    reason: str
+    erased_us: int = integer()
+    bus_until_us: int = integer()  # from then on nothing that was published before can be opened
+    due_us: int = integer()  # until when recipients are to confirm
+    stage: int  # hub/store/erasures.py; 0: nothing is left to do
+    recipient: int  # told up to this recipient's
+    number: int = integer()  # hand-out
+    scanned: int = integer()  # waiting events looked through up to this one
+
+
+class ErasureTold(SQLModel, table=True):
+    """How many deliveries a recipient was told to delete because a person was erased."""
+
+    __tablename__ = "erasure_told"
+    __table_args__ = clustered("person", "recipient")
+    person: int = integer()
+    recipient: int
+    deliveries: int

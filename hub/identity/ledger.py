@@ -1,0 +1,150 @@
+"""Who was erased, written down outside the store: a restored backup of the store must bring nobody back unnoticed.
+
+A file beside the root key, mode 0600, that is only ever appended to and holds nothing but random ids and instants. Each
+line carries a MAC over itself and the MAC before it, so none can be altered, taken out or put elsewhere. Its end can be
+cut off; the store therefore counts its erasures (the fact `erasures`), and more of them than lines is noticed.
+"""
+
+import os
+import stat
+from collections.abc import Iterable
+from hashlib import blake2b
+from hmac import compare_digest
+from pathlib import Path
+from threading import Lock
+
+from hub.core.errors import HubError, Kind
+
+SUFFIX = ".erasures"
+MAC_BYTES = 16
+BEGIN = bytes(MAC_BYTES)  # what the first line's MAC covers in place of the one before
+_RESTORE = "Restore it from the backup of the key's volume. Only where it is lost: `hub person ledger --rebuild`."
+
+
+class Ledger:
+    """The open file. Thread-safe."""
+
+    def __init__(self, path: Path, key: bytes) -> None:
+        """Read and check every line. Raises HubError(STARTUP) for a file that others may read or that was altered."""
+        self.path, self._key, self._lock = path, key, Lock()
+        self._erased, self._last, kept = _read(path, key)
+        if kept is not None:  # a line that a crash cut short was never relied on
+            os.truncate(path, kept)
+
+    @property
+    def erased(self) -> dict[int, int]:
+        """Every person of the ledger, and when they were erased."""
+        return dict(self._erased)
+
+    def append(self, person: int, erased_us: int) -> None:
+        """Add a person, durably before it returns; nothing where they are in it. Raises HubError(UNAVAILABLE)."""
+        with self._lock:
+            if person in self._erased:
+                return
+            mac = _mac(self._key, self._last, person, erased_us)
+            try:
+                new = not self.path.exists()
+                descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+                try:
+                    os.write(descriptor, _line(person, erased_us, mac))
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+                if new:
+                    _sync_folder(self.path.parent)
+            except OSError as cause:
+                raise HubError(
+                    Kind.UNAVAILABLE,
+                    "the ledger of erasures cannot be written; nobody was erased",
+                    where=self.path.name,
+                    remedy="Let the hub's user write this file and its folder, check the disk's space, and try again.",
+                    code="erasure-ledger-down",
+                ) from cause
+            self._erased[person], self._last = erased_us, mac
+
+
+def ledger_path(key_path: Path) -> Path:
+    """Return where the ledger lies: beside the root key, so that it is backed up with it and not with the store."""
+    return key_path.with_name(key_path.name + SUFFIX)
+
+
+def open_ledger(key_path: Path, key: bytes) -> Ledger:
+    """Open the ledger of a root key. Raises as `Ledger` does."""
+    return Ledger(ledger_path(key_path), key)
+
+
+def check_count(ledger: Ledger, erasures: int) -> None:
+    """Refuse to go on where the store knows of more erasures than the ledger. Raises HubError(STARTUP)."""
+    if len(ledger.erased) < erasures:
+        raise HubError(
+            Kind.STARTUP,
+            f"the store knows of {erasures} erasures and the ledger beside the key of {len(ledger.erased)}",
+            where=ledger.path.name,
+            remedy=_RESTORE,
+            code="erasure-ledger-missing",
+        )
+
+
+def rebuild(path: Path, key: bytes, erased: Iterable[tuple[int, int]]) -> int:
+    """Write the ledger anew from what the store knows, beside the former one until it is whole; returns the lines."""
+    lines, last = [], BEGIN
+    for person, erased_us in erased:
+        last = _mac(key, last, person, erased_us)
+        lines.append(_line(person, erased_us, last))
+    beside = path.with_name(path.name + ".new")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(b"".join(lines))
+        file.flush()
+        os.fsync(descriptor)
+    beside.replace(path)
+    _sync_folder(path.parent)
+    return len(lines)
+
+
+def _read(path: Path, key: bytes) -> tuple[dict[int, int], bytes, int | None]:
+    """Return who was erased when, the last MAC, and the bytes to keep where the last line is not whole."""
+    try:
+        mode, content = path.stat().st_mode, path.read_bytes()
+    except FileNotFoundError:
+        return {}, BEGIN, None
+    except OSError as cause:
+        raise _unusable(path, "cannot be read", "Let the hub's user read and write it.") from cause
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise _unusable(path, f"is open to others (mode {stat.S_IMODE(mode):o})", "Run chmod 600 on it.")
+    whole = content[: content.rfind(b"\n") + 1]
+    erased: dict[int, int] = {}
+    last = BEGIN
+    for at, line in enumerate(whole.splitlines(), 1):
+        try:
+            person, erased_us, said = line.decode("ascii").split(" ")
+            mac = _mac(key, last, int(person), int(erased_us))
+        except (ValueError, OverflowError) as cause:
+            raise _unusable(path, f"has a line {at} that is none of a ledger", _RESTORE) from cause
+        if not compare_digest(mac.hex(), said):
+            raise _unusable(path, f"was altered: line {at} is not what this hub wrote", _RESTORE)
+        erased[int(person)], last = int(erased_us), mac
+    return erased, last, len(whole) if len(whole) < len(content) else None
+
+
+def _mac(key: bytes, before: bytes, person: int, erased_us: int) -> bytes:
+    return blake2b(before + person.to_bytes(8) + erased_us.to_bytes(8), key=key, digest_size=MAC_BYTES).digest()
+
+
+def _line(person: int, erased_us: int, mac: bytes) -> bytes:
+    return f"{person} {erased_us} {mac.hex()}\n".encode("ascii")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the file's name durable too."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _unusable(path: Path, why: str, remedy: str) -> HubError:
+    return HubError(
+        Kind.STARTUP, f"the ledger of erasures {why}", where=path.name, remedy=remedy, code="erasure-ledger-broken"
+    )
