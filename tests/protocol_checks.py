@@ -54,8 +54,9 @@ def _decided_once(tx: Tx) -> Iterator[str]:
     seen = _count(tx, "SELECT count(*) FROM event_seen")
     decisions = _count(tx, f"SELECT count(*) FROM audit WHERE kind = {LeafKind.DECISION.value}")
     waiting = _count(tx, "SELECT count(*) FROM waiting")
-    if seen != decisions + waiting:
-        yield f"{seen} events were taken, {decisions} are decided and {waiting} wait"
+    ended = _count(tx, "SELECT count(*) FROM event_unheard")
+    if seen != decisions + waiting + ended:
+        yield f"{seen} events were taken, {decisions} are decided, {waiting} wait and {ended} ended undecided"
     doubled = _count(tx, "SELECT count(*) - count(DISTINCT event) FROM waiting")
     if doubled:
         yield f"{doubled} events wait twice"

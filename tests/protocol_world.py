@@ -26,6 +26,7 @@ from hub.citizens.withdraw import withdraw_it
 from hub.core.agreement import Catalogue
 from hub.core.errors import HubError, Kind
 from hub.exchange.acknowledge import Acknowledged, Acknowledgement, acknowledge
+from hub.exchange.erase import Erased, Eraser, erase_person
 from hub.exchange.feed import cloud_event
 from hub.exchange.gate import Counts, Gate
 from hub.exchange.handout import Page, hand_out
@@ -34,13 +35,14 @@ from hub.exchange.verdicts import Verdicts
 from hub.exchange.world import FieldSets, Limits, World
 from hub.identity.day_keys import DayKeys
 from hub.identity.keys import Keyring, OpenKeys, keyring, open_key
+from hub.identity.ledger import Ledger
 from hub.identity.people import NewLink, Register, link, person_of
 from hub.identity.principal import Principal
 from hub.policy.embedded import EmbeddedPolicy
 from hub.ports import Clock, Policy
 from hub.store.agreements import suspend
 from hub.store.engine import Lane, Store, Tx, marks
-from hub.store.facts import PERSON_FENCE, POLICY_FENCE, raise_fence
+from hub.store.facts import POLICY_FENCE, raise_fence
 from hub.store.migrate import ensure
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -152,6 +154,8 @@ class Hub:
         )
         self.desk = CitizenDesk(self.store, self.keys, self.open_keys, self.catalogue, self.clock)
         self.register = Register(self.store, self.keys, self.open_keys, self.catalogue, self.clock)
+        self.ledger = Ledger(self.directory / "hub.key.erasures", self.keys.erasure)
+        self.eraser = Eraser(self.world, self.ledger, keep_days=7, due_days=30)
 
     def close(self) -> None:
         self.store.close()
@@ -209,16 +213,9 @@ class Hub:
         """Record an objection: the first that the store knows of this person and purpose."""
         object_to(self.desk, principal(person), recipient=matter.recipient, purpose=matter.purpose)
 
-    def erase(self, person: int) -> None:
-        """Destroy a person's key under their fence, leave the mark, and take what is queued of them off the queues."""
-
-        def transaction(tx: Tx) -> None:
-            raise_fence(tx, PERSON_FENCE, person)
-            tx.run("UPDATE person SET erased_us = ?, key = NULL, born = NULL WHERE id = ?", (self.clock(), person))
-            tx.run("DELETE FROM queue WHERE person = ?", (person,))
-
-        self.store.write(transaction, lane=Lane.URGENT)
-        self.open_keys.forget(person)
+    def erase(self, person: int) -> Erased:
+        """Erase a person, to the end."""
+        return erase_person(self.eraser, person, reason="request")
 
     # The operator.
     def suspend(self, matter: Matter = CONSENT) -> None:

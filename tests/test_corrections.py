@@ -77,7 +77,7 @@ def test_after_a_withdrawal_the_correction_is_a_delete_without_data(hub: Hub) ->
     hub.decide()
     events, _ = hub.drain()
     (deleted,) = [one for one in events if one["kind"] == "delete"]
-    assert deleted["data"] == {"deletes": original["id"]}
+    assert deleted["data"] == {"deletes": [original["id"]]}
     assert "M-8" not in repr(events)
 
 
@@ -95,7 +95,7 @@ def test_a_correction_withdrawn_before_it_left_becomes_a_delete(hub: Hub) -> Non
     hub.withdraw(person, consent)
     events, cancelled = hub.drain()
     (deleted,) = [one for one in events if one["kind"] == "delete"]
-    assert (deleted["data"], cancelled) == ({"deletes": original["id"]}, 1)
+    assert (deleted["data"], cancelled) == ({"deletes": [original["id"]]}, 1)
 
 
 def test_who_was_refused_the_original_hears_nothing_of_its_correction(hub: Hub) -> None:

@@ -93,6 +93,7 @@ def test_erase_without_the_fence(hub: Hub) -> None:
         )
     assert len(chosen) == 1
     hub.erase(person)
+    hub.store.write(lambda tx: tx.run("DELETE FROM queue WHERE person = ?", (person,)))
 
     def leave(tx: Tx) -> None:
         _leave(tx, recipient, chosen)

@@ -79,7 +79,7 @@ def test_an_event_that_is_still_on_the_bus_does_not_bring_the_person_back(hub: H
     hub.publish("late", "A")
     hub.erase(hub.person("A"))
     assert hub.decide().refusals == 1
-    assert hub.drain()[0] == []
+    assert [event["kind"] for event in hub.drain()[0]] == ["delete"]
     assert hub.rows("SELECT count(*) FROM person WHERE key IS NULL") == [(1,)]
 
 
@@ -99,4 +99,4 @@ def test_the_other_person_is_untouched(hub: Hub) -> None:
     hub.erase(hub.person("A"))
     hub.publish("more", "B")
     hub.decide()
-    assert len(hub.drain()[0]) == 1
+    assert sorted(event["kind"] for event in hub.drain()[0]) == ["data", "delete"]

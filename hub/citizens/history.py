@@ -6,7 +6,7 @@ shown, because they may differ: what was narrowed or withdrawn in between never 
 
 from base64 import b64decode
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -31,6 +31,7 @@ from hub.store.history import (
     handed_as,
     handed_of,
 )
+from hub.store.overdue import due_of
 
 PAGE = 50  # audit rows; an event that goes to five recipients is one of them
 NEWEST = 2**62
@@ -48,6 +49,8 @@ class HandedOut:
     stopped: bool  # stopped under its number before it was acknowledged
     fields: tuple[str, ...]
     used: tuple[str, ...] | None  # of these, as the recipient said when it acknowledged; None: it did not say
+    confirmed_us: int | None = None  # stopped: when the recipient said that it knows
+    overdue_since_us: int | None = None  # stopped, and the recipient was to say so by then
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +104,7 @@ def history(desk: CitizenDesk, principal: Principal, *, after: int = NEWEST, lim
         if not shown:
             return HistoryPage((), None)
         own = {row.id: own_details(row, person, key) for row in shown if row.kind == LeafKind.DECISION}
-        handed = _handed(tx, person, {audit for audit, details in own.items() if details})
+        handed = _handed(tx, person, {audit for audit, details in own.items() if details}, desk.clock())
         bodies = scopes(tx, sorted({number for details in own.values() for one in details for _, number in one[0]}))
     entries: list[Entry] = []
     for row in shown:
@@ -136,7 +139,7 @@ def _nonce(row: AuditRow) -> bytes:
     return b64decode(orjson.loads(row.leaf)["n"])
 
 
-def _handed(tx: Tx, person: int, decisions: set[int]) -> dict[tuple[int, int], tuple[HandedOut, ...]]:
+def _handed(tx: Tx, person: int, decisions: set[int], now_us: int) -> dict[tuple[int, int], tuple[HandedOut, ...]]:
     """Find what was opened of these decisions, by (decision, subscription)."""
     if not decisions:
         return {}
@@ -144,6 +147,7 @@ def _handed(tx: Tx, person: int, decisions: set[int]) -> dict[tuple[int, int], t
     pages = details_at(tx, sorted({row.page for row in rows}))
     first = [handed_as(pages[row.page], row.number) for row in rows]
     heads = deliveries_at(tx, sorted({delivery for delivery, _ in first}))
+    due = due_of(tx, [row.delivery for row in rows if row.ended])
     said = {row.used for row in rows if row.used is not None}
     bodies = scopes(tx, sorted(said.union(outcome for _, outcome in first)))
     found: dict[tuple[int, int], tuple[HandedOut, ...]] = {}
@@ -152,9 +156,17 @@ def _handed(tx: Tx, person: int, decisions: set[int]) -> dict[tuple[int, int], t
         if head.audit in decisions:
             used = None if row.used is None else bodies[row.used]  # a stop has no fields, so none is ever said of one
             one = _handed_out(row, head, person, bodies[outcome]["fields"], used)
+            if row.ended:
+                one = _confirmed(one, row.acked_us, due.get(row.delivery, NEWEST), now_us)
             place = head.audit, head.subscription  # opened anew under another stretch, it is still one hand-out
             found[place] = (*(other for other in found.get(place, ()) if other.number != one.number), one)
     return found
+
+
+def _confirmed(one: HandedOut, acked_us: int | None, due_us: int, now_us: int) -> HandedOut:
+    """Say of a stopped delivery whether the recipient has confirmed the stop, or should have."""
+    late = acked_us is None and due_us <= now_us
+    return replace(one, confirmed_us=acked_us, overdue_since_us=due_us if late else None)
 
 
 def _handed_out(

@@ -15,6 +15,7 @@ from hub.store.engine import Tx
 from hub.store.facts import scopes
 from hub.store.history import DeliveryHead, audits_at, deliveries_at, details_at, handed_as, handed_under
 from hub.store.interned import intern_id
+from hub.store.overdue import STOP_DUE_US, set_due
 
 
 def queue_stop(
@@ -52,6 +53,7 @@ def queue_stop(
     kind = DeliveryKind.STOP.value
     tx.insert(DELIVERY, [(row[0], public, kind, number, at, version, audit, at_us, parts, box)])
     tx.insert(QUEUE, [(number, QueueState.READY.value, row[0], at, person, 0, 0)])
+    set_due(tx, [row[0]], at_us + STOP_DUE_US)
 
 
 def opened_under(

@@ -150,6 +150,24 @@ def rewrite(
     return out
 
 
+def without_person(dataset: Dataset, data: Mapping[str, Any], gone: Mention) -> Fields:
+    """Leave out everything that is about one person of an event, in one role: what names them, and their own fields.
+
+    A plain field of their role goes too where several persons have it: it was nobody's, and might be theirs.
+    """
+    out: Fields = {}
+    for name, value in data.items():
+        field = shape(dataset).fields.get(name)
+        if field is None or field.role != gone.role:
+            out[name] = value
+        elif field.many and isinstance(value, list):
+            if left := [element for element in value if _id(field, element) != gone.local_id]:
+                out[name] = left
+        elif (field.names == "person_ref" or field.element_ref) and _id(field, value) != gone.local_id:
+            out[name] = value
+    return out
+
+
 def _all_persons(refs: tuple[Field, ...], subject: Mention | None, data: Mapping[str, Any]) -> tuple[Mention, ...]:
     first = () if subject is None else (subject,)
     if not refs:

@@ -7,9 +7,12 @@ from typing import NamedTuple
 from hub.core.errors import HubError, Item, Kind
 from hub.core.leaf import canonical
 from hub.exchange.world import World
-from hub.store.deliveries import QueueState, public_id, unpack_parts
+from hub.store.deliveries import DeliveryKind, QueueState, public_id, unpack_parts
 from hub.store.engine import Tx, marks
 from hub.store.interned import intern_id, remember
+from hub.store.overdue import confirmed
+
+_CONFIRMED = (DeliveryKind.STOP.value, DeliveryKind.DELETE.value)  # what is to be acknowledged by a due date
 
 
 class Acknowledgement(NamedTuple):
@@ -40,11 +43,12 @@ def acknowledge(world: World, agency: str, given: Sequence[Acknowledgement]) -> 
 def _settle(world: World, tx: Tx, recipient: int, given: Sequence[Acknowledgement]) -> Acknowledged:
     numbers = sorted({one.number for one in given})
     rows = tx.rows(
-        "SELECT h.number, d.public, h.delivery, h.acked_us IS NULL, h.ended, d.subscription FROM handout h"
+        "SELECT h.number, d.public, h.delivery, h.acked_us IS NULL, h.ended, d.subscription, d.kind FROM handout h"
         f" JOIN delivery d ON d.id = h.delivery WHERE h.recipient = ? AND h.number IN ({marks(len(numbers))})",
         (recipient, *numbers),
     )
-    known = {row[0]: row[1:] for row in rows}
+    known = {row[0]: row[1:6] for row in rows}
+    kinds = {row[0]: row[6] for row in rows}
     unknown = [
         Item(
             "was never handed out to you under this number and id",
@@ -77,6 +81,8 @@ def _settle(world: World, tx: Tx, recipient: int, given: Sequence[Acknowledgemen
             f"UPDATE handout SET acked_us = ? WHERE recipient = ? AND number IN ({marks(len(fresh))})",
             (world.clock(), recipient, *sorted(fresh)),
         )
+        if asked := [known[number][1] for number in fresh if kinds[number] in _CONFIRMED]:
+            confirmed(tx, asked)
         if naming := [one for one in given if one.fields_used and one.number in fresh]:
             _note_used(world, tx, recipient, naming)
     return Acknowledged(len(fresh), len({one.number for one in given}) - len(fresh))

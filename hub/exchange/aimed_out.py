@@ -19,6 +19,7 @@ from hub.store.aims import (
 from hub.store.deliveries import DELIVERY, QUEUE, DeliveryKind, QueueState, public_id
 from hub.store.engine import Tx
 from hub.store.interned import intern_id, remember
+from hub.store.overdue import STOP_DUE_US, set_due
 
 
 def settle_aimed(
@@ -52,11 +53,12 @@ def _delete(
     if not was_opened(tx, recipient=recipient, person=row.person, delivery=aim.original):
         return False
     public = public_id(world.keys.delivery, row.public + aim.of, row.subscription)
-    text = seal(world.keys.wrapping, canonical({"deletes": aim.of.hex()}), public)
+    text = seal(world.keys.wrapping, canonical({"deletes": [aim.of.hex()]}), public)
     kind = DeliveryKind.DELETE.value
     tx.insert(DELIVERY, [(delivery, public, kind, recipient, row.subscription, row.version, audit, now_us, b"", text)])
     tx.insert(QUEUE, [(recipient, QueueState.READY.value, delivery, row.subscription, row.person, 0, 0)])
     tx.insert(DELIVERY_AIM, [(delivery, *AimRow(aim.of, aim.original, 0, 0, 0)[:5])])
+    set_due(tx, [delivery], now_us + STOP_DUE_US)
     return True
 
 

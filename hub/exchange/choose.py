@@ -217,8 +217,10 @@ def _judge_all(
 
 def _undecided(facts: _Facts, one: Candidate, before: Sequence[Judged]) -> Judged:
     """Let go what holds nothing to withhold; but a delete only to who has had what it deletes, or gets it just now."""
-    fields = tuple([facts.shapes[part.shape][1] for part in one.parts])
     aim = facts.aims.get(one.delivery)
+    if any(part.person not in facts.keys for part in one.parts):  # it names somebody who was erased
+        return Judged(one, "refusal", (frozenset(),) * len(one.parts), _ERASED, (), aim)
+    fields = tuple([facts.shapes[part.shape][1] for part in one.parts])
     if one.kind != DeliveryKind.DELETE or aim is None or one.number:
         return Judged(one, "release", fields, _PLAIN, (), aim)
     leaving = any(other.candidate.delivery == aim.original and other.outcome == "release" for other in before)
@@ -309,3 +311,4 @@ def _body(outcome: str, fields: list[list[str]], reasons: list[str]) -> tuple[in
 _PLAIN = _body("release", [], [])  # a stop or a notice: it carries nothing that anybody could withhold
 _GONE = _body("refusal", [], ["agreement.ended"])
 _NO_ORIGINAL = _body("refusal", [], ["correction.no_original"])
+_ERASED = _body("refusal", [], ["person.erased"])

@@ -199,7 +199,7 @@ def _delete(
 ) -> None:  # fmt: skip
     """Queue a delete, without data, for who got an event that is now corrected and may not have the correction."""
     assert line.aim is not None
-    text = seal(bench.world.keys.wrapping, canonical({"deletes": line.aim.of.hex()}), public)
+    text = seal(bench.world.keys.wrapping, canonical({"deletes": [line.aim.of.hex()]}), public)
     deleting = line._replace(kind=_DELETE)
     _queue(bench, event, deleting, "release", public, audit, b"", text, person, out)
 

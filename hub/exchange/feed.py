@@ -30,6 +30,7 @@ class Opened(NamedTuple):
     payload: bytes
     hold_keys: Sequence[bytes] = ()  # per part, where it was held at first
     of: bytes = b""  # the recipient's id of what it corrects or deletes, or the ask's
+    due_us: int = 0  # of a stop or delete: until when it is to be acknowledged
 
 
 def cloud_event(opened: Opened, keys: Mapping[int, OpenKey], wrapping: OpenKey) -> dict[str, Any]:
@@ -42,6 +43,8 @@ def cloud_event(opened: Opened, keys: Mapping[int, OpenKey], wrapping: OpenKey) 
         "kind": FEED_KINDS[DeliveryKind(opened.kind)],
         "number": opened.number,
     }
+    if opened.due_us:
+        event["due"] = rfc3339(opened.due_us)
     if opened.kind in (DeliveryKind.STOP, DeliveryKind.DELETE):
         event["type"] = f"hub.{event['kind']}"  # its agreement may have ended meanwhile, and then it is not named
     if opened.subscription is not None:

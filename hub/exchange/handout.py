@@ -22,12 +22,14 @@ from hub.exchange.world import World
 from hub.failpoints import reach
 from hub.identity.stops import stop_opened
 from hub.store.audit import AUDIT
-from hub.store.deliveries import QUEUE, QueueState
+from hub.store.deliveries import QUEUE, DeliveryKind, QueueState
 from hub.store.engine import Tx, marks
 from hub.store.held import destroy_hold_keys, hold_keys_of, was_held
 from hub.store.history import HANDED
+from hub.store.overdue import due_of
 
 US_PER_DAY = 86_400_000_000
+_CONFIRMED = (DeliveryKind.STOP.value, DeliveryKind.DELETE.value)  # what is to be acknowledged by a due date
 
 
 class Overtaken(HubError):
@@ -163,11 +165,18 @@ def _write(world: World, tx: Tx, recipient: int, judged: Sequence[Judged], more:
         after = next_delivery + len(stopped)
         settle_aimed(world, tx, recipient, settled, first_delivery=after, audit=audit, now_us=now_us)
     destroy_hold_keys(tx, [one.candidate.delivery for one in cancelled if was_held(one.candidate.parts)])
+    due = due_of(tx, [one.candidate.delivery for one in opened if one.candidate.kind in _CONFIRMED])
     keys = hold_keys_of(tx, [one.candidate.delivery for one in opened if was_held(one.candidate.parts)])
     _audit(tx, audit, settled, numbers, now_us)
     leaving = tuple(
-        [_opened(world, one, numbers[one.candidate.delivery], keys.get(one.candidate.delivery, ())) for one in opened]
-    )
+        [
+            _opened(
+                world, one, numbers[one.candidate.delivery], keys.get(one.candidate.delivery, ()),
+                due.get(one.candidate.delivery, 0),
+            )
+            for one in opened
+        ]
+    )  # fmt: skip
     return Page(leaving, more, len(cancelled), len(held), now_us)
 
 
@@ -244,10 +253,10 @@ def _audit(tx: Tx, audit: int, settled: Sequence[Judged], numbers: Mapping[int, 
     tx.insert("interned(id, body)", [(number, body.decode()) for number, body in bodies.items()], or_ignore=True)
 
 
-def _opened(world: World, one: Judged, number: int, hold_keys: Sequence[bytes]) -> Opened:
+def _opened(world: World, one: Judged, number: int, hold_keys: Sequence[bytes], due_us: int) -> Opened:
     row = one.candidate
     subscription = world.catalogue.subscriptions.get(row.subscription)
     return Opened(
         row.public, row.kind, number, subscription, row.version, row.time_us, row.parts, one.fields, row.payload,
-        hold_keys, one.aim.of if one.aim is not None else b"",
+        hold_keys, one.aim.of if one.aim is not None else b"", due_us,
     )  # fmt: skip

@@ -32,6 +32,7 @@ from hub.ports import Clock
 from hub.store.engine import Lane, Store, Tx
 from hub.store.facts import PERSON_FENCE, raise_fence
 
+US_PER_DAY = 86_400_000_000
 LINKS_AT_ONCE = 100  # a bulk file is sent in pieces: each is one transaction, and a withdrawal waits for one at most
 
 
@@ -53,6 +54,7 @@ class Register(NamedTuple):
     open_keys: OpenKeys
     catalogue: Catalogue
     clock: Clock
+    keep_days: int = 7  # of the intake: until then an event from before may still come that names an erased person
 
 
 Outcome = str | HubError
@@ -78,7 +80,9 @@ def born_place(person: int) -> bytes:
 def link(register: Register, linker: str, links: Sequence[NewLink]) -> list[Outcome]:
     """Link ids, each on its own: a conflict in one does not touch the others. Makes the person where `mine` is new.
 
-    Said again with another level, a link has that level from now on.
+    Said again with another level, a link has that level from now on. An id of somebody who was erased is refused while
+    an event of theirs may still lie on the bus: it must find the mark. After that it is an id like any other, and
+    linking it makes a new person, who has nothing of the former one: neither key nor name nor history.
     """
     outcomes: list[Outcome] = []
     for at in range(0, len(links), LINKS_AT_ONCE):
@@ -131,6 +135,7 @@ def _link(register: Register, tx: Tx, linker: str, one: NewLink) -> Outcome:
         return HubError(
             Kind.INVALID, "no such agency", where="/agency", remedy="See the catalogue.", code="agency-unknown"
         )
+    _let_go_of_erased(register, tx, ((linker, one.mine), (one.agency, one.local_id)))
     person = person_of(tx, register.keys, linker, one.mine)
     there = person_of(tx, register.keys, one.agency, one.local_id)
     if person is not None and there is not None and person != there:
@@ -161,6 +166,29 @@ def _link(register: Register, tx: Tx, linker: str, one: NewLink) -> Outcome:
     for act in dict.fromkeys(acts):
         _record(register, tx, person, act, one.agency, one.level)
     return "linked" if "linked" in acts else changed or "known"
+
+
+def _let_go_of_erased(register: Register, tx: Tx, ids: Sequence[tuple[str, str]]) -> None:
+    """End the links that lead to an erased person, or raise HubError(GONE) where it is too early for that.
+
+    Looked at before anything is written, so that a refused link leaves nothing behind.
+    """
+    ended, now_us = [], register.clock()
+    for agency, local_id in ids:
+        local = local_of(register.keys, agency, local_id)
+        row = tx.one(
+            "SELECT p.id, p.erased_us FROM link l JOIN person p ON p.id = l.person"
+            " WHERE l.local = ? AND l.until_us IS NULL AND p.erased_us IS NOT NULL",
+            (local,),
+        )
+        if row is None:
+            continue
+        if now_us < (row[1] // US_PER_DAY + register.keep_days + 1) * US_PER_DAY:
+            raise _erased("Link the id again when the intake's retention is over; then it is a new person's.")
+        ended.append((local, row[0]))
+    for local, person in ended:
+        raise_fence(tx, PERSON_FENCE, person)
+        tx.run("UPDATE link SET until_us = ? WHERE local = ? AND until_us IS NULL", (now_us, local))
 
 
 def _change_level(register: Register, tx: Tx, person: int, one: NewLink) -> str:
@@ -220,6 +248,7 @@ def _unlink(register: Register, tx: Tx, agency: str, local_id: str) -> None:
     person = person_of(tx, register.keys, agency, local_id)
     if person is None or agency not in register.catalogue.agencies:
         raise _unknown()
+    _key(register, tx, person)  # of an erased person the link stays: it leads what is on the bus to the mark
     raise_fence(tx, PERSON_FENCE, person)
     now_us = register.clock()
     tx.run(
@@ -254,6 +283,10 @@ def _unknown() -> HubError:
     return HubError(Kind.NOT_FOUND, "no such link", remedy="It may have been undone before.", code="link-unknown")
 
 
+def _erased(remedy: str) -> HubError:
+    return HubError(Kind.GONE, "this person was erased", remedy=remedy, code="person-erased")
+
+
 def _record(register: Register, tx: Tx, person: int, act: str, agency: str, level: int, cancelled: int = 0) -> int:
     """Put a link on record for the person it is about; returns the audit row."""
     detail = {"act": act, "agency": agency, "cancelled": cancelled, "level": level}
@@ -264,7 +297,5 @@ def _key(register: Register, tx: Tx, person: int) -> OpenKey:
     """Open a person's key inside this transaction: it may have been made in it."""
     row = tx.one("SELECT key FROM person WHERE id = ?", (person,))
     if row is None or row[0] is None:
-        raise HubError(
-            Kind.GONE, "this person was erased", remedy="Nothing can be linked to them.", code="person-erased"
-        )
+        raise _erased("Nothing can be linked to them.")
     return open_key(unwrap_person(register.keys.wrapping, person, row[0]))

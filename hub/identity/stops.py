@@ -7,6 +7,7 @@ from hub.core.leaf import canonical
 from hub.identity.keys import Keyring, seal
 from hub.store.deliveries import DELIVERY, QUEUE, DeliveryKind, QueueState, public_id
 from hub.store.engine import Tx
+from hub.store.overdue import STOP_DUE_US, set_due
 
 
 class WasOpened(Protocol):
@@ -40,3 +41,4 @@ def stop_opened(
             "UPDATE handout SET delivery = ?, ended = 1 WHERE recipient = ? AND number = ?",
             (delivery, recipient, row.number),
         )
+    set_due(tx, range(first_delivery, first_delivery + len(rows)), now_us + STOP_DUE_US)

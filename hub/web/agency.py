@@ -10,7 +10,9 @@ from hub.core.agreement import Agreement, Catalogue, Dataset, Subscription
 from hub.exchange.feed import rfc3339
 from hub.exchange.world import World
 from hub.identity.agency_tokens import Caller
+from hub.store.deliveries import DeliveryKind
 from hub.store.facts import read_rules, rules_of
+from hub.store.overdue import overdue
 from hub.web.agreements import agreement_routes
 from hub.web.consent_requests import consent_request_routes
 from hub.web.deliveries import delivery_routes
@@ -66,7 +68,23 @@ def about_agency(world: World, code: str) -> dict[str, Any]:
             if one.recipient == code and one.agreement.code in in_force
         ],
         "datasets": [_dataset(one) for one in catalogue.datasets.values() if one.provider == code],
+        "overdue": _overdue(world, agency.number, now_us),
     }
+
+
+def _overdue(world: World, recipient: int, now_us: int) -> list[dict[str, Any]]:
+    """List the stops and deletes that this agency was to acknowledge by now and has not."""
+    with world.store.read() as tx:
+        rows = overdue(tx, now_us, recipient=recipient)
+    return [
+        {
+            "delivery": one.public.hex(),
+            "kind": DeliveryKind(one.kind).name.lower(),
+            "number": one.number or None,  # none: it was never pulled
+            "due": rfc3339(one.due_us),
+        }
+        for one in rows
+    ]
 
 
 def _in_force(world: World, code: str, now_us: int) -> dict[str, Agreement]:

@@ -8,9 +8,10 @@ from threading import Event
 
 from hub.citizens.desk import CitizenDesk
 from hub.citizens.endings import AT_ONCE, end_overdue
+from hub.exchange.erase_rest import finish_erasures
 from hub.exchange.expiry import PIECE, expire_held, expire_waiting
 from hub.exchange.world import World
-from hub.identity.day_keys import US_PER_DAY, DayKeys
+from hub.identity.day_keys import SHORTEST_DAYS, US_PER_DAY, DayKeys
 from hub.logs import Log
 from hub.workers.worker import Worker
 
@@ -18,7 +19,6 @@ ROUND_S = 1.0
 PAUSE_S = 0.02  # between two pieces: a thread that writes without a pause would double everybody's wait for the writer
 RECORDS = 500  # of the bus per piece
 PIECES = 200  # of one kind per round; the rest comes in the next
-SHORTEST_DAYS = 2  # a key ends with a whole day: after fewer, an event of a minute before midnight might go undecided
 
 
 class Retention:
@@ -53,6 +53,7 @@ class Retention:
             ("waiting", PIECE, lambda: expire_waiting(world)),
             ("held", PIECE, lambda: expire_held(world)),
             ("consents", AT_ONCE, self._end_consents),
+            ("erasures", 1, lambda: finish_erasures(world)),
         ):
             gone = _in_pieces(drop, piece, stop)
             if gone and kind != "records":
