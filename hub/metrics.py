@@ -37,6 +37,8 @@ class Metrics:
     withdraw_s: Histogram
     waiting_events: Gauge
     oldest_waiting_s: Gauge
+    dead_letters: Gauge
+    oldest_dead_letter_s: Gauge
     intake_backlog: Gauge
     wal_bytes: Gauge
     policy_unavailable: Counter
@@ -74,6 +76,8 @@ def open_metrics(agencies: Callable[[], Collection[str]]) -> Metrics:
         withdraw_s=histogram("withdraw_seconds", "From the request to the barrier.", WITHDRAW_BUCKETS_S),
         waiting_events=gauge("waiting_events", "Events waiting for a link, a verdict or an earlier event."),
         oldest_waiting_s=gauge("oldest_waiting_seconds", "Age of the oldest waiting event."),
+        dead_letters=gauge("dead_letters", "Events whose decision met a defect, and that stop what comes after them."),
+        oldest_dead_letter_s=gauge("oldest_dead_letter_seconds", "Age of the oldest dead letter."),
         intake_backlog=gauge("intake_backlog_events", "Events accepted and not yet decided."),
         wal_bytes=gauge("store_wal_bytes", "Size of SQLite's write-ahead log."),
         policy_unavailable=counter("policy_unavailable", "Calls that the policy engine did not answer."),

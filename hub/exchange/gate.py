@@ -9,6 +9,7 @@ What cannot be decided now (no verdict, an engine that is down) stays on the bus
 While one batch commits, the next is prepared; both are checked against the facts under their own fence.
 """
 
+# long: the steps of one round and every row that it writes
 from collections.abc import Mapping, Sequence
 from time import perf_counter
 from typing import NamedTuple
@@ -35,7 +36,8 @@ from hub.store.aims import (
     read_aims,
 )
 from hub.store.audit import AUDIT
-from hub.store.deliveries import DELIVERY, QUEUE
+from hub.store.dead_letters import STOPPED, end_letters, note_letters
+from hub.store.deliveries import DELIVERY, QUEUE, DeliveryKind
 from hub.store.engine import Job, Tx
 from hub.store.facts import (
     IntakeTexts,
@@ -51,6 +53,7 @@ from hub.store.facts import (
 )
 from hub.store.held import HOLD_KEY
 from hub.store.interned import remember
+from hub.store.overdue import STOP_DUE_US, set_due
 from hub.store.positions import Superseded, advance
 from hub.store.waiting import WAITING, keys_of, linked_now, move, settle
 
@@ -277,8 +280,11 @@ class Gate:
         if settle(tx, decided.settled) != len(decided.settled):
             raise Superseded("waiting")
         move(tx, decided.moved)
+        if decided.moved:
+            end_letters(tx, [row for row, local in decided.moved if local != STOPPED])
         self._park(tx, decided)
         self._note_aims(tx, decided, delivery)
+        note_letters(tx, decided.letters, self._world.clock())
         rare = audit + len(decided.audits)
         reported = self._conflicts(tx, decided.conflicts, rare, delivery + len(new))
         reported += self._misaimed(tx, decided, rare + reported, delivery + len(new) + reported)
@@ -297,6 +303,8 @@ class Gate:
                 for at, aim in decided.aims
             ]
             tx.insert(DELIVERY_AIM, rows)
+            deletes = [delivery + at for at, _ in decided.aims if decided.deliveries[at][1] == DeliveryKind.DELETE]
+            set_due(tx, deletes, self._world.clock() + STOP_DUE_US)
         now_us = self._world.clock()
         for one in decided.answered:
             close_ask(tx, one.ask, one.state, now_us=now_us, reasons=one.reasons, answer=one.answer)

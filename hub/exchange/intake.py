@@ -19,6 +19,7 @@ from hub.core.minimise import Fields, fields_by_person, mentions
 from hub.identity.keys import NONCE_BYTES, Keyring, keyed
 from hub.identity.people import local_of
 from hub.ports import Record
+from hub.store.dead_letters import STOPPED
 
 US_PER_DAY = 86_400_000_000
 DAY_BYTES = 4
@@ -34,7 +35,7 @@ class Tags(NamedTuple):
 NO_TAGS = Tags()
 
 
-POISON = bytes(16)  # stands for an id that nobody can ever link: what waits for it stops its own chain until it expires
+POISON = STOPPED  # stands for an id that nobody can ever link: what waits for it stops its own chain until it expires
 
 
 class Taken(NamedTuple):

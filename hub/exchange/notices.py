@@ -43,12 +43,16 @@ def _about_event(world: World, event: Taken, said: dict[str, str], *, audit: int
 
 
 class Unheard(NamedTuple):
-    """Events of one publisher and dataset that ended undecided together. `failed`: each met a defect of the hub's."""
+    """Events of one publisher and dataset that ended undecided together. `failed`: each met a defect of the hub's.
+
+    `reason`: why an operator discarded it; sent again it needs another id, for this one was seen.
+    """
 
     publisher: int
     dataset: str
     failed: bool
     events: Sequence[bytes]
+    reason: str = ""
 
 
 def unheard_notice(
@@ -56,11 +60,13 @@ def unheard_notice(
 ) -> tuple[DeliveryRow, tuple[Any, ...]]:
     """Say that nobody will hear of these events: one notice for all, for a publisher may have sent very many."""
     public = keyed(world.keys.delivery, "unheard", of.events[0].hex())  # an event ends once, so no other has this name
-    text = {
+    text: dict[str, Any] = {
         "type": "event.failed" if of.failed else "event.expired",
         "dataset": of.dataset,
         "events": [status_token(world.keys, event, of.publisher) for event in of.events],
     }
+    if of.reason:
+        text |= {"type": "event.discarded", "reason": of.reason}
     return _rows(world, text, public, of.publisher, audit=audit, delivery=delivery, now_us=now_us)
 
 

@@ -7,6 +7,7 @@ and again inside it when the facts have changed meanwhile. Ids are counted from 
 from collections.abc import Callable, Sequence
 
 from hub.core.errors import HubError
+from hub.exchange.dead_letters import FORM, class_of
 from hub.exchange.decide_event import decide_event
 from hub.exchange.intake import POISON, Taken
 from hub.exchange.prepared import Bench, Known, Prepared, nonces
@@ -61,10 +62,7 @@ def prepare(
         overtakes = chain in ahead and not 0 < event.waiting < ahead[chain]
         if unlinked is not None or chain in parked or overtakes:
             parked.add(chain)
-            if not event.waiting:
-                out.parked.append((event, unlinked or event.subject))
-            elif unlinked is not None:
-                out.moved.append((event.waiting, unlinked))
+            _park(event, unlinked, out)
             continue
         if not _decided(bench, event, out):
             parked.add(chain)
@@ -77,6 +75,17 @@ def prepare(
     return out
 
 
+def _park(event: Taken, unlinked: bytes | None, out: Prepared) -> None:
+    """Let an event wait for the id that is not linked, or where that is None for its turn."""
+    if unlinked == POISON:
+        out.letters.append((event.event, FORM))
+        out.poisoned += 1
+    if not event.waiting:
+        out.parked.append((event, unlinked or event.subject))
+    elif unlinked is not None:
+        out.moved.append((event.waiting, unlinked))
+
+
 def _decided(bench: Bench, event: Taken, out: Prepared) -> bool:
     """Decide one event; where that raises, take its rows back and park it: it stops its own chain and nobody else's."""
     before = out.sizes()
@@ -84,8 +93,9 @@ def _decided(bench: Bench, event: Taken, out: Prepared) -> bool:
         decide_event(bench, event, out)
     except HubError:
         raise  # an engine is down: the whole batch waits on the bus
-    except Exception:  # noqa: BLE001 - a defect met by one event must not hold up every other person's
+    except Exception as error:  # noqa: BLE001 - a defect met by one event must not hold up every other person's
         out.take_back(before)
+        out.letters.append((event.event, class_of(error)))
         out.poisoned += 1
         if event.waiting:
             out.moved.append((event.waiting, POISON))

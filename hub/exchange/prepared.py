@@ -67,6 +67,7 @@ class Prepared:
     parked: list[tuple[Taken, bytes]] = field(default_factory=list)  # with the hash of the id that is not linked
     settled: list[int] = field(default_factory=list)  # waiting rows that are decided now
     moved: list[tuple[int, bytes]] = field(default_factory=list)  # waiting rows, and the id they wait for next
+    letters: list[tuple[bytes, str]] = field(default_factory=list)  # events that met a defect, and its class
     interned: dict[int, bytes] = field(default_factory=dict)
     ruled: list[Ruled] = field(default_factory=list)  # what each decided event got
     repeats: int = 0

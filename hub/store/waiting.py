@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
+from hub.store.dead_letters import end_letters
 from hub.store.engine import Tx, marks
 
 WAITING = "waiting(publisher, dataset, subject, local, event, since_us, until_us, sealed)"
@@ -39,6 +40,7 @@ def settle(tx: Tx, ids: Sequence[int]) -> int:
     here = marks(len(ids))
     subjects = [row[0] for row in tx.rows(f"SELECT DISTINCT subject FROM waiting WHERE id IN ({here})", ids)]
     gone = tx.run(f"DELETE FROM waiting WHERE id IN ({here})", ids)
+    end_letters(tx, ids)
     tx.run(
         f"DELETE FROM waiting_key WHERE subject IN ({marks(len(subjects))})"  # never all: there may be millions
         " AND NOT EXISTS (SELECT 1 FROM waiting w WHERE w.subject = waiting_key.subject)",
