@@ -4,7 +4,19 @@ import sys
 
 import typer
 
-from hub.commands import agency, agreement, catalogue, demo, keys, officer, status, stop_release, why
+from hub.commands import (
+    agency,
+    agreement,
+    catalogue,
+    deadletters,
+    demo,
+    keys,
+    officer,
+    person,
+    status,
+    stop_release,
+    why,
+)
 from hub.commands.bench import bench
 from hub.commands.serve import serve
 from hub.core.errors import HubError
@@ -22,6 +34,8 @@ app.add_typer(agency.app, name="agency")
 app.add_typer(agreement.app, name="agreement")
 app.add_typer(officer.app, name="officer")
 app.add_typer(keys.app, name="keys")
+app.add_typer(person.app, name="person")
+app.add_typer(deadletters.app, name="deadletters")
 app.add_typer(demo.app, name="demo")
 
 

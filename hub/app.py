@@ -25,6 +25,8 @@ from hub.core.agreement import Catalogue
 from hub.core.errors import HubError, Item, Kind
 from hub.exchange.agreements import AgreementDesk
 from hub.exchange.bell import Bell
+from hub.exchange.dead_letters import letters_status, measure_letters
+from hub.exchange.erase import erase_again, eraser
 from hub.exchange.officers import invent_officers
 from hub.exchange.publish import PublishDesk, validators_of
 from hub.exchange.verdicts import Verdicts
@@ -32,6 +34,7 @@ from hub.exchange.world import FieldSets, Limits, World
 from hub.identity.agency_tokens import AgencyTokens
 from hub.identity.day_keys import DayKeys
 from hub.identity.keys import OpenKeys, keyed, keyring, make_key_file, open_key, read_key_file
+from hub.identity.ledger import open_ledger
 from hub.identity.local_store import LocalStore
 from hub.identity.people import Register
 from hub.identity.registered_keys import RegisteredKeys
@@ -106,6 +109,8 @@ class Hub:
         )
         policy, approved = self._stock() if stock else (None, None)
         self.in_force = self._assemble(policy, approved)
+        self.ledger = open_ledger(self.settings.key_path, self.keys.erasure)
+        erase_again(eraser(self), self.log)  # before anything else runs: an older backup brings nobody back
         self.metrics = open_metrics(self._agencies)
 
     def _sign_agencies_in(self) -> None:
@@ -241,6 +246,7 @@ class Hub:
         """Bring the gauges up to date."""
         with self.store.read() as tx:
             waiting, since_us = oldest(tx)
+            measure_letters(self.metrics, tx, self.clock())
         self.metrics.waiting_events.set(waiting)
         self.metrics.oldest_waiting_s.set((self.clock() - since_us) / US if waiting else 0)
         self.metrics.intake_backlog.set(self.bus.backlog())
@@ -251,6 +257,7 @@ class Hub:
         """Say how the hub is, for an operator."""
         with self.store.read() as tx:
             waiting, since_us = oldest(tx)
+            letters = letters_status(tx, self.clock(), self.settings.dead_letter_alarm_hours)
         catalogue = self.in_force.catalogue
         return {
             "mode": self.settings.mode,
@@ -267,6 +274,7 @@ class Hub:
             "oldest_waiting_s": round((self.clock() - since_us) / US) if waiting else 0,
             "long_polls": self.bell.listeners(),
             "wal_bytes": self.store.wal_bytes(),
+            **letters,
         }
 
     def _apply(self, proposed: Catalogue, policy: EmbeddedPolicy, expected: str | None) -> approved_catalogues.Applied:
@@ -332,7 +340,8 @@ class Hub:
             way=self.way,
             intake=self.intake,
         )
-        register = Register(self.store, self.keys, self.open_keys, catalogue, self.clock)
+        keep_days = settings.intake_retention_days
+        register = Register(self.store, self.keys, self.open_keys, catalogue, self.clock, keep_days)
         citizens = CitizenDesk(self.store, self.keys, self.open_keys, catalogue, self.clock, self.bell.ring)
         return InForce(catalogue, policy, approved.revision, world, desk, register, citizens)
 

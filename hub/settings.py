@@ -5,6 +5,7 @@ the defaults. Nothing said means production: a forgotten variable must never ope
 an unsafe production; `deploy/README.md` lists all of this for operators, and a test keeps the two the same.
 """
 
+# long: every knob, so that what can be turned is seen at one place
 import ipaddress
 import os
 import tomllib
@@ -91,6 +92,9 @@ class Settings(BaseSettings):
     )
     long_poll_max_s: PositiveInt = Field(30, description="Longest wait for deliveries; proxies cut at 60 s.")
     long_polls_max: PositiveInt = Field(64, description="Waiting requests at once; more are answered empty at once.")
+    dead_letter_alarm_hours: PositiveInt = Field(
+        4, description="A dead letter older than this is an alarm: a person's later events wait behind it."
+    )
     waiting_days: PositiveInt = Field(
         30, description="How long an event waits for its person to be linked before it expires, listed all the while."
     )
@@ -120,6 +124,10 @@ class Settings(BaseSettings):
     # -- people
     session_hours: PositiveInt = Field(8, description="A citizen's session ends after this, used or not.")
     dev_sign_in: bool = Field(False, description="Sign in as any demo person without proof. Refused in production.")
+
+    delete_due_days: PositiveInt = Field(
+        30, le=31, description="Recipients confirm a deletion within this: GDPR 12(3) leaves a month."
+    )
 
     # -- for developers
     failpoints: str = Field(

@@ -80,6 +80,17 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/agreements/proposals"): {"document": {}, "codes": []},
     ("POST", "/officers"): {"agency": "tax", "name": "Ada", "office": "Registrar", "jwk": {}},
     ("POST", "/officers/end"): {"agency": "tax", "kid": "none"},
+    ("POST", "/persons/erase"): {"agency": "tax", "local_id": "T-0", "reason": "request"},
+    ("POST", "/persons/hold"): {
+        "agency": "tax",
+        "local_id": "T-0",
+        "reference": "KG-1",
+        "reason": "audit",
+        "until_us": 1,
+    },
+    ("POST", "/persons/unhold"): {"hold": 1},
+    ("POST", "/dead-letters/retry"): {"number": 1},
+    ("POST", "/dead-letters/discard"): {"number": 1, "reason": "duplicate"},
 }
 
 

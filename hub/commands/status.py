@@ -23,9 +23,11 @@ def status(
         print(json.dumps({"running": True, **found}))
     else:
         for name, value in found.items():
-            if name != "troubles":
+            if name not in ("troubles", "alarms"):
                 print(f"{name:<18} {value}")
         for trouble in found["troubles"]:
             print(f"not ready: {trouble['what']}. {trouble['remedy']}")
+        for alarm in found["alarms"]:
+            print(f"alarm: {alarm['what']}. {alarm['remedy']}")
     if found["troubles"]:
         raise typer.Exit(1)

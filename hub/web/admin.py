@@ -8,6 +8,7 @@ from fastapi import APIRouter, Body, Request, Response
 
 from hub.core.catalogue import from_document, to_document
 from hub.core.errors import HubError, Kind
+from hub.web.admin_people import dead_letter_routes, people_routes
 from hub.web.agreements_admin import agreement_admin_routes
 from hub.web.running import Administered
 from hub.web.why import why_routes
@@ -18,8 +19,8 @@ JSON = "application/json"
 def admin_routes() -> APIRouter:
     """Serve status, the catalogue, keys, the stop of all releases, and why something was decided."""
     router = APIRouter()
-    router.include_router(why_routes())
-    router.include_router(agreement_admin_routes())
+    for inner in (why_routes(), agreement_admin_routes(), people_routes(), dead_letter_routes()):
+        router.include_router(inner)
 
     @router.get("/status")
     async def status(request: Request) -> Response:

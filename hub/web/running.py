@@ -15,6 +15,7 @@ from hub.exchange.publish import PublishDesk
 from hub.exchange.world import World
 from hub.identity.agency_tokens import AgencyTokens
 from hub.identity.keys import OpenKey
+from hub.identity.ledger import Ledger
 from hub.identity.people import Register
 from hub.logs import Log
 from hub.metrics import Metrics
@@ -79,6 +80,8 @@ class Running(Protocol):
 class Administered(Running, Protocol):
     """What an operator's socket needs besides."""
 
+    @property
+    def ledger(self) -> Ledger: ...
     def status(self) -> dict[str, Any]: ...
     def approved(self) -> Catalogue: ...
     def approve(self, proposed: Catalogue, *, expected: str | None) -> Mapping[str, Any]: ...
