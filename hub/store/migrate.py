@@ -13,7 +13,7 @@ from pathlib import Path
 from hub.core.errors import HubError, Kind
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")  # oldest first; the last one is what this code works with
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")  # the last one is what this works with
 HEAD = REVISIONS[-1]
 
 

@@ -185,6 +185,14 @@ CREATE TABLE day_key (
  WITHOUT ROWID
 
 ;
+CREATE TABLE dead_letter (
+	number INTEGER NOT NULL, 
+	waiting INTEGER NOT NULL, 
+	code VARCHAR NOT NULL, 
+	attempts INTEGER NOT NULL, 
+	last_us INTEGER NOT NULL, 
+	PRIMARY KEY (number)
+);
 CREATE TABLE delivery (
 	id INTEGER NOT NULL, 
 	public BLOB NOT NULL, 
@@ -206,6 +214,39 @@ CREATE TABLE delivery_aim (
 	asks INTEGER NOT NULL, 
 	until_us INTEGER NOT NULL, 
 	PRIMARY KEY (delivery)
+)
+ WITHOUT ROWID
+
+;
+CREATE TABLE delivery_due (
+	delivery INTEGER NOT NULL, 
+	due_us INTEGER NOT NULL, 
+	PRIMARY KEY (delivery)
+)
+ WITHOUT ROWID
+
+;
+CREATE TABLE erasure (
+	person INTEGER NOT NULL, 
+	audit INTEGER NOT NULL, 
+	reason VARCHAR NOT NULL, 
+	erased_us INTEGER NOT NULL, 
+	bus_until_us INTEGER NOT NULL, 
+	due_us INTEGER NOT NULL, 
+	stage INTEGER NOT NULL, 
+	recipient INTEGER NOT NULL, 
+	number INTEGER NOT NULL, 
+	scanned INTEGER NOT NULL, 
+	PRIMARY KEY (person)
+)
+ WITHOUT ROWID
+
+;
+CREATE TABLE erasure_told (
+	person INTEGER NOT NULL, 
+	recipient INTEGER NOT NULL, 
+	deliveries INTEGER NOT NULL, 
+	PRIMARY KEY (person, recipient)
 )
  WITHOUT ROWID
 
@@ -294,6 +335,15 @@ CREATE TABLE interned (
 	id INTEGER NOT NULL, 
 	body VARCHAR NOT NULL, 
 	PRIMARY KEY (id)
+);
+CREATE TABLE legal_hold (
+	number INTEGER NOT NULL, 
+	person INTEGER NOT NULL, 
+	reference VARCHAR NOT NULL, 
+	reason VARCHAR NOT NULL, 
+	from_us INTEGER NOT NULL, 
+	until_us INTEGER NOT NULL, 
+	PRIMARY KEY (number)
 );
 CREATE TABLE link (
 	local BLOB NOT NULL, 
@@ -395,11 +445,15 @@ CREATE INDEX ask_person ON ask (person, subscription);
 CREATE INDEX backfill_open ON backfill (subscription) WHERE closed_us IS NULL;
 CREATE INDEX consent_due ON consent (due_us) WHERE due_us IS NOT NULL;
 CREATE INDEX consent_person ON consent (person);
+CREATE UNIQUE INDEX dead_letter_waiting ON dead_letter (waiting) WHERE waiting > 0;
+CREATE INDEX erasure_open ON erasure (stage) WHERE stage > 0;
+CREATE INDEX legal_hold_person ON legal_hold (person);
 CREATE INDEX link_disputed ON link (person, agency) WHERE disputed = 1 AND until_us IS NULL;
+CREATE INDEX link_ended ON link (person) WHERE until_us IS NOT NULL;
 CREATE INDEX link_person ON link (person, agency, sealed, until_us) WHERE until_us IS NULL;
 CREATE INDEX queue_backfill ON queue (subscription, person, state) WHERE state > 3;
 CREATE INDEX queue_held ON queue (person, subscription, delivery) WHERE state = 2;
 CREATE INDEX receipt_consent ON receipt (consent);
 CREATE INDEX waiting_local ON waiting (local);
 CREATE INDEX waiting_subject ON waiting (subject, dataset);
-INSERT INTO alembic_version VALUES ('0006');
+INSERT INTO alembic_version VALUES ('0007');

@@ -6,8 +6,8 @@ What was parked by a defect before becomes a dead letter of the class `defect`: 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0008"
-down_revision = "0005"
+revision = "0007"
+down_revision = "0006"
 INT = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
