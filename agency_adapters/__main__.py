@@ -5,7 +5,6 @@ Exit codes: 0 done, 1 a problem (told on standard error), 2 wrong usage, 3 the h
 """
 
 import dataclasses
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,6 +31,9 @@ from agency_adapters.ndjson import Broken
 from agency_adapters.profile import directory_of, new_profile, profile_exists, read_profile, seen_path, write_profile
 from agency_adapters.results import CloudEvent, PublishResult, PublishStopped, Refused
 from agency_adapters.seen import Seen
+from agency_adapters.sql_commands import app as sql_app
+from agency_adapters.terminal import line as _line
+from agency_adapters.terminal import tell as _tell
 
 EXIT_PROBLEM, EXIT_UNREACHABLE = 1, 3
 CHUNK_EVENTS = 1000  # how many events of an export are in memory at once
@@ -40,6 +42,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pret
 app.command("agreements")(agreement_commands.list_agreements)
 app.add_typer(agreement_commands.app, name="agreement")
 app.add_typer(agreement_commands.officer, name="officer")
+app.add_typer(sql_app, name="sql")
 ProfileName = Annotated[str | None, typer.Option("--profile", help="Which profile; else the only or the last one.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="The hub checks everything and stores nothing.")]
 
@@ -280,21 +283,6 @@ def _outcomes(result: PublishResult) -> None:
         else:
             told |= {"status": "accepted", "token": item.token}
         _line(told)
-
-
-def _line(document: Mapping[str, Any]) -> None:
-    """Write one JSON line and flush it: what follows may rely on its having left."""
-    try:
-        sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
-        sys.stdout.flush()
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python tries once more at its exit
-        what = f"standard output cannot be written: {error.strerror or type(error).__name__}"
-        raise AgencyError(what, remedy="What was not written was not acknowledged and comes again.") from error
-
-
-def _tell(text: str) -> None:
-    print(text, file=sys.stderr)
 
 
 def main() -> None:

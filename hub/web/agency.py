@@ -141,4 +141,12 @@ def _dataset(one: Dataset) -> dict[str, Any]:
         "subject_role": one.subject_role,
         "rhythm_days": one.rhythm_days,
         "schema": one.schema,
+        "fields": [
+            {
+                "name": name,
+                "titles": dict(field.titles),
+                "subject": bool(field.names) and field.role == one.subject_role,
+            }
+            for name, field in one.fields.items()
+        ],
     }
