@@ -97,7 +97,14 @@ class Place:
 
     def killed(self, name: str, agency: str) -> None:
         """Run an adapter in a process of its own, which the door kills."""
-        command = [sys.executable, "-m", "tests.adapters_contract_ways", name, self.directory / agency, self.door.url]
+        command = [
+            sys.executable,
+            "-m",
+            "tests.adapters_contract_ways",
+            name,
+            str(self.directory / agency),
+            self.door.url,
+        ]
         with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
             self.door.victim = process.pid
             process.communicate(b"go\n", timeout=60)
@@ -112,8 +119,7 @@ def day_of(one: Arrived) -> str:
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Town, Keys]]:
     """Run one hub for all; the two agencies' keys are registered."""
-    often = {"quota_requests_burst": 100_000, "quota_requests_per_s": 100_000}
-    with town(tmp_path_factory.mktemp("hub"), handout_redeliver_s=REDELIVER_S, **often) as running:
+    with town(tmp_path_factory.mktemp("hub"), handout_redeliver_s=REDELIVER_S, quota_requests_burst=100_000) as running:
         keys = {PUBLISHER: new_key(), RECIPIENT: new_key()}
         for agency, key in keys.items():
             running.hub.add_agency_key(agency, public_jwk(key))
