@@ -92,7 +92,7 @@ def row_of(delivery: Delivery, now_us: int) -> dict[str, Any]:
         "purpose": told_of.get("purpose"),
         "agreement": told_of.get("agreement"),
         "happened_at": told_of.get("time"),
-        "data": json.dumps(told_of["data"], ensure_ascii=False) if "data" in told_of else None,
-        "attributes": json.dumps(rest, ensure_ascii=False),
+        "data": json.dumps(told_of["data"], ensure_ascii=False, sort_keys=True) if "data" in told_of else None,
+        "attributes": json.dumps(rest, ensure_ascii=False, sort_keys=True),
         "received_at": datetime.fromtimestamp(now_us // 1_000_000, UTC).replace(tzinfo=None),
     }

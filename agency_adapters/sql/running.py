@@ -67,7 +67,7 @@ class Publishing:
 
 @contextmanager
 def publishing(
-    plan: Plan, profile: Profile, client: HubClient, *, state: Path, tell: Callable[[NotSent], None]
+    plan: Plan, profile: Profile, client: HubClient, *, state: Path, tell: Callable[[NotSent], None] = lambda _one: None
 ) -> Iterator[Publishing]:
     """Check a mapping against its database and the hub, and open what it needs. Raises `AgencyError`: nothing was sent.
 
