@@ -123,7 +123,13 @@ def publish(
 
 
 @app.command()
-def receive(url: Url, profile: ProfileName = None, once: Once = False, every: Every = None) -> None:
+def receive(
+    url: Url,
+    profile: ProfileName = None,
+    wait: Annotated[int, typer.Option(min=0, max=LONGEST_WAIT_S, help="Seconds to wait for the first delivery.")] = 0,
+    once: Once = False,
+    every: Every = None,
+) -> None:
     """Insert deliveries into hub_inbox and acknowledge them after the commit; write one line with the counts."""
     _need_sqlalchemy()
     from agency_adapters.sql.database import open_database
@@ -131,7 +137,7 @@ def receive(url: Url, profile: ProfileName = None, once: Once = False, every: Ev
 
     found, key = read_profile(directory_of(os.environ), profile)
     engine = open_database(url)
-    wait_s = 0 if once or not every else min(every, LONGEST_WAIT_S)
+    wait_s = wait if once or not every else max(wait, min(every, LONGEST_WAIT_S))
     with HubClient(found.settings, key) as client:
 
         def round_() -> dict[str, int]:
