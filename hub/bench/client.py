@@ -19,6 +19,7 @@ from typing import Any
 import orjson
 
 from hub.bench.line import Line, bearer
+from hub.bench.sql_client import outbox, plain
 from hub.bench.synthetic import DATASET, PUBLISHER, contents
 from hub.clock import system_clock
 
@@ -183,7 +184,7 @@ def withdraw(task: Task) -> Callable[[], Found]:
 
 
 ROLES: Mapping[str, Callable[[Task], Callable[[], Found]]] = MappingProxyType(
-    {"publish": publish, "take": take, "withdraw": withdraw}
+    {"publish": publish, "take": take, "withdraw": withdraw, "outbox": outbox, "plain": plain}
 )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from hub.bench import gate, handout, latency, publish, scale, usual, withdraw
+from hub.bench import gate, handout, latency, publish, scale, sql, usual, withdraw
 from hub.bench.measure import Result, Say, Sizes
 
 BENCHMARKS: Mapping[str, Callable[[Sizes, Path, Say], Result]] = MappingProxyType(
@@ -16,5 +16,6 @@ BENCHMARKS: Mapping[str, Callable[[Sizes, Path, Say], Result]] = MappingProxyTyp
         "usual": usual.measure,
         "withdraw": withdraw.measure,
         "scale": scale.measure,
+        "sql": sql.measure,
     }
 )
