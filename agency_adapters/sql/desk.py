@@ -14,6 +14,7 @@ from agency_adapters.results import Accepted, PublishStopped, Refused
 from agency_adapters.sql.rows import Dataset, Said, Unfit
 
 UNFIT = "row-unfit"  # the code of a row that was refused here, before the hub
+_CANONICAL = json.JSONEncoder(ensure_ascii=False, sort_keys=True, default=str, separators=(",", ":"))
 COUNTED = ("read", "published", "refused", "still_refused", "unchanged", "gone")
 
 
@@ -40,8 +41,7 @@ class Desk:
 
     def digest(self, *parts: Any) -> bytes:
         """Hash values under the agency's key: contents cannot be guessed from it."""
-        text = json.dumps(parts, ensure_ascii=False, sort_keys=True, default=str, separators=(",", ":"))
-        return hashlib.blake2b(text.encode(), key=self.event_key, digest_size=16).digest()
+        return hashlib.blake2b(_CANONICAL.encode(parts).encode(), key=self.event_key, digest_size=16).digest()
 
     def event_id(self, *parts: Any) -> str:
         """Work out an event's id: the same parts give the same id, and a repeat is a repeat to the hub."""

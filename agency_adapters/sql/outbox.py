@@ -5,12 +5,13 @@ Killed between the hub's answer and the mark, the publisher sends the same rows 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from agency_adapters.results import Accepted
+from agency_adapters.results import Accepted, PublishStopped
 from agency_adapters.sql.database import split_name, told
 from agency_adapters.sql.desk import UNFIT, Desk
 from agency_adapters.sql.mapping import Plan
@@ -32,11 +33,19 @@ def publish_outbox(plan: Plan, engine: sa.Engine, desk: Desk, columns: Mapping[s
     """
     mark = _marker(plan, engine, desk, columns)
     met = True
-    while met:
-        met = False
-        for page in ahead(_events(plan, engine, desk, columns)):
-            met = True
-            _send(plan, desk, page, mark)
+    with ThreadPoolExecutor(1, "marks") as marking:
+        while met:
+            written: Future[None] | None = None
+            for page in ahead(_events(plan, engine, desk, columns)):
+                marks, stopped = _send(plan, desk, page, mark)
+                if written:
+                    written.result()  # the page before: it was marked while this one travelled
+                written = marking.submit(mark.write, marks)
+                if stopped:
+                    written.result()
+                    raise stopped
+            if met := written is not None:
+                written.result()  # before the next pass looks for what is new
 
 
 def unpublished(plan: Plan, engine: sa.Engine, columns: Mapping[str, str]) -> Iterator[list[Row]]:
@@ -62,7 +71,10 @@ def outbox_event(plan: Plan, desk: Desk, row: Row, said: Said | Unfit) -> Made:
     return row, event_id, desk.event(said, event_id)
 
 
-def _send(plan: Plan, desk: Desk, page: Sequence[Made], mark: "_Marker") -> None:
+def _send(
+    plan: Plan, desk: Desk, page: Sequence[Made], mark: "_Marker"
+) -> tuple[list[dict[str, Any]], PublishStopped | None]:
+    """Publish a page; return what is to be written into its rows, and what ended it before the last."""
     desk.counts["read"] += len(page)
     marks = []
     for row, _, event in page:
@@ -78,9 +90,7 @@ def _send(plan: Plan, desk: Desk, page: Sequence[Made], mark: "_Marker") -> None
         else:
             code = desk.refused(name_of(plan, row), answer).code
             marks.append(mark.of(row, REFUSED, code=code, event_id=event_id))
-    mark.write(marks)
-    if stopped:
-        raise stopped
+    return marks, stopped
 
 
 def name_of(plan: Plan, row: Row) -> str:
