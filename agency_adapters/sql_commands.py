@@ -83,7 +83,11 @@ def draft_map(
     if dataset not in datasets:
         remedy = did_you_mean(dataset, list(datasets))
         raise AgencyError(f"{dataset} is no dataset that {found.agency} publishes", remedy=remedy)
-    typer.echo(draft(open_database(url), table, datasets[dataset], reference=url), nl=False)
+    engine = open_database(url)
+    try:
+        typer.echo(draft(engine, table, datasets[dataset], reference=url), nl=False)
+    finally:
+        engine.dispose()
 
 
 @app.command()

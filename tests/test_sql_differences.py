@@ -197,7 +197,7 @@ def test_a_query_does_what_a_table_does(place: Agency) -> None:
     """Where a table holds more than is to be published."""
     place.visit(1)
     place.visit(2, bad=1)
-    query = "query = \"select * from visits where bad = 0 and who <> 'a:b'\""
+    query = "query = \"select * from visits where bad = 0 and who <> 'a :b'\""
     assert place.publish(BY_ALL.replace('table = "visits"', query))["published"] == 1
 
 

@@ -97,8 +97,13 @@ def table_columns(engine: sa.Engine, table: str) -> dict[str, str]:
 def query_columns(engine: sa.Engine, query: str) -> dict[str, str]:
     """Return the columns of a query; their types stay unknown. It is run for no row."""
     with told("run the mapping's query"), engine.connect() as connection:
-        nothing = sa.select(sa.text("*")).select_from(sa.text(f"({query}) hub_rows")).where(sa.text("1 = 0"))
+        nothing = sa.select(sa.text("*")).select_from(verbatim(f"({query}) hub_rows")).where(sa.text("1 = 0"))
         return dict.fromkeys(map(str, connection.execute(nothing).keys()), "")
+
+
+def verbatim(query: str) -> sa.TextClause:
+    """Take a query as it is written: a colon in it names no parameter."""
+    return sa.text(query.replace(":", "\\:"))
 
 
 def primary_key(engine: sa.Engine, table: str) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from agency_adapters.errors import AgencyError
-from agency_adapters.sql.database import split_name, told
+from agency_adapters.sql.database import split_name, told, verbatim
 from agency_adapters.sql.mapping import Plan
 from agency_adapters.sql.rows import Row
 
@@ -24,7 +24,7 @@ def source_of(plan: Plan, columns: Sequence[str]) -> sa.FromClause:
     """Name the plan's table, or wrap its query as one."""
     listed: list[sa.ColumnClause[Any]] = [sa.column(name) for name in columns]
     if plan.query:
-        return sa.text(plan.query).columns(*listed).subquery("hub_rows")
+        return verbatim(plan.query).columns(*listed).subquery("hub_rows")
     schema, name = split_name(plan.table)
     return sa.table(name, *listed, schema=schema)
 

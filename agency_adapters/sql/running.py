@@ -74,10 +74,10 @@ def publishing(
     `state` is where it is kept what was sent, for tables that do not say so themselves.
     """
     engine = open_database(plan.database)
-    datasets = datasets_of(client.agency())
-    columns = fit(plan, engine, datasets)
-    desk = Desk(client, profile.agency, profile.event_key, datasets, tell)
     try:
+        datasets = datasets_of(client.agency())
+        columns = fit(plan, engine, datasets)
+        desk = Desk(client, profile.agency, profile.event_key, datasets, tell)
         if plan.mode == "outbox":
             yield Publishing(plan, engine, desk, columns, None)
             return
