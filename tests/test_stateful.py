@@ -683,7 +683,8 @@ class Walk(RuleBasedStateMachine):
         for event in self.model.events:
             if event.state == "waiting" and event.until_us <= self.model.now_us:
                 assert event.hash not in waiting
-                assert event_state(self.hub.store, event.hash) == "expired"
+                other = self.hub.rows("SELECT 1 FROM event_conflict WHERE event = ?", (event.hash,))
+                assert event_state(self.hub.store, event.hash) == ("conflict" if other else "expired")
                 event.state = "expired"
 
     # The policy changes, engines and processes fail.
