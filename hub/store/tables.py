@@ -607,3 +607,39 @@ class ErasureTold(SQLModel, table=True):
     person: int = integer()
     recipient: int
     deliveries: int
+
+
+# Files as a way out and in.
+
+
+class FileDrop(SQLModel, table=True):
+    """An agency whose deliveries go out as files, and whose files are taken in. No row: off."""
+
+    __tablename__ = "file_drop"
+    agency: int = Field(primary_key=True)
+    format: str  # ndjson | csv
+    bom: int  # 1: CSV begins with a byte order mark
+    since_us: int = integer()
+
+
+class FileBatch(SQLModel, table=True):
+    """One batch of files that an agency can see. Noted before its done-marker is, so that no file is unknown.
+
+    `named` holds what is in it: number and delivery id, 24 bytes each, so that an acknowledgement settles exactly the
+    deliveries that the file held, whatever stands under their numbers by then.
+    """
+
+    __tablename__ = "file_batch"
+    __table_args__ = (Index("file_batch_recipient", "recipient"),)
+    id: int = integer(primary=True)
+    batch: str = Field(unique=True)  # the files' common name
+    recipient: int
+    files: str  # their names, as JSON
+    sha256: bytes = binary()  # of the manifest, which has that of each file
+    first: int = integer()
+    last: int = integer()
+    written_us: int = integer()
+    acked_us: int | None = integer(null=True)  # when all that is in it was acknowledged, by file or otherwise
+    gone_us: int | None = integer(null=True)  # when the files were removed
+    unwanted: int = 0  # 1: to be removed at once, for somebody in it was erased
+    named: bytes = binary()
