@@ -10,6 +10,7 @@ from hub.commands import (
     catalogue,
     deadletters,
     demo,
+    files,
     keys,
     officer,
     person,
@@ -36,6 +37,7 @@ app.add_typer(officer.app, name="officer")
 app.add_typer(keys.app, name="keys")
 app.add_typer(person.app, name="person")
 app.add_typer(deadletters.app, name="deadletters")
+app.add_typer(files.app, name="files")
 app.add_typer(demo.app, name="demo")
 
 

@@ -51,6 +51,7 @@ from hub.store.person_keys import wrapped_keys
 from hub.store.waiting import oldest
 from hub.way import Way
 from hub.web.quota import Quota, Quotas
+from hub.workers.files import FileDrops, files_worker
 from hub.workers.gate import gate_worker
 from hub.workers.retention import retention_worker
 
@@ -138,6 +139,8 @@ class Hub:
             keep_days=self.settings.intake_retention_days,
             log=self.log,
         )
+        self.file_drops = FileDrops(self)
+        self.files = files_worker(self.file_drops, self.log)
 
     # What is in force now. Each is taken once per request or batch.
     @property
@@ -210,12 +213,13 @@ class Hub:
         """Start the hub's own threads."""
         self.gate.start()
         self.retention.start()
+        self.files.start()
 
     def close(self) -> None:
         """Finish what is begun, then let every file go. Nothing is lost by not calling it."""
         self.stopping = True
         self.bell.ring_all()
-        for worker in (self.gate, self.retention):
+        for worker in (self.gate, self.retention, self.files):
             if not worker.stop(STOP_WORKERS_S):
                 self.log.error("worker.stuck", worker=worker.name)
         self.store.close()
@@ -225,7 +229,9 @@ class Hub:
     def troubles(self) -> tuple[Item, ...]:
         """Say in words why the hub does not do its work; empty when it does."""
         items = [
-            Item(text, remedy="Its log says more.") for text in (self.gate.trouble(), self.retention.trouble()) if text
+            Item(said, remedy="Its log says more.")
+            for worker in (self.gate, self.retention, self.files)
+            if (said := worker.trouble())
         ]
         if said := self.store.trouble():
             items.append(Item(said, remedy="Check the disk and the store's file; restart when both are back."))

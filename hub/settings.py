@@ -113,6 +113,29 @@ class Settings(BaseSettings):
         7, description="The day key of sealed intake is destroyed after this. More than 7 is refused in production."
     )
 
+    # -- file drop
+    file_drop_dir: Path | None = Field(
+        None, description="A directory per agency lies in it, laid out for SFTP. Unset: no file drop."
+    )
+    file_every_s: int = Field(
+        60, ge=0, description="Pause between two batches of an agency: small files are many; a full one goes at once."
+    )
+    file_batch_max: PositiveInt = Field(
+        5_000, le=20_000, description="Most deliveries per batch of files: what is written within a second or so."
+    )
+    file_redeliver_hours: PositiveInt = Field(
+        24, description="Files not acknowledged by then are removed; what was in them is decided again and comes again."
+    )
+    file_keep_days: PositiveInt = Field(
+        7, le=30, description="Acknowledged files, and files that were taken in, are removed after this."
+    )
+    file_outstanding: PositiveInt = Field(
+        200_000, description="Most unacknowledged deliveries of an agency with file drop: a day's, read at night."
+    )
+    file_in_bytes: PositiveInt = Field(
+        256 * 1024 * 1024, description="Largest file that an agency may put there to be published."
+    )
+
     # -- quotas, per agency, counted before anything is written
     quota_requests_per_s: PositiveInt = Field(200, description="Sustained requests; withdrawals have their own lane.")
     quota_requests_burst: PositiveInt = Field(400, description="Requests at once after silence.")
@@ -312,6 +335,17 @@ def _private_metrics_token(settings: Settings) -> Item | None:
     )
 
 
+def _private_file_drop(settings: Settings) -> Item | None:
+    path = settings.file_drop_dir
+    if path is None or (path.is_dir() and path.stat().st_mode & 0o007 == 0):
+        return None
+    return Item(
+        "the directory of files that hold people's data is not there, or open to every user of this machine",
+        "file_drop_dir",
+        "Make it as deploy/README.md says and run chmod o= on it, or unset HUB_FILE_DROP_DIR.",
+    )
+
+
 def _durable(settings: Settings) -> Item | None:
     if settings.synchronous in ("FULL", "EXTRA"):
         return None
@@ -354,6 +388,7 @@ RULES: tuple[Callable[[Settings], Item | None], ...] = (
     _private_key_file,
     _key_file_apart,
     _private_metrics_token,
+    _private_file_drop,
     _durable,
     _short_retention,
     _no_bare_http,

@@ -46,6 +46,7 @@ UNSAFE: list[tuple[str, dict[str, Any]]] = [
     ("key_file", {"key_file": None}),
     ("key_file", {"key_file": Path("/nowhere/absent.key")}),
     ("metrics_token_file", {"metrics_token_file": Path("/nowhere/absent.token")}),
+    ("file_drop_dir", {"file_drop_dir": Path("/nowhere/absent")}),
     ("synchronous", {"synchronous": "NORMAL"}),
     ("synchronous", {"synchronous": "OFF"}),
     ("intake_retention_days", {"intake_retention_days": 8}),

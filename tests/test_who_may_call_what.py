@@ -91,6 +91,7 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/persons/unhold"): {"hold": 1},
     ("POST", "/dead-letters/retry"): {"number": 1},
     ("POST", "/dead-letters/discard"): {"number": 1, "reason": "duplicate"},
+    ("POST", "/file-drop"): {"agency": "lindum", "form": ""},
 }
 
 

@@ -137,7 +137,8 @@ def note_acknowledged(tx: Tx, batch: Batch, *, now_us: int) -> bool:
     for at in range(0, len(numbers), AT_ONCE):
         some = numbers[at : at + AT_ONCE]
         if tx.rows(
-            f"SELECT 1 FROM handout WHERE recipient = ? AND number IN ({marks(len(some))}) AND acked_us IS NULL LIMIT 1",
+            "SELECT 1 FROM handout WHERE recipient = ? AND acked_us IS NULL"
+            f" AND number IN ({marks(len(some))}) LIMIT 1",
             (batch.recipient, *some),
         ):
             return False
@@ -188,8 +189,8 @@ def stopped_since(tx: Tx, recipient: int, delivery: int) -> frozenset[int]:
     """Return the persons about whom a `stop` was queued for a recipient after this delivery."""
     rows = tx.rows(
         "SELECT q.person FROM delivery d JOIN queue q ON q.recipient = d.recipient AND q.delivery = d.id"
-        " AND q.state = ? WHERE d.id > ? AND d.recipient = ? AND d.kind = ?",
-        (QueueState.READY.value, delivery, recipient, DeliveryKind.STOP.value),
+        " AND q.state IN (?, ?) WHERE d.id > ? AND d.recipient = ? AND d.kind = ?",
+        (QueueState.READY.value, QueueState.OPENED.value, delivery, recipient, DeliveryKind.STOP.value),
     )
     return frozenset(int(person) for (person,) in rows)
 

@@ -1,6 +1,6 @@
 """What the doors need of the running hub. The composition root makes it; requests find it in `app.state.hub`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from anyio import CapacityLimiter
@@ -77,6 +77,13 @@ class Running(Protocol):
         """Bring the gauges up to date."""
 
 
+class FileDropSwitch(Protocol):
+    """Turns file drop on and off for an agency, and says how it goes."""
+
+    def set(self, agency: str, *, form: str, bom: bool) -> Mapping[str, Any]: ...
+    def listed(self) -> Sequence[Mapping[str, Any]]: ...
+
+
 class Administered(Running, Protocol):
     """What an operator's socket needs besides."""
 
@@ -89,6 +96,8 @@ class Administered(Running, Protocol):
     def end_agency_key(self, agency: str, kid: str) -> Mapping[str, Any]: ...
     def rotate_token_key(self) -> Mapping[str, Any]: ...
     def stop_releases(self, stop: bool) -> None: ...
+    @property
+    def file_drops(self) -> FileDropSwitch: ...
 
 
 def hub_of(request: Request) -> Running:
