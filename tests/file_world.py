@@ -71,17 +71,16 @@ class Files:
 
     # The agency's side.
     def batches(self) -> list[str]:
-        return sorted(path.name.removesuffix(".done") for path in self.out.glob("*.done"))
+        return batches(self.out)
 
     def lines(self, batch: str) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in (self.out / f"{batch}.ndjson").read_bytes().splitlines()]
+        return lines(self.out, batch)
 
     def lines_of(self, batch: str) -> list[dict[str, Any]]:
         return self.lines(batch) if batch else []
 
     def manifest(self, batch: str) -> dict[str, Any]:
-        told: dict[str, Any] = json.loads((self.out / f"{batch}.manifest.json").read_bytes())
-        return told
+        return manifest(self.out, batch)
 
     def event(self, event_id: str, local_id: str = "A", **changed: Any) -> dict[str, Any]:
         """Make an event as the publisher writes it into a file."""
@@ -109,6 +108,20 @@ class Files:
     def reason(self, name: str) -> dict[str, Any]:
         told: dict[str, Any] = json.loads((self.incoming / "refused" / f"{name}.reason.json").read_bytes())
         return told
+
+
+# What an agency sees, with nothing but its folder.
+def batches(out: Path) -> list[str]:
+    return sorted(path.name.removesuffix(".done") for path in out.glob("*.done"))
+
+
+def lines(out: Path, batch: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / f"{batch}.ndjson").read_bytes().splitlines()]
+
+
+def manifest(out: Path, batch: str) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads((out / f"{batch}.manifest.json").read_bytes())
+    return told
 
 
 def ndjson(events: Sequence[Mapping[str, Any]]) -> bytes:

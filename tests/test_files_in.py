@@ -1,4 +1,4 @@
-"""Files that an agency puts there are published line by line like anything else; a bad one is refused whole, with a reason."""
+"""Files that an agency puts there are published line by line; one that is not as announced is refused whole."""
 
 import json
 import os

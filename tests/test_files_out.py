@@ -1,4 +1,4 @@
-"""Deliveries as files: a batch is seen whole or not at all, decided like any hand-out, and taken back when it must be."""
+"""Deliveries as files: a batch is seen whole or not at all, decided like any hand-out, taken back when it must be."""
 
 import json
 import os
@@ -161,7 +161,11 @@ def test_a_withdrawal_between_the_hand_out_and_the_files_keeps_the_batch_back(fi
     publish(files, "e-1")
     publish(files, "e-2", local_id="B")
     person = files.hub.person("A")
-    arm("files.written", lambda: files.hub.withdraw(person, consent_of(files.hub, person)) and None)
+
+    def withdraw() -> None:
+        files.hub.withdraw(person, consent_of(files.hub, person))
+
+    arm("files.written", withdraw)
     try:
         sent = files.write()
     finally:
