@@ -24,6 +24,7 @@ from agency_adapters.client import KNOWN_KINDS, NOTICE, HubClient
 from agency_adapters.clock import system_clock
 from agency_adapters.doctor import Finding, examine
 from agency_adapters.errors import AgencyError, HubUnreachable, problem_from
+from agency_adapters.file_commands import app as files_app
 from agency_adapters.inputs import read_events
 from agency_adapters.keys import new_key, public_jwk
 from agency_adapters.links import read_links, read_names
@@ -43,6 +44,7 @@ app.command("agreements")(agreement_commands.list_agreements)
 app.add_typer(agreement_commands.app, name="agreement")
 app.add_typer(agreement_commands.officer, name="officer")
 app.add_typer(sql_app, name="sql")
+app.add_typer(files_app, name="files")
 ProfileName = Annotated[str | None, typer.Option("--profile", help="Which profile; else the only or the last one.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="The hub checks everything and stores nothing.")]
 

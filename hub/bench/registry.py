@@ -4,13 +4,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from hub.bench import gate, handout, latency, publish, scale, sql, usual, withdraw
+from hub.bench import files, gate, handout, latency, publish, scale, sql, usual, withdraw
 from hub.bench.measure import Result, Say, Sizes
 
 BENCHMARKS: Mapping[str, Callable[[Sizes, Path, Say], Result]] = MappingProxyType(
     {
         "gate": gate.measure,
         "handout": handout.measure,
+        "files": files.measure,
         "publish": publish.measure,
         "latency": latency.measure,
         "usual": usual.measure,

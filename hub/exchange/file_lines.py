@@ -1,8 +1,8 @@
 """What an agency publishes as a file, read piece by piece: each line or row becomes one event, or says why it is none.
 
 NDJSON: one CloudEvent a line. CSV: a row is an event; the columns `id`, `type`, `subject`, `time`, `dataschema`,
-`case`, `actor` and `source` are its attributes, every other column is a field of its data (`data.NAME` where it has the
-name of an attribute). Cells are text; what the dataset's schema says is no text is read as JSON. Empty: left out.
+`case`, `actor` and `source` are its attributes, every other column is a field of its data (`data.NAME` where it has
+the name of an attribute). Cells are text; what the dataset's schema says is no text is read as JSON. Empty: left out.
 """
 
 import codecs

@@ -48,7 +48,7 @@ Named = tuple[int, bytes]
 
 
 def drops(tx: Tx) -> list[Drop]:
-    rows = tx.rows("SELECT agency, format, bom, since_us FROM file_drop ORDER BY agency")
+    rows = tx.rows("SELECT agency, format, bom, since_us FROM file_drop WHERE format <> '' ORDER BY agency")
     return [Drop(agency, form, bool(bom), since_us) for agency, form, bom, since_us in rows]
 
 
@@ -58,7 +58,7 @@ def turn_on(store: Store, agency: int, *, form: str, bom: bool, clock: Clock, sa
     def transaction(tx: Tx) -> None:
         now_us = clock()
         tx.run(
-            "INSERT INTO file_drop(agency, format, bom, since_us) VALUES (?, ?, ?, ?)"
+            "INSERT INTO file_drop(agency, format, bom, since_us, batches) VALUES (?, ?, ?, ?, 0)"
             " ON CONFLICT(agency) DO UPDATE SET format = excluded.format, bom = excluded.bom",
             (agency, form, int(bom), now_us),
         )
@@ -71,7 +71,7 @@ def turn_off(store: Store, agency: int, *, clock: Clock, salt: Salt) -> bool:
     """Write no more files for an agency and take none in; False where it was off. Its queue is as it was."""
 
     def transaction(tx: Tx) -> bool:
-        if not tx.run("DELETE FROM file_drop WHERE agency = ?", (agency,)):
+        if not tx.run("UPDATE file_drop SET format = '' WHERE agency = ? AND format <> ''", (agency,)):
             return False
         _record(tx, {"act": "file-drop-off", "agency": agency}, clock(), salt)
         return True
@@ -90,7 +90,7 @@ def add_batch(
     now_us: int,
     due_us: int,
 ) -> None:
-    """Note a batch that is about to be seen, and let what is in it come again at `due_us` only."""
+    """Note a batch that is about to be seen, count it, and let what is in it come again at `due_us` only."""
     numbers = [number for number, _ in named]
     row = tx.one("SELECT coalesce(max(id), 0) + 1 FROM file_batch")
     assert row is not None
@@ -100,7 +100,13 @@ def add_batch(
             (row[0], batch, recipient, json.dumps(files), sha256, min(numbers), max(numbers), now_us, 0, pack(named)),
         ],
     )
+    tx.run("UPDATE file_drop SET batches = batches + 1 WHERE agency = ?", (recipient,))
     come_again(tx, recipient, numbers, at_us=due_us)
+
+
+def batches_written(tx: Tx, recipient: int) -> int:
+    row = tx.one("SELECT batches FROM file_drop WHERE agency = ?", (recipient,))
+    return int(row[0]) if row else 0
 
 
 def come_again(tx: Tx, recipient: int, numbers: Sequence[int], *, at_us: int) -> None:

@@ -613,13 +613,14 @@ class ErasureTold(SQLModel, table=True):
 
 
 class FileDrop(SQLModel, table=True):
-    """An agency whose deliveries go out as files, and whose files are taken in. No row: off."""
+    """An agency whose deliveries go out as files, and whose files are taken in. No row, or no format: off."""
 
     __tablename__ = "file_drop"
     agency: int = Field(primary_key=True)
-    format: str  # ndjson | csv
+    format: str  # ndjson | csv | "" (off)
     bom: int  # 1: CSV begins with a byte order mark
     since_us: int = integer()
+    batches: int  # written so far: names are in this order, whatever the clock does
 
 
 class FileBatch(SQLModel, table=True):

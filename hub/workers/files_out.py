@@ -31,6 +31,7 @@ from hub.store.file_drop import (
     Drop,
     add_batch,
     batch_named,
+    batches_written,
     come_again,
     forget_before,
     holds_any,
@@ -48,7 +49,7 @@ US = 1_000_000
 COLLECT_S = 1.0  # a batch takes what is handed out within this: its first bytes are written soon after their commit
 LEAST_FREE_BYTES = 64 * 1024 * 1024  # below it nothing is handed out: it could not be written
 MANIFEST, DONE = ".manifest.json", ".done"
-OURS = re.compile(r"\.?([a-z0-9-]+-\d{8}T\d{12}Z-[0-9a-f]{8})\..+")  # our own files, begun or finished
+OURS = re.compile(r"\.?([a-z0-9-]+-\d{10}-\d{8}T\d{6}Z-[0-9a-f]{8})\..+")  # our own files, begun or finished
 
 
 class Limits(NamedTuple):
@@ -86,12 +87,12 @@ def write_batch(world: World, wrapping: OpenKey, place: Place, drop: Drop, agenc
             code="file-drop-full",
         )
     with world.store.read() as tx:
-        before = last_delivery(tx)
+        before, written_so_far = last_delivery(tx), batches_written(tx, drop.agency)
     leaving, more = _collect(for_files(world, limits), wrapping, agency, limits.batch_max)  # 1.
     if not leaving:
         return NOTHING
     now_us = world.clock()
-    batch = _name(agency, now_us)
+    batch = _name(agency, written_so_far + 1, now_us)
     files = csv(batch, leaving, bom=drop.bom) if drop.format == "csv" else ndjson(batch, leaving)
     named = [(one.opened.number, one.opened.public) for one in leaving]
     written: list[str] = []
@@ -241,7 +242,10 @@ def _drop(place: Place, written: Sequence[str]) -> None:
         remove(place.out, name)
 
 
-def _name(agency: str, now_us: int) -> str:
-    """Name a batch: whose it is, when it was made, and enough chance that no two are the same."""
-    moment = datetime.fromtimestamp(now_us // US, tz=UTC).strftime("%Y%m%dT%H%M%S")
-    return f"{agency}-{moment}{now_us % US:06d}Z-{os.urandom(4).hex()}"
+def _name(agency: str, place: int, now_us: int) -> str:
+    """Name a batch: whose it is, its place in their order, when it was made, and chance against two of a name.
+
+    The place keeps the order of the hand-outs, whatever the clock does: who reads by name reads in order.
+    """
+    moment = datetime.fromtimestamp(now_us // US, tz=UTC).strftime("%Y%m%dT%H%M%SZ")
+    return f"{agency}-{place:010d}-{moment}-{os.urandom(4).hex()}"

@@ -19,6 +19,7 @@ def upgrade() -> None:
         sa.Column("format", sa.String(), nullable=False),
         sa.Column("bom", sa.Integer(), nullable=False),
         sa.Column("since_us", _integer(), nullable=False),
+        sa.Column("batches", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("agency"),
     )
     op.create_table(
