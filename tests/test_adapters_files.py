@@ -171,6 +171,11 @@ def changed(files: Files, batch: str) -> None:
         file.write(b"{}\n")
 
 
+def changed_in_place(files: Files, batch: str) -> None:
+    path = files.out / f"{batch}.ndjson"
+    path.write_bytes(path.read_bytes().replace(b"M-7", b"M-8"))
+
+
 def cut(files: Files, batch: str) -> None:
     path = files.out / f"{batch}.ndjson"
     path.write_bytes(path.read_bytes()[:-5])
@@ -233,8 +238,8 @@ def linked(files: Files, batch: str) -> None:
 
 
 SPOILT: list[Callable[[Files, str], None]] = [
-    changed, cut, of_another, of_another_batch, newer_form, path_trick, other_name, fewer, not_json, not_utf8,
-    no_object, no_manifest, broken_manifest, no_file, linked,
+    changed, changed_in_place, cut, of_another, of_another_batch, newer_form, path_trick, other_name, fewer,
+    not_json, not_utf8, no_object, no_manifest, broken_manifest, no_file, linked,
 ]  # fmt: skip
 
 

@@ -360,6 +360,25 @@ def test_a_folder_that_became_a_link_is_refused(files: Files, tmp_path: Path) ->
     assert refused.value.code == "file-drop-unusable"
 
 
+def test_a_batch_that_was_noted_and_never_shown_comes_again_at_once_after_a_restart(files: Files) -> None:
+    """Not after the day that its redelivery was put off by: nobody has seen it."""
+    publish(files, "e-1")
+    batch = files.write().batch
+    (files.out / f"{batch}.done").unlink()
+    assert files.recover() == 1
+    assert left_over(files.out) == []
+    assert [one["number"] for one in files.lines(files.write().batch)] == [1]
+
+
+def test_a_batch_that_the_store_does_not_know_is_cleared_away_at_a_restart(files: Files) -> None:
+    """The store was restored from a backup, say: what it held comes again, and nobody could acknowledge it."""
+    publish(files, "e-1")
+    files.write()
+    files.hub.store.write(lambda tx: tx.run("DELETE FROM file_batch"))
+    assert files.recover() == 1
+    assert left_over(files.out) == []
+
+
 def test_strangers_files_beside_the_hubs_own_are_left_alone(files: Files) -> None:
     """A restart clears what the hub had begun, and nothing else."""
     with opened_place(files.base, files.agency):
