@@ -191,6 +191,33 @@ def test_files_of_somebody_erased_are_removed_at_once_acknowledged_or_not(files:
     assert files.batches() == [theirs]
 
 
+def test_somebody_erased_between_the_hand_out_and_the_files_is_in_none(files: Files) -> None:
+    """The batch is kept back; the others in it come at once."""
+    files.hub.grant(files.hub.link("B"))
+    publish(files, "e-1")
+    publish(files, "e-2", local_id="B")
+    person = files.hub.person("A")
+    arm("files.written", lambda: files.hub.erase(person))
+    try:
+        assert files.write().batch == ""
+    finally:
+        disarm()
+    assert left_over(files.out) == []
+    assert [one["number"] for one in files.lines(files.write().batch)] == [2]
+
+
+def test_a_batch_that_took_too_long_to_write_is_decided_again(files: Files) -> None:
+    """A disk that stalls for minutes lets nothing out that was decided before."""
+    publish(files, "e-1")
+    arm("files.written", lambda: files.hub.pass_by(31))
+    try:
+        assert files.write() == ("", {}, True)
+    finally:
+        disarm()
+    assert left_over(files.out) == []
+    assert [one["number"] for one in files.lines(files.write().batch)] == [1]
+
+
 def test_an_acknowledged_batch_stays_for_its_time_and_is_then_removed(files: Files) -> None:
     """The default is seven days; the row about it goes after the same again."""
     publish(files, "e-1")

@@ -1,18 +1,25 @@
 """File drop on a running hub: from one agency's file to another's, by commands, with nobody in the way of anybody."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from typer.testing import CliRunner, Result
 
+from agency_adapters.keys import new_key
+from agency_adapters.profile import new_profile, write_profile
 from hub.commands.files import app
 from hub.core.errors import HubError
-from hub.store.file_drop import there
+from hub.store.file_drop import mark_files_of, there
 from tests.doors import client_of
-from tests.file_world import batches, lines
+from tests.file_ways import DropPublishes, DropReceives, FolderPublishes
+from tests.file_world import batches, left_over, lines
+from tests.protocol_world import ROOT
 from tests.world import Town, birth, link_family, town, until
 
 
@@ -127,6 +134,23 @@ def test_file_drop_cannot_be_turned_on_for_nobody_or_nowhere(tmp_path: Path, pla
     assert nowhere.value.code == "file-drop-nowhere"
 
 
+def test_files_of_an_agency_whose_file_drop_was_turned_off_still_go_when_somebody_is_erased(place: Town) -> None:
+    """Nothing new is written; what is there is removed like before, within a round."""
+    link_family(place)
+    switch(place, "family-benefits")
+    out = home(place, "family-benefits") / "out"
+    place.agency("civil-registry").publish([birth("1")])
+    until(lambda: batches(out), bool)
+    switch(place, "family-benefits", "")
+    with place.hub.store.read() as tx:
+        persons = [person for (person,) in tx.rows("SELECT DISTINCT person FROM handout_person")]
+    for person in persons:
+        place.hub.store.write(lambda tx, person=person: mark_files_of(tx, person))  # type: ignore[misc]  # each its own
+    until(lambda: not batches(out), bool)
+    assert left_over(out) == []
+    assert place.hub.file_drops.listed() == []
+
+
 def test_file_drop_is_turned_on_and_off_by_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a running hub, on its store."""
     (tmp_path / "drop").mkdir()
@@ -159,3 +183,62 @@ def test_file_drop_is_turned_on_over_the_operators_socket(place: Town) -> None:
         (told,) = operator.get("/file-drop").json()["file_drop"]
         assert (told["agency"], told["format"]) == ("tax", "csv")
         assert operator.post("/file-drop", json={"agency": "tax", "form": "xml"}).status_code == 422
+
+
+class Row(NamedTuple):
+    number: int
+    child: str
+    dob: str
+
+
+def test_the_ways_of_the_adapters_contract_carry_everything_once(place: Town, tmp_path: Path) -> None:
+    """Rows of a folder over HTTP and into the drop folder; deliveries out of it, each once, in order."""
+    link_family(place)
+    for agency in ("civil-registry", "family-benefits"):
+        switch(place, agency)
+        until((home(place, agency) / "in" / "refused").is_dir, bool)
+        (tmp_path / agency).mkdir()
+        (tmp_path / agency / "drop").symlink_to(home(place, agency), target_is_directory=True)
+    rows = [Row(at, "C-1", f"2026-01-{at:02d}") for at in range(1, 21)]
+    over_http, by_file = FolderPublishes(tmp_path / "civil-registry"), DropPublishes(tmp_path / "civil-registry")
+    receiving = DropReceives(tmp_path / "family-benefits")
+    publisher, recipient = place.agency("civil-registry"), place.agency("family-benefits")
+    over_http.add(rows[:10])
+    assert over_http.run(publisher) == 0
+    by_file.add(rows[10:])
+    assert by_file.run(publisher) == 0  # all twenty once more: ten of them are repeats
+
+    def arrived() -> int:
+        receiving.run(recipient)
+        return len(receiving.arrived())
+
+    until(arrived, lambda count: count >= len(rows))
+    assert len({one.id for one in receiving.arrived()}) == arrived() == len(rows)
+    assert {one.kind for one in receiving.arrived()} == {"data"}
+
+
+def test_the_examples_run_beside_a_hub(place: Town, tmp_path: Path) -> None:
+    """Each is a program of its own, under 25 lines."""
+    link_family(place)
+    config = tmp_path / "config" / "hub-agency"
+    for agency in ("civil-registry", "family-benefits"):
+        switch(place, agency)
+        until((home(place, agency) / "in" / "refused").is_dir, bool)
+    rows = FolderPublishes(tmp_path)
+    rows.add([Row(1, "C-1", "2026-01-31")])
+
+    def example(agency: str, name: str, *words: Path) -> str:
+        profile = new_profile(agency, hub=place.url, issuer="", ca_file=None)
+        write_profile(config, profile, new_key())
+        source = ROOT / "agency_adapters" / "examples" / name
+        assert len(source.read_text().splitlines()) < 25
+        env = {**os.environ, "XDG_CONFIG_HOME": str(tmp_path / "config"), "PYTHONPATH": str(ROOT)}
+        command = [sys.executable, str(source), *map(str, words)]
+        return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=True).stdout
+
+    example(
+        "civil-registry", "file_publish.py", tmp_path / "rows", tmp_path / "map.toml", home(place, "civil-registry")
+    )
+    out = home(place, "family-benefits") / "out"
+    until(lambda: batches(out), bool)
+    assert "data" in example("family-benefits", "file_receive.py", home(place, "family-benefits"))

@@ -48,7 +48,8 @@ Named = tuple[int, bytes]
 
 
 def drops(tx: Tx) -> list[Drop]:
-    rows = tx.rows("SELECT agency, format, bom, since_us FROM file_drop WHERE format <> '' ORDER BY agency")
+    """Return the agencies that have file drop, and those that had (no format), whose files may still be there."""
+    rows = tx.rows("SELECT agency, format, bom, since_us FROM file_drop ORDER BY agency")
     return [Drop(agency, form, bool(bom), since_us) for agency, form, bom, since_us in rows]
 
 
@@ -137,8 +138,8 @@ def named_in(tx: Tx, batch: int) -> list[Named]:
     return [] if row is None else unpack(row[0])
 
 
-def note_acknowledged(tx: Tx, batch: Batch, *, now_us: int) -> bool:
-    """Note that all that is in a batch was acknowledged, if so."""
+def all_acknowledged(tx: Tx, batch: Batch) -> bool:
+    """Say whether all that is in a batch was acknowledged, by file or otherwise."""
     numbers = [number for number, _ in named_in(tx, batch.id)]
     for at in range(0, len(numbers), AT_ONCE):
         some = numbers[at : at + AT_ONCE]
@@ -148,8 +149,23 @@ def note_acknowledged(tx: Tx, batch: Batch, *, now_us: int) -> bool:
             (batch.recipient, *some),
         ):
             return False
-    tx.run("UPDATE file_batch SET acked_us = ? WHERE id = ? AND acked_us IS NULL", (now_us, batch.id))
     return True
+
+
+def note_acknowledged(tx: Tx, batch: Batch, *, now_us: int) -> None:
+    """Note that all that is in a batch was acknowledged, if so."""
+    if all_acknowledged(tx, batch):
+        tx.run("UPDATE file_batch SET acked_us = ? WHERE id = ? AND acked_us IS NULL", (now_us, batch.id))
+
+
+def any_erased(tx: Tx, persons: Sequence[int]) -> bool:
+    for at in range(0, len(persons), AT_ONCE):
+        some = persons[at : at + AT_ONCE]
+        if tx.rows(
+            f"SELECT 1 FROM person WHERE id IN ({marks(len(some))}) AND erased_us IS NOT NULL LIMIT 1", tuple(some)
+        ):
+            return True
+    return False
 
 
 def note_gone(tx: Tx, batch: Batch, *, now_us: int) -> None:
@@ -157,6 +173,12 @@ def note_gone(tx: Tx, batch: Batch, *, now_us: int) -> None:
     tx.run("UPDATE file_batch SET gone_us = ?, unwanted = 0 WHERE id = ?", (now_us, batch.id))
     if batch.acked_us is None:
         come_again(tx, batch.recipient, [number for number, _ in named_in(tx, batch.id)], at_us=now_us)
+
+
+def unwanted(tx: Tx) -> frozenset[int]:
+    """Return the recipients of batches that are to be removed at once."""
+    rows = tx.rows("SELECT DISTINCT recipient FROM file_batch WHERE unwanted = 1 AND gone_us IS NULL")
+    return frozenset(int(recipient) for (recipient,) in rows)
 
 
 def forget_before(tx: Tx, recipient: int, before_us: int) -> int:

@@ -17,7 +17,7 @@ from hub.identity.keys import OpenKey, keyed
 from hub.logs import Log
 from hub.metrics import Metrics
 from hub.settings import Settings
-from hub.store.file_drop import Drop, drops, there, turn_off, turn_on
+from hub.store.file_drop import Drop, drops, there, turn_off, turn_on, unwanted
 from hub.workers.files_ack import take_acknowledgements
 from hub.workers.files_in import Intake, Taken, clear_begun, half_written, ready, sweep, take
 from hub.workers.files_out import Limits, keep_house, recover, write_batch
@@ -86,10 +86,12 @@ class FileDrops:
             return LOOK_S
         world, busy = self._hub.world, False
         with world.store.read() as tx:
-            on = drops(tx)
+            known, at_once = drops(tx), unwanted(tx)
         codes = {agency.number: agency.code for agency in world.catalogue.agencies.values()}
-        for drop in on:
+        for drop in known:
             state = self._states.setdefault(drop.agency, _State())
+            if drop.agency in at_once:
+                state.house_at_s = 0.0
             if drop.agency in codes and monotonic() >= state.again_at_s:
                 busy |= self._one(Round(base, _limits(self._hub.settings), self._intake()), state, drop, codes)
         return 0.0 if busy else LOOK_S
@@ -124,6 +126,8 @@ class FileDrops:
             sweep(place, world.clock(), given.limits.keep_us)
             state.half_written = half_written(place, world.clock())
             state.house_at_s = monotonic() + HOUSE_S
+        if not drop.format:  # turned off: what is there is acknowledged, and removed in its time, and nothing else
+            return False
         busy = self._in(given, state, place, code)
         return self._out(given, state, place, drop, code) or busy
 
@@ -199,7 +203,8 @@ class FileDrops:
         world = self._hub.world
         codes = {agency.number: agency.code for agency in world.catalogue.agencies.values()}
         with world.store.read() as tx:
-            found = [(drop, [one for one in there(tx, drop.agency) if one.acked_us is None]) for drop in drops(tx)]
+            on = [drop for drop in drops(tx) if drop.format]
+            found = [(drop, [one for one in there(tx, drop.agency) if one.acked_us is None]) for drop in on]
         now_us = world.clock()
         return [
             self._line(codes.get(drop.agency, ""), drop, [one.written_us for one in open_], now_us)

@@ -26,10 +26,13 @@ from hub.exchange.world import World
 from hub.failpoints import reach
 from hub.identity.keys import OpenKey
 from hub.store.deliveries import DeliveryKind
+from hub.store.engine import Tx
 from hub.store.file_drop import (
     Batch,
     Drop,
     add_batch,
+    all_acknowledged,
+    any_erased,
     batch_named,
     batches_written,
     come_again,
@@ -47,6 +50,7 @@ from hub.workers.folders import PART, Place, free_bytes, names, put, remove, set
 
 US = 1_000_000
 COLLECT_S = 1.0  # a batch takes what is handed out within this: its first bytes are written soon after their commit
+FRESH_US = 30 * US  # a batch that took longer to write rests on decisions that are too old: it is decided again
 LEAST_FREE_BYTES = 64 * 1024 * 1024  # below it nothing is handed out: it could not be written
 MANIFEST, DONE = ".manifest.json", ".done"
 OURS = re.compile(r"\.?([a-z0-9-]+-\d{10}-\d{8}T\d{6}Z-[0-9a-f]{8})\..+")  # our own files, begun or finished
@@ -67,6 +71,16 @@ class Sent(NamedTuple):
     batch: str
     kinds: Counter[str]
     full: bool  # there is more right now
+
+
+class Noted(NamedTuple):
+    """What is noted of a batch before it is shown."""
+
+    batch: str
+    recipient: int
+    files: tuple[str, ...]
+    digest: bytes
+    due_us: int
 
 
 NOTHING = Sent("", Counter(), full=False)
@@ -91,39 +105,46 @@ def write_batch(world: World, wrapping: OpenKey, place: Place, drop: Drop, agenc
     leaving, more = _collect(for_files(world, limits), wrapping, agency, limits.batch_max)  # 1.
     if not leaving:
         return NOTHING
-    now_us = world.clock()
-    batch = _name(agency, written_so_far + 1, now_us)
+    began_us = world.clock()
+    batch = _name(agency, written_so_far + 1, began_us)
     files = csv(batch, leaving, bom=drop.bom) if drop.format == "csv" else ndjson(batch, leaving)
-    named = [(one.opened.number, one.opened.public) for one in leaving]
     written: list[str] = []
     try:
         _write_data(place, files, written)  # 2.
-        text = manifest(batch, agency, files, created=rfc3339(now_us))
+        text = manifest(batch, agency, files, created=rfc3339(began_us))
         written.append(batch + MANIFEST)
         digest = put(place.out, batch + MANIFEST, [text]).digest  # 3.
         reach("files.manifest")
-        if _overtaken(world, drop.agency, before, leaving):
+        stale = world.clock() - began_us > FRESH_US or _overtaken(world, drop.agency, before, leaving)
+        noted = Noted(batch, drop.agency, tuple(written), digest, world.clock() + limits.redeliver_us)
+        if stale or not world.store.write(lambda tx: _note(world, tx, noted, leaving)):  # 4.
             _drop(place, written)
-            world.store.write(lambda tx: come_again(tx, drop.agency, [n for n, _ in named], at_us=world.clock()))
+            numbers = [one.opened.number for one in leaving]
+            world.store.write(lambda tx: come_again(tx, drop.agency, numbers, at_us=world.clock()))
             return NOTHING._replace(full=True)
-        world.store.write(
-            lambda tx: add_batch(
-                tx,
-                batch=batch,
-                recipient=drop.agency,
-                files=written,
-                sha256=digest,
-                named=named,
-                now_us=world.clock(),
-                due_us=world.clock() + limits.redeliver_us,
-            )
-        )  # 4. fmt: skip
     except BaseException:
         _drop(place, written)
         raise
     _show(world, place, drop, batch)  # 5.
     _recall_stopped(world, place, drop, batch, leaving)
     return Sent(batch, Counter(DeliveryKind(one.opened.kind).name.lower() for one in leaving), full=more)
+
+
+def _note(world: World, tx: Tx, noted: Noted, leaving: Sequence[Leaving]) -> bool:
+    """Note a batch; False where somebody in it was erased meanwhile. An erasure after this finds and marks it."""
+    if any_erased(tx, sorted({part.person for one in leaving for part in one.opened.parts})):
+        return False
+    add_batch(
+        tx,
+        batch=noted.batch,
+        recipient=noted.recipient,
+        files=noted.files,
+        sha256=noted.digest,
+        named=[(one.opened.number, one.opened.public) for one in leaving],
+        now_us=world.clock(),
+        due_us=noted.due_us,
+    )
+    return True
 
 
 def recover(world: World, place: Place, drop: Drop) -> int:
@@ -157,14 +178,20 @@ def keep_house(world: World, place: Place, drop: Drop, limits: Limits) -> int:
     gone = 0
     for batch in batches:
         acked_us = batch.acked_us
-        if acked_us is None and world.store.write(lambda tx, one=batch: note_acknowledged(tx, one, now_us=now_us)):  # type: ignore[misc]  # each its own
-            continue
+        if acked_us is None and _is_acknowledged(world, batch):
+            world.store.write(lambda tx, one=batch: note_acknowledged(tx, one, now_us=now_us))  # type: ignore[misc]  # each its own
+            acked_us = now_us
         over = acked_us + limits.keep_us if acked_us is not None else batch.written_us + limits.redeliver_us
         if batch.unwanted or over <= now_us:
             take_back(world, place, batch)
             gone += 1
     world.store.write(lambda tx: forget_before(tx, drop.agency, now_us - limits.keep_us))
     return gone
+
+
+def _is_acknowledged(world: World, batch: Batch) -> bool:
+    with world.store.read() as tx:
+        return all_acknowledged(tx, batch)
 
 
 def take_back(world: World, place: Place, batch: Batch) -> None:
@@ -185,7 +212,7 @@ def _collect(world: World, wrapping: OpenKey, agency: str, most: int) -> tuple[l
                 break
             raise
         leaving += open_page(world, wrapping, page.opened)
-        more = page.more
+        more = page.more and bool(page.opened or page.cancelled or page.held)  # else all of them wait
     return leaving, more
 
 
