@@ -12,7 +12,7 @@ from agency_adapters.folder import read_folder, read_map
 from agency_adapters.ndjson import Broken
 from tests.adapters_contract_hub import ContractHub
 from tests.file_world import batches, left_over
-from tests.test_adapters_commands import Run, hub, lindum, run  # noqa: F401 - fixtures
+from tests.test_adapters_commands import Run, hub, lindum, run  # noqa: F401 - fixtures of the commands' own tests, asked for by name
 
 GOOD = """dataset = "pop.residence"
 key = ["no", "at"]
@@ -141,7 +141,7 @@ def test_a_folder_without_files_is_refused(tmp_path: Path) -> None:
         events_of(tmp_path)
 
 
-def test_a_folder_is_published_by_one_command(lindum: ContractHub, run: Run, tmp_path: Path) -> None:  # noqa: F811 - fixtures
+def test_a_folder_is_published_by_one_command(lindum: ContractHub, run: Run, tmp_path: Path) -> None:  # noqa: F811 - fixtures of the commands' own tests, asked for by name
     """Over HTTP, again without doubling, or into a drop folder; a broken row is told and the others go."""
     rows = tmp_path / "rows"
     rows.mkdir()
@@ -161,7 +161,7 @@ def test_a_folder_is_published_by_one_command(lindum: ContractHub, run: Run, tmp
     assert json.loads((tmp_path / "drop" / "in" / f"{name}.ndjson").read_text()) == event
 
 
-def test_a_drop_folder_is_received_by_one_command(lindum: ContractHub, run: Run, tmp_path: Path) -> None:  # noqa: F811 - fixtures
+def test_a_drop_folder_is_received_by_one_command(lindum: ContractHub, run: Run, tmp_path: Path) -> None:  # noqa: F811 - fixtures of the commands' own tests, asked for by name
     """Each delivery once, the batch acknowledged; what is wrong with another is told, with exit code 1."""
     from hashlib import sha256
 
