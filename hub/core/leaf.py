@@ -34,6 +34,7 @@ class LeafKind(IntEnum):
     SIGNATURE = 10  # officers' keys, proposals and signatures of agreements
     LEGAL_HOLD = 12
     DEAD_LETTER = 13
+    WAY_OUT = 11  # an agency's endpoint or sealing key: registered, proven, rotated, disabled, removed
 
 
 def leaf(kind: LeafKind, *, at_us: int, nonce: bytes, commitments: Sequence[bytes]) -> bytes:

@@ -644,3 +644,45 @@ class FileBatch(SQLModel, table=True):
     gone_us: int | None = integer(null=True)  # when the files were removed
     unwanted: int = 0  # 1: to be removed at once, for somebody in it was erased
     named: bytes = binary()
+
+
+# Ways out.
+
+
+class Webhook(SQLModel, table=True):
+    """An agency's endpoint and how it fares. What it has not answered for stays in the queue, ready for a pull."""
+
+    __tablename__ = "webhook"
+    __table_args__ = clustered("agency")
+    agency: str
+    url: str
+    state: str  # unproven | active | failing | disabled
+    reason: str  # a code, empty while all is well
+    since_us: int = integer()  # of this state
+    next_us: int = integer()  # failing: not tried before
+    failures: int  # rounds in a row without one success
+
+
+class WebhookKey(SQLModel, table=True):
+    """A key that the hub signs one agency's webhooks with: its seed, sealed under the wrapping key."""
+
+    __tablename__ = "webhook_key"
+    __table_args__ = clustered("agency", "kid")
+    agency: str
+    kid: str
+    public: bytes = binary()
+    sealed: bytes = binary()
+    from_us: int = integer()
+    until_us: int = integer()
+
+
+class SealingKey(SQLModel, table=True):
+    """A public HPKE key that an agency's payloads are sealed to; at most one counts at a time."""
+
+    __tablename__ = "sealing_key"
+    __table_args__ = clustered("agency", "kid")
+    agency: str
+    kid: str
+    public: bytes = binary()  # X25519, 32 bytes
+    from_us: int = integer()
+    until_us: int = integer()
