@@ -85,8 +85,11 @@ def test_the_metadata_names_what_the_server_does(world: World) -> None:
     ("rights", "scopes"),
     [
         ((), "agency:read"),
-        (("publish",), "agency:read events:write deliveries:read agreements:write"),
-        (("subscribe",), "agency:read deliveries:read agreements:write consent-requests:write"),
+        (("publish",), "agency:read events:write deliveries:read agreements:write ways-out:write"),
+        (
+            ("subscribe",),
+            "agency:read deliveries:read agreements:write ways-out:write consent-requests:write",
+        ),
         (("link",), "agency:read links:write"),
     ],
 )

@@ -11,6 +11,7 @@ from hub.core.agreement import Subscription
 from hub.core.minimise import merge, minimise
 from hub.exchange.holds import unseal_held
 from hub.identity.keys import NONCE_BYTES, OpenKey
+from hub.identity.sealing import SealTo, seal_event
 from hub.store.deliveries import FEED_KINDS, DeliveryKind, Part
 
 US = 1_000_000
@@ -31,10 +32,20 @@ class Opened(NamedTuple):
     hold_keys: Sequence[bytes] = ()  # per part, where it was held at first
     of: bytes = b""  # the recipient's id of what it corrects or deletes, or the ask's
     due_us: int = 0  # of a stop or delete: until when it is to be acknowledged
+    person: int = 0  # of the event's subject: deliveries of one person leave in order
+    seal_to: SealTo | None = None  # the recipient's own key, where it registered one
 
 
 def cloud_event(opened: Opened, keys: Mapping[int, OpenKey], wrapping: OpenKey) -> dict[str, Any]:
-    """Open a delivery into what the recipient gets. Fields lost since the gate stay behind; none are added."""
+    """Open a delivery into what the recipient gets, on every way out; sealed to its key where it registered one."""
+    event = _open_event(opened, keys, wrapping)
+    if opened.seal_to is None:
+        return event
+    return seal_event(opened.seal_to, event, public=opened.public, number=opened.number)
+
+
+def _open_event(opened: Opened, keys: Mapping[int, OpenKey], wrapping: OpenKey) -> dict[str, Any]:
+    """Open each part. Fields lost since the gate stay behind; none are added."""
     event: dict[str, Any] = {
         "specversion": "1.0",
         "id": opened.public.hex(),

@@ -20,6 +20,7 @@ from hub.exchange.choose import Candidate, Chosen, Judged, choose, gather
 from hub.exchange.feed import Opened
 from hub.exchange.world import World
 from hub.failpoints import reach
+from hub.identity.sealing import SealTo
 from hub.identity.stops import stop_opened
 from hub.store.audit import AUDIT
 from hub.store.deliveries import QUEUE, DeliveryKind, QueueState
@@ -167,12 +168,13 @@ def _write(world: World, tx: Tx, recipient: int, judged: Sequence[Judged], more:
     destroy_hold_keys(tx, [one.candidate.delivery for one in cancelled if was_held(one.candidate.parts)])
     due = due_of(tx, [one.candidate.delivery for one in opened if one.candidate.kind in _CONFIRMED])
     keys = hold_keys_of(tx, [one.candidate.delivery for one in opened if was_held(one.candidate.parts)])
+    seal_to = world.seal_to(recipient)
     _audit(tx, audit, settled, numbers, now_us)
     leaving = tuple(
         [
             _opened(
                 world, one, numbers[one.candidate.delivery], keys.get(one.candidate.delivery, ()),
-                due.get(one.candidate.delivery, 0),
+                due.get(one.candidate.delivery, 0), seal_to,
             )
             for one in opened
         ]
@@ -253,10 +255,12 @@ def _audit(tx: Tx, audit: int, settled: Sequence[Judged], numbers: Mapping[int, 
     tx.insert("interned(id, body)", [(number, body.decode()) for number, body in bodies.items()], or_ignore=True)
 
 
-def _opened(world: World, one: Judged, number: int, hold_keys: Sequence[bytes], due_us: int) -> Opened:
+def _opened(
+    world: World, one: Judged, number: int, hold_keys: Sequence[bytes], due_us: int, seal_to: SealTo | None
+) -> Opened:
     row = one.candidate
     subscription = world.catalogue.subscriptions.get(row.subscription)
     return Opened(
         row.public, row.kind, number, subscription, row.version, row.time_us, row.parts, one.fields, row.payload,
-        hold_keys, one.aim.of if one.aim is not None else b"", due_us,
+        hold_keys, one.aim.of if one.aim is not None else b"", due_us, row.person, seal_to,
     )  # fmt: skip

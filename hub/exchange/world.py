@@ -13,6 +13,7 @@ from hub.core.agreement import Catalogue, Dataset
 from hub.exchange.verdicts import Verdicts
 from hub.identity.keys import Keyring, OpenKey, OpenKeys, unseal_with
 from hub.identity.people import born_place
+from hub.identity.sealing import SealTo
 from hub.ports import Bus, Clock
 from hub.store.engine import Store, Tx
 from hub.store.facts import scopes
@@ -95,6 +96,7 @@ class World:
     way: Way = field(default_factory=Way)  # who stops a release goes first
     intake: Way = field(default_factory=Way)  # who publishes waits for the gate's transaction: then it holds less
     shapes: Shapes = field(default_factory=Shapes)
+    seal_to: Callable[[int], SealTo | None] = lambda _recipient: None  # the key that a recipient has payloads sealed to
     limits: Limits = field(default_factory=Limits)
 
 

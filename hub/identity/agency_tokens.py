@@ -23,8 +23,9 @@ from hub.ports import Clock
 
 RECENT_TOKENS = 4_096  # remembered as verified: ten times the agencies of a large country, 1 MB
 SCOPES_OF_RIGHT = {
-    "publish": ("events:write", "deliveries:read", "agreements:write"),  # notices come in a publisher's feed too
-    "subscribe": ("deliveries:read", "consent-requests:write", "agreements:write"),
+    # notices come in a publisher's feed too
+    "publish": ("events:write", "deliveries:read", "agreements:write", "ways-out:write"),
+    "subscribe": ("deliveries:read", "consent-requests:write", "agreements:write", "ways-out:write"),
     "link": ("links:write",),
 }
 SCOPES_OF_ALL = ("agency:read",)
