@@ -4,6 +4,7 @@ What depends on the catalogue is one value, `InForce`, replaced whole when anoth
 `hub.world` or `hub.desk` sees all of the former or all of the new.
 """
 
+# long: all that is put together, so that nothing is assembled elsewhere
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from hub.exchange.erase import erase_again, eraser
 from hub.exchange.officers import invent_officers
 from hub.exchange.publish import PublishDesk, validators_of
 from hub.exchange.verdicts import Verdicts
+from hub.exchange.webhooks import open_webhooks, rotate
 from hub.exchange.world import FieldSets, Limits, World
 from hub.identity.agency_tokens import AgencyTokens
 from hub.identity.day_keys import DayKeys
@@ -38,6 +40,7 @@ from hub.identity.ledger import open_ledger
 from hub.identity.local_store import LocalStore
 from hub.identity.people import Register
 from hub.identity.registered_keys import RegisteredKeys
+from hub.identity.sealing import SealingKeys
 from hub.identity.token_keys import RotatingKeys
 from hub.logs import Log, open_log
 from hub.metrics import open_metrics
@@ -54,6 +57,8 @@ from hub.web.quota import Quota, Quotas
 from hub.workers.files import FileDrops, files_worker
 from hub.workers.gate import gate_worker
 from hub.workers.retention import retention_worker
+from hub.workers.webhooks import WebhookWorkers
+from hub.workers.worker import Worker
 
 POLICIES = Path(__file__).resolve().parents[1] / "policies"
 CATALOGUE, COMPILED = POLICIES / "catalogue", POLICIES / "compiled"
@@ -101,7 +106,7 @@ class Hub:
         self.bus, self.bell = EmbeddedBus(self.store), Bell()
         self.open_keys = OpenKeys(self.keys.wrapping, partial(wrapped_keys, self.store))
         self.day_keys = DayKeys(self.store, self.keys)
-        self.field_sets = FieldSets(self.store)
+        self.field_sets, self.sealing_keys = FieldSets(self.store), SealingKeys(self.store)
         self.agency_threads, self.way, self.intake = CapacityLimiter(AGENCY_THREADS), Way(), Way()
         self.stopping, self._began_s = False, monotonic()
         self._approving = Lock()
@@ -131,6 +136,14 @@ class Hub:
 
     def _make_workers(self) -> None:
         self.gate = gate_worker(lambda: self.world, bell=self.bell, metrics=self.metrics, log=self.log)
+        self.webhooks = open_webhooks(
+            self.settings, lambda: self.world, salt=self._catalogue_salt, wrapping=self.wrapping, log=self.log,
+            ring=self.bell.ring,
+        )  # fmt: skip
+        self.webhook_senders = WebhookWorkers(
+            self.webhooks, bell=self.bell, metrics=self.metrics, connections=self.settings.webhook_connections_max,
+            log=self.log,
+        )  # fmt: skip
         self.retention = retention_worker(
             lambda: self.world,
             lambda: self.citizens,
@@ -194,6 +207,10 @@ class Hub:
         self.agency_keys.end(agency, kid, now_us=self.clock())
         return {"agency": agency, "kid": kid}
 
+    def rotate_webhook_key(self, agency: str) -> dict[str, Any]:
+        """Sign an agency's webhooks with a new key as well. Raises HubError NOT_FOUND, CONFLICT."""
+        return rotate(self.webhooks, agency)
+
     def rotate_token_key(self) -> dict[str, Any]:
         """Sign access tokens with the next key from now on. Raises HubError(CONFLICT) shortly after the last time."""
         return self.token_keys.rotate(self.clock())._asdict()
@@ -211,28 +228,26 @@ class Hub:
     # Running.
     def start(self) -> None:
         """Start the hub's own threads."""
-        self.gate.start()
-        self.retention.start()
-        self.files.start()
+        for worker in self._workers():
+            worker.start()
 
     def close(self) -> None:
         """Finish what is begun, then let every file go. Nothing is lost by not calling it."""
         self.stopping = True
         self.bell.ring_all()
-        for worker in (self.gate, self.retention, self.files):
+        for worker in self._workers():
             if not worker.stop(STOP_WORKERS_S):
                 self.log.error("worker.stuck", worker=worker.name)
         self.store.close()
         self.local_store.close()
         self.in_force.policy.close()
 
+    def _workers(self) -> tuple[Worker | WebhookWorkers, ...]:
+        return self.webhook_senders, self.files, self.gate, self.retention
+
     def troubles(self) -> tuple[Item, ...]:
         """Say in words why the hub does not do its work; empty when it does."""
-        items = [
-            Item(said, remedy="Its log says more.")
-            for worker in (self.gate, self.retention, self.files)
-            if (said := worker.trouble())
-        ]
+        items = [Item(said, remedy="Its log says more.") for worker in self._workers() if (said := worker.trouble())]
         if said := self.store.trouble():
             items.append(Item(said, remedy="Check the disk and the store's file; restart when both are back."))
         if not self.in_force.revision:
@@ -311,6 +326,7 @@ class Hub:
         catalogue, datasets = approved.catalogue, approved.datasets
         policy = policy or EmbeddedPolicy(catalogue, COMPILED)
         numbers = {agency.code: agency.number for agency in catalogue.agencies.values()}
+        codes = {number: code for code, number in numbers.items()}
 
         def day_key(publisher: str, day: int) -> AESGCM | None:
             return self.day_keys.of(numbers[publisher], day) if publisher in numbers else None
@@ -331,6 +347,7 @@ class Hub:
             limits=_limits(settings),
             way=self.way,
             intake=self.intake,
+            seal_to=lambda recipient: self.sealing_keys.of(codes.get(recipient, "")),
         )
         desk = PublishDesk(
             bus=self.bus,

@@ -32,6 +32,7 @@ NOT_SETTINGS = frozenset({FILE_VARIABLE, "HUB_REQUIRE_OPA"})  # the second speak
 DEMO_MARK = "demo-data"  # a file of this name in data_dir says that invented people live there
 OFFICERS = "officers"  # a folder of this name in data_dir holds the keys of invented officers
 INTAKE_RETENTION_MOST_DAYS = 7  # promise 8: an erased person's intake is unreadable after a week at the latest
+LEAST_PREFIX = 8  # of a private network that webhooks may reach: 10.0.0.0/8 is the largest there is
 LANGUAGES = ("en", "ru", "ar", "zh")  # those that hub/web/locales has every text in
 
 
@@ -98,6 +99,15 @@ class Settings(BaseSettings):
     waiting_days: PositiveInt = Field(
         30, description="How long an event waits for its person to be linked before it expires, listed all the while."
     )
+
+    # -- webhooks
+    webhook_private_networks: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Networks that webhooks may reach although not public; comma-separated, as in 10.20.0.0/16."
+    )
+    webhook_connections_max: PositiveInt = Field(4, le=32, description="Connections to one agency's webhook at once.")
+    webhook_connect_s: PositiveInt = Field(5, le=60, description="Longest wait for a webhook's connection and TLS.")
+    webhook_answer_s: PositiveInt = Field(20, le=60, description="Longest wait for a webhook's answer, all of it.")
+    webhook_ca_file: Path | None = Field(None, description="PEM file of authorities trusted for webhooks as well.")
 
     # -- publish
     publish_batch_max: PositiveInt = Field(
@@ -167,10 +177,15 @@ class Settings(BaseSettings):
         description="Who shows the token in it may read `/metrics` on the port. Unset: absent there in production.",
     )
 
-    @field_validator("languages", mode="before")
+    @field_validator("webhook_private_networks")
+    @classmethod
+    def _networks(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(str(ipaddress.ip_network(each)) for each in given)
+
+    @field_validator("languages", "webhook_private_networks", mode="before")
     @classmethod
     def _split(cls, given: object) -> object:
-        return tuple(part.strip() for part in given.split(",")) if isinstance(given, str) else given
+        return tuple(part.strip() for part in given.split(",") if part) if isinstance(given, str) else given
 
     @field_validator("languages")
     @classmethod
@@ -372,6 +387,17 @@ def _no_bare_http(settings: Settings) -> Item | None:
     )
 
 
+def _narrow_private_networks(settings: Settings) -> Item | None:
+    wide = [each for each in settings.webhook_private_networks if ipaddress.ip_network(each).prefixlen < LEAST_PREFIX]
+    if not wide:
+        return None
+    return Item(
+        "any agency could have the hub call machines that only the hub can reach",
+        "webhook_private_networks",
+        f"Name the networks that receivers stand in, each /{LEAST_PREFIX} or narrower.",
+    )
+
+
 def _no_demo_data(settings: Settings) -> Item | None:
     if not any((settings.data_dir / name).exists() for name in (DEMO_MARK, OFFICERS)):
         return None
@@ -392,6 +418,7 @@ RULES: tuple[Callable[[Settings], Item | None], ...] = (
     _durable,
     _short_retention,
     _no_bare_http,
+    _narrow_private_networks,
     _no_demo_data,
 )
 

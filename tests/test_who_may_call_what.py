@@ -43,6 +43,10 @@ SCOPES = {  # route -> the scope it asks for; its own agency, which has it, and 
     "/v1/links/dispute": ("links:write", "population-register"),
     "/v1/links/settle": ("links:write", "population-register"),
     "/v1/consent-requests": ("consent-requests:write", "lindum"),
+    "/v1/webhook": ("ways-out:write", "lindum"),
+    "/v1/webhook/prove": ("ways-out:write", "lindum"),
+    "/v1/webhook/rotate": ("ways-out:write", "lindum"),
+    "/v1/sealing-key": ("ways-out:write", "lindum"),
     "/v1/agency": ("agency:read", "lindum"),
     "/v1/agreements": ("agency:read", "vehicles"),
     "/v1/agreements/{code}": ("agency:read", "vehicles"),
@@ -92,6 +96,9 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/dead-letters/retry"): {"number": 1},
     ("POST", "/dead-letters/discard"): {"number": 1, "reason": "duplicate"},
     ("POST", "/file-drop"): {"agency": "lindum", "form": ""},
+    ("POST", "/webhook-keys"): {"agency": "tax"},
+    ("PUT", "/v1/webhook"): {"url": "https://10.0.0.1/"},
+    ("PUT", "/v1/sealing-key"): {"jwk": {}},
 }
 
 

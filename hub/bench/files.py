@@ -16,7 +16,7 @@ from hub.bench.whole import fresh
 from hub.exchange.acknowledge import Acknowledgement, acknowledge
 from hub.exchange.gate import Gate
 from hub.exchange.handout import hand_out
-from hub.exchange.opening import open_page
+from hub.exchange.opening import open_all
 from hub.identity.keys import open_key
 from hub.store.file_drop import Drop, turn_on
 from hub.workers.files_ack import take_acknowledgements
@@ -63,7 +63,7 @@ def _pull(made: Synthetic, who: str, share: int) -> float:
     began = perf_counter()
     while len(acks) < share:
         page = hand_out(made.world, who, min(PAGE, share - len(acks)))
-        leaving = open_page(made.world, wrapping, page.opened)
+        leaving = open_all(made.world, page.opened, wrapping)
         orjson.dumps({"deliveries": [one.event for one in leaving], "more": page.more})
         acks += [Acknowledgement(one.opened.number, one.opened.public.hex()) for one in leaving]
         _expect(bool(leaving))

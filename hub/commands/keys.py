@@ -1,4 +1,4 @@
-"""`hub keys`: the root key that wraps every other, and the one that access tokens are signed with."""
+"""`hub keys`: the root key that wraps every other, and those that access tokens and webhooks are signed with."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +7,7 @@ import typer
 
 from hub.core.errors import HubError, Kind
 
-app = typer.Typer(no_args_is_help=True, help="The root key, and the one that signs access tokens.")
+app = typer.Typer(no_args_is_help=True, help="The root key, and those that sign access tokens and webhooks.")
 
 
 @app.command()
@@ -43,3 +43,20 @@ def rotate() -> None:
             done = hub.rotate_token_key()
     print(f"Access tokens are signed with the key {done['kid']} from now on.")
     print(f"The former one, {done['former']}, verifies until its last token is over: {done['kept_s']} s from now.")
+
+
+@app.command("rotate-webhook")
+def rotate_webhook(agency: Annotated[str, typer.Argument(help="The agency's code, as in agencies.yaml.")]) -> None:
+    """Sign an agency's webhooks with a new key as well. The former one signs beside it for a day, and is then gone."""
+    from hub.commands.operator import ask, opened, running, settings_now
+
+    settings = settings_now()
+    client = running(settings)
+    if client is not None:
+        with client:
+            done = ask(client, "POST", "/webhook-keys", {"agency": agency})
+    else:
+        with opened(settings) as hub:
+            done = hub.rotate_webhook_key(agency)
+    print(f"Webhooks to {agency} are signed with the key {done['kid']} too from now on: {done['public_key']}")
+    print(f"The former one signs beside it until {done['former_until']}.")

@@ -7,7 +7,7 @@ writer's queue (a hand-out), where that commit stands already; and everybody loo
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Lock
+from threading import Event, Lock
 
 
 class Ear:
@@ -33,11 +33,28 @@ class Ear:
             return
 
 
+class ThreadEar:
+    """A thread that waits: what sends for a recipient. It takes no place among those who wait at the door."""
+
+    def __init__(self) -> None:
+        self._rung = Event()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Return True when rung since the last call, False after `timeout_s` without."""
+        rung = self._rung.wait(timeout_s)
+        self._rung.clear()
+        return rung
+
+    def hear(self) -> None:
+        self._rung.set()
+
+
 class Bell:
     """One for all recipients. Thread-safe."""
 
     def __init__(self) -> None:
         self._ears: dict[int, set[Ear]] = {}
+        self._threads: dict[int, ThreadEar] = {}
         self._lock = Lock()
 
     @contextmanager
@@ -52,16 +69,27 @@ class Bell:
             with self._lock:
                 self._ears[recipient].discard(ear)
 
+    def attend(self, recipient: int, ear: ThreadEar | None) -> None:
+        """Let one thread hear what is for this recipient from now on; None: nobody any more."""
+        with self._lock:
+            if ear is None:
+                self._threads.pop(recipient, None)
+            else:
+                self._threads[recipient] = ear
+
     def ring(self, recipient: int) -> None:
         with self._lock:
-            ears = list(self._ears.get(recipient, ()))
+            ears: list[Ear | ThreadEar] = [*self._ears.get(recipient, ())]
+            if recipient in self._threads:
+                ears.append(self._threads[recipient])
         for ear in ears:
             ear.hear()
 
     def ring_all(self) -> None:
         """Wake everybody: a batch was decided, or the hub is stopping."""
         with self._lock:
-            ears = [ear for each in self._ears.values() for ear in each]
+            ears: list[Ear | ThreadEar] = [ear for each in self._ears.values() for ear in each]
+            ears += self._threads.values()
         for ear in ears:
             ear.hear()
 

@@ -1,4 +1,4 @@
-"""Open a committed page into what the recipient reads, for ways out that are no answer to a request."""
+"""Open what a hand-out released, after its commit: the last step of every way out."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -6,26 +6,35 @@ from typing import Any, NamedTuple
 from hub.exchange.feed import Opened, cloud_event
 from hub.exchange.world import World
 from hub.identity.keys import OpenKey
-from hub.store.deliveries import Part
+
+BYTES_FRESH_S = 2  # between the commit of a hand-out and its first byte; a withdrawal in between was told of it
 
 
 class Leaving(NamedTuple):
-    """One delivery that may leave, and its cloud event."""
+    """One delivery that may leave, and what its recipient gets."""
 
     opened: Opened
     event: dict[str, Any]
 
 
-def open_page(world: World, wrapping: OpenKey, page: Sequence[Opened]) -> list[Leaving]:
-    """Open each. Call it after the hand-out's commit. What is about somebody erased since is left out."""
-    keys = world.open_keys.of(sorted({part.person for one in page for part in one.parts}))
-    leaving = []
-    for one in page:
+def open_all(world: World, opened: Sequence[Opened], wrapping: OpenKey) -> list[Leaving]:
+    """Return each delivery with what its recipient gets. One whose person was erased since is left out: no key."""
+    persons = sorted({part.person for one in opened for part in one.parts})
+    keys = world.open_keys.of(persons)
+    left = list(opened)
+    if len(keys) < len(persons):
+        left = [one for one in left if all(part.person in keys for part in _used(one))]
+    events = []
+    for one in left:
         world.way.give()
-        if all(part.person in keys for part in _used(one)):
-            leaving.append(Leaving(one, cloud_event(one, keys, wrapping)))
-    return leaving
+        events.append(Leaving(one, cloud_event(one, keys, wrapping)))
+    return events
 
 
-def _used(one: Opened) -> list[Part]:
+def is_fresh(committed_us: int, now_us: int) -> bool:
+    """Say whether bytes of a hand-out may still begin; later they are dropped, and come again."""
+    return now_us - committed_us <= BYTES_FRESH_S * 1_000_000
+
+
+def _used(one: Opened) -> list[Any]:
     return [part for part, fields in zip(one.parts, one.fields, strict=True) if fields]

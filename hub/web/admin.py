@@ -63,6 +63,11 @@ def admin_routes() -> APIRouter:
         """Sign access tokens with the next key from now on; the former one goes when its last token is over."""
         return _answer(await to_thread.run_sync(_hub(request).rotate_token_key))
 
+    @router.post("/webhook-keys")
+    async def rotate_webhook_key(request: Request, agency: Annotated[str, Body(embed=True)]) -> Response:
+        """Sign an agency's webhooks with a new key as well; the former one signs for a day more."""
+        return _answer(await to_thread.run_sync(_hub(request).rotate_webhook_key, agency))
+
     @router.post("/stop-release")
     async def stop_release(request: Request, stop: Annotated[bool, Body(embed=True)]) -> Response:
         """Return when no hand-out commits any more, or when they may again."""

@@ -20,6 +20,7 @@ from hub.web.events import event_routes
 from hub.web.links import link_routes
 from hub.web.running import hub_of
 from hub.web.sign_in import caller_with
+from hub.web.webhooks import webhook_routes
 
 Known = Annotated[Caller, Depends(caller_with("agency:read"))]
 
@@ -35,6 +36,7 @@ def agency_routers() -> tuple[APIRouter, ...]:
         link_routes(),
         consent_request_routes(),
         agreement_routes(),
+        webhook_routes(),
         _about_routes(),
     )
 

@@ -1,12 +1,12 @@
 """The way out over HTTP: pull with long poll, and acknowledge.
 
 A pull that waits holds no thread: it listens for the bell, and looks by itself every `LOOK_S`. Payloads are opened
-after the hand-out's commit; bytes that would begin later than `BYTES_FRESH_S` after it are dropped, and come again.
+after the hand-out's commit; bytes that would begin too late after it (`opening.py`) are dropped, and come again.
 """
 
 from collections import Counter
 from time import monotonic
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import orjson
 from anyio import to_thread
@@ -14,17 +14,17 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from hub.exchange.acknowledge import Acknowledgement, acknowledge
-from hub.exchange.feed import Opened, cloud_event
 from hub.exchange.handout import hand_out
-from hub.exchange.world import World
+from hub.exchange.opening import is_fresh, open_all
+from hub.exchange.ways_out import is_due
+from hub.exchange.webhooks import let_pull
 from hub.identity.agency_tokens import Caller
-from hub.store.deliveries import FEED_KINDS, DeliveryKind, QueueState
+from hub.store.deliveries import FEED_KINDS, DeliveryKind
 from hub.web.bodies import read_body, read_model
 from hub.web.running import Running, hub_of
 from hub.web.sign_in import caller_with
 
 LOOK_S = 0.5  # between two looks without a ring: what falls due by time alone rings no bell
-BYTES_FRESH_S = 2  # between the commit of a hand-out and its first byte; a withdrawal in between was told of it
 ACKNOWLEDGED_AT_ONCE = 5_000
 ACKNOWLEDGEMENT_BYTES = 2_000_000
 EMPTY = orjson.dumps({"deliveries": [], "more": False})
@@ -70,7 +70,7 @@ def delivery_routes() -> APIRouter:
     ) -> Response:
         hub = hub_of(request)
         pulled = await _pull(request, hub, caller.agency, limit, min(wait_s, hub.settings.long_poll_max_s))
-        if pulled.handed and hub.clock() - pulled.committed_us > BYTES_FRESH_S * 1_000_000:
+        if pulled.handed and not is_fresh(pulled.committed_us, hub.clock()):
             return Response(AGAIN, media_type=JSON)
         return Response(pulled.body, media_type=JSON)
 
@@ -96,7 +96,7 @@ async def _pull(request: Request, hub: Running, agency: str, limit: int, wait_s:
     with hub.bell.listening(recipient) as ear:
         rung = True  # what came between the first look and the listening
         while True:
-            if rung or await to_thread.run_sync(_is_due, hub.world, recipient, limiter=hub.agency_threads):
+            if rung or await to_thread.run_sync(is_due, hub.world, recipient, limiter=hub.agency_threads):
                 pulled = await _hand_out(hub, agency, limit)
             left_s = until_s - monotonic()
             if pulled.handed or left_s <= 0 or hub.stopping:
@@ -119,46 +119,16 @@ async def _hand_out(hub: Running, agency: str, limit: int) -> Pulled:
 def _page(hub: Running, agency: str, limit: int) -> Pulled:
     """Hand out one page, and open it after its commit."""
     world = hub.world
+    if agency in hub.webhooks.postponed:
+        let_pull(hub.webhooks, world, agency)
     page = hand_out(world, agency, limit)
     if not page.opened:
         return Pulled(EMPTY if not page.more else AGAIN, 0, page.committed_us)
-    persons = sorted({part.person for one in page.opened for part in one.parts})
-    keys = world.open_keys.of(persons)
-    left = list(page.opened)
-    if len(keys) < len(persons):  # erased since: no key
-        left = [one for one in left if all(part.person in keys for part in _used(one))]
-    deliveries: list[dict[str, Any]] = []
-    for one in left:
-        world.way.give()
-        deliveries.append(cloud_event(one, keys, hub.wrapping))
+    opened = open_all(world, page.opened, hub.wrapping)
+    deliveries = [event for _, event in opened]
     label = hub.metrics.agency(agency)
     hub.metrics.handout_page.observe(len(deliveries))
-    for kind, count in Counter(one.kind for one in left).items():
+    for kind, count in Counter(one.kind for one, _ in opened).items():
         hub.metrics.deliveries.labels(label, FEED_KINDS[DeliveryKind(kind)]).inc(count)
     body = orjson.dumps({"deliveries": deliveries, "more": page.more})
     return Pulled(body, len(deliveries), page.committed_us)
-
-
-def _used(one: Opened) -> list[Any]:
-    return [part for part, fields in zip(one.parts, one.fields, strict=True) if fields]
-
-
-def _is_due(world: World, recipient: int) -> bool:
-    """Look, without a transaction, whether a hand-out might find anything."""
-    with world.store.read() as tx:
-        return bool(
-            tx.rows(
-                "SELECT 1 FROM queue WHERE recipient = ? AND state = ? UNION ALL"
-                " SELECT 1 FROM queue WHERE recipient = ? AND state = ? UNION ALL"
-                " SELECT 1 FROM queue WHERE recipient = ? AND state = ? AND due_us <= ? LIMIT 1",
-                (
-                    recipient,
-                    QueueState.READY.value,
-                    recipient,
-                    QueueState.LATER.value,
-                    recipient,
-                    QueueState.OPENED.value,
-                    world.clock(),
-                ),
-            )
-        )

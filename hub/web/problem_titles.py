@@ -83,6 +83,15 @@ TITLES = MappingProxyType(
         "file-right": "The agency does not publish",
         "ack-unknown": "The acknowledgement names no batch of the agency's",
         "ack-number": "The acknowledgement names what is not in the batch",
+        # ways out
+        "webhook-unknown": "The agency has no webhook",
+        "webhook-url": "The URL cannot be a webhook's",
+        "webhook-address": "The webhook's host leads to an address that is not permitted",
+        "webhook-unresolved": "The webhook's host has no address",
+        "webhook-proving": "The endpoint is being proven at this moment",
+        "webhook-key-fresh": "The key for webhooks was rotated less than a day ago",
+        "sealing-key-refused": "The key to seal payloads to is refused",
+        "sealing-key-unknown": "The agency has no key that payloads are sealed to",
         # links between local ids and persons
         "agency-unknown": "There is no such agency",
         "link-malformed": "This is not a link",
@@ -170,6 +179,7 @@ TITLES = MappingProxyType(
         "key-file-broken": "The key file does not hold a key",
         "erasure-ledger-missing": "The ledger of erasures lacks lines",
         "erasure-ledger-broken": "The ledger of erasures cannot be used",
+        "webhook-ca-file": "The authorities for webhooks cannot be read",
         "policy-stale": "The compiled policy is not the one of its sources",
         "policy-unreadable": "The compiled policy cannot be read",
         "policy-unloadable": "The compiled policy cannot be loaded",

@@ -12,11 +12,13 @@ from hub.core.errors import Item
 from hub.exchange.agreements import AgreementDesk
 from hub.exchange.bell import Bell
 from hub.exchange.publish import PublishDesk
+from hub.exchange.webhooks import WebhookDesk
 from hub.exchange.world import World
 from hub.identity.agency_tokens import AgencyTokens
 from hub.identity.keys import OpenKey
 from hub.identity.ledger import Ledger
 from hub.identity.people import Register
+from hub.identity.sealing import SealingKeys
 from hub.logs import Log
 from hub.metrics import Metrics
 from hub.ports import Clock
@@ -63,6 +65,10 @@ class Running(Protocol):
         """Threads that agencies' requests share; citizens' acts never wait for one of them."""
 
     @property
+    def webhooks(self) -> WebhookDesk: ...
+    @property
+    def sealing_keys(self) -> SealingKeys: ...
+    @property
     def way(self) -> Way:
         """Who stops a release goes first here, and what can wait stands still."""
 
@@ -94,6 +100,7 @@ class Administered(Running, Protocol):
     def approve(self, proposed: Catalogue, *, expected: str | None) -> Mapping[str, Any]: ...
     def add_agency_key(self, agency: str, jwk: Mapping[str, Any]) -> Mapping[str, Any]: ...
     def end_agency_key(self, agency: str, kid: str) -> Mapping[str, Any]: ...
+    def rotate_webhook_key(self, agency: str) -> Mapping[str, Any]: ...
     def rotate_token_key(self) -> Mapping[str, Any]: ...
     def stop_releases(self, stop: bool) -> None: ...
     @property

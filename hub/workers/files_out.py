@@ -21,7 +21,7 @@ from hub.core.errors import HubError, Kind
 from hub.exchange.feed import rfc3339
 from hub.exchange.file_forms import DataFile, csv, manifest, ndjson
 from hub.exchange.handout import hand_out
-from hub.exchange.opening import Leaving, open_page
+from hub.exchange.opening import Leaving, open_all
 from hub.exchange.world import World
 from hub.failpoints import reach
 from hub.identity.keys import OpenKey
@@ -211,7 +211,7 @@ def _collect(world: World, wrapping: OpenKey, agency: str, most: int) -> tuple[l
             if leaving:  # what has left its queue is written, whatever becomes of the next page
                 break
             raise
-        leaving += open_page(world, wrapping, page.opened)
+        leaving += open_all(world, page.opened, wrapping)
         more = page.more and bool(page.opened or page.cancelled or page.held)  # else all of them wait
     return leaving, more
 

@@ -1,0 +1,86 @@
+"""What every way out needs in the store: acts on record, notices to the agency, and deliveries given back unsent."""
+
+import os
+from collections.abc import Callable, Mapping
+
+from hub.core.leaf import NONCE_BYTES, LeafKind, canonical, commitment, leaf
+from hub.exchange.world import World
+from hub.identity.keys import keyed, seal
+from hub.store.audit import add_audit
+from hub.store.deliveries import DELIVERY, QUEUE, DeliveryKind, DeliveryRow, QueueState
+from hub.store.engine import Tx, marks
+
+Salt = Callable[[bytes], bytes]
+"""Makes the salt of an audit row's commitment from the row's nonce; the hub's own leaf key stands behind it."""
+
+
+def note_act(tx: Tx, salt: Salt, said: Mapping[str, object], *, now_us: int) -> int:
+    """Write an act's audit row; returns its id. The detail is in the clear: it is about an agency, and names nobody."""
+    nonce, body = os.urandom(NONCE_BYTES), canonical(dict(said))
+    row_leaf = leaf(LeafKind.WAY_OUT, at_us=now_us, nonce=nonce, commitments=[commitment(salt(nonce), b"", body)])
+    return add_audit(tx, LeafKind.WAY_OUT, at_us=now_us, leaf=row_leaf, detail=body)
+
+
+def put_notice(world: World, tx: Tx, agency: str, text: Mapping[str, object], *, audit: int, now_us: int) -> None:
+    """Lay a notice into an agency's feed. It is named by the audit row of what it tells."""
+    recipient = world.catalogue.agencies[agency].number
+    row = tx.one("SELECT coalesce(max(id), 0) + 1 FROM delivery")
+    assert row is not None
+    public = keyed(world.keys.delivery, "notice", str(audit), agency)
+    sealed = seal(world.keys.wrapping, canonical(dict(text)), public)
+    kind = DeliveryKind.NOTICE.value
+    tx.insert(DELIVERY, [DeliveryRow(row[0], public, kind, recipient, 0, 0, audit, now_us, b"", sealed)])
+    tx.insert(QUEUE, [(recipient, QueueState.READY.value, row[0], 0, 0, 0, 0)])
+
+
+def give_back(world: World, recipient: int, due_us: Mapping[int, int]) -> None:
+    """Let deliveries that were opened and not sent, or not taken, come again at the given instants, by their numbers.
+
+    They stay opened: what was decided is on record, keeps its number, and is decided again when it comes.
+    """
+    at: dict[int, list[int]] = {}
+    for number, moment_us in due_us.items():
+        at.setdefault(moment_us, []).append(number)
+
+    def transaction(tx: Tx) -> None:
+        for moment_us, numbers in at.items():
+            tx.run(
+                "UPDATE queue SET due_us = ? WHERE recipient = ? AND state = ? AND delivery IN"
+                f" (SELECT delivery FROM handout WHERE recipient = ? AND number IN ({marks(len(numbers))}))",
+                (moment_us, recipient, QueueState.OPENED.value, recipient, *numbers),
+            )
+
+    world.store.write(transaction, group=True, rows=len(due_us))
+
+
+def opened_until(world: World, recipient: int) -> list[tuple[int, int, int]]:
+    """List (person, number, due) of what was opened, is not acknowledged and not due: nothing of it may be passed."""
+    with world.store.read() as tx:
+        return [
+            (person, number, due_us)
+            for person, number, due_us in tx.rows(
+                "SELECT person, number, due_us FROM queue WHERE recipient = ? AND state = ? AND due_us > ?",
+                (recipient, QueueState.OPENED.value, world.clock()),
+            )
+        ]
+
+
+def is_due(world: World, recipient: int) -> bool:
+    """Look, without a transaction, whether a hand-out might find anything."""
+    with world.store.read() as tx:
+        return bool(
+            tx.rows(
+                "SELECT 1 FROM queue WHERE recipient = ? AND state = ? UNION ALL"
+                " SELECT 1 FROM queue WHERE recipient = ? AND state = ? UNION ALL"
+                " SELECT 1 FROM queue WHERE recipient = ? AND state = ? AND due_us <= ? LIMIT 1",
+                (
+                    recipient,
+                    QueueState.READY.value,
+                    recipient,
+                    QueueState.LATER.value,
+                    recipient,
+                    QueueState.OPENED.value,
+                    world.clock(),
+                ),
+            )
+        )
