@@ -31,10 +31,12 @@ from agency_adapters.links import read_links, read_names
 from agency_adapters.ndjson import Broken
 from agency_adapters.profile import directory_of, new_profile, profile_exists, read_profile, seen_path, write_profile
 from agency_adapters.results import CloudEvent, PublishResult, PublishStopped, Refused
+from agency_adapters.sealing import read_seal_keys
 from agency_adapters.seen import Seen
 from agency_adapters.sql_commands import app as sql_app
 from agency_adapters.terminal import line as _line
 from agency_adapters.terminal import tell as _tell
+from agency_adapters.ways_out_commands import seal_key, webhook
 
 EXIT_PROBLEM, EXIT_UNREACHABLE = 1, 3
 CHUNK_EVENTS = 1000  # how many events of an export are in memory at once
@@ -45,6 +47,8 @@ app.add_typer(agreement_commands.app, name="agreement")
 app.add_typer(agreement_commands.officer, name="officer")
 app.add_typer(sql_app, name="sql")
 app.add_typer(files_app, name="files")
+app.add_typer(webhook, name="webhook")
+app.add_typer(seal_key, name="seal-key")
 ProfileName = Annotated[str | None, typer.Option("--profile", help="Which profile; else the only or the last one.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="The hub checks everything and stores nothing.")]
 
@@ -116,7 +120,7 @@ def pull(
     """Write the deliveries as JSON lines. Each page is acknowledged after its last line was flushed."""
     directory = directory_of(os.environ)
     found, key = read_profile(directory, profile)
-    with HubClient(found.settings, key) as client:
+    with HubClient(found.settings, key, seal_keys=read_seal_keys(directory, found.name)) as client:
         if not ack:
             for delivery in client.pull(min(limit or 500, 500), min(wait, 30)).deliveries:
                 _line(delivery.document)

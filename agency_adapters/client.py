@@ -24,6 +24,7 @@ from agency_adapters.results import (
     delivery_of,
     outcomes_of,
 )
+from agency_adapters.sealing import SealKeys, open_sealed
 from agency_adapters.seen import Seen
 
 KNOWN_KINDS = frozenset({"data", "correction", "stop", "delete", "test"})
@@ -31,14 +32,21 @@ NOTICE = "notice"  # may be acknowledged unread, so that later kinds of message 
 PAGE_DELIVERIES = 500  # the hub's limit for a page and for one call of acknowledgements
 PAGE_LINKS = 500
 LONGEST_WAIT_S = 30  # the hub's limit for a long poll
+LONGEST_PROOF_S = 150.0  # the hub waits at most a minute for a connection and one for an answer
 REFUSES_AN_EVENT = frozenset({400, 404, 413, 422})  # said of the event itself; 401, 403, 429, 5xx are of the caller
 
 
 class HubClient:
     """An agency's line to one hub. Use as a context manager; safe to share between threads."""
 
-    def __init__(self, settings: Settings, key: OKPKey, *, clock: Clock = system_clock) -> None:
-        """Open the client. Nothing is sent yet. Raises `AgencyError` when the CA file cannot be read."""
+    def __init__(
+        self, settings: Settings, key: OKPKey, *, clock: Clock = system_clock, seal_keys: SealKeys = ()
+    ) -> None:
+        """Open the client. Nothing is sent yet. Raises `AgencyError` when the CA file cannot be read.
+
+        `seal_keys`: what deliveries are opened with where this agency has them sealed.
+        """
+        self._seal_keys = seal_keys
         self.channel = Channel(settings, key, open_http(settings), clock=clock)
         self._batch_events = settings.batch_events
 
@@ -102,7 +110,8 @@ class HubClient:
         """Take up to `limit` (1..500) deliveries, waiting up to `wait_s` (0..30) for the first."""
         params = {"limit": str(limit), "wait_s": str(wait_s)}
         body = json_object(self.channel.send(Ask("GET", "/v1/deliveries", params, read_s=TIMEOUT_S + wait_s)))
-        return Page(tuple(delivery_of(item) for item in objects(body, "deliveries")), bool(body.get("more")))
+        opened = [open_sealed(item, self._seal_keys) for item in objects(body, "deliveries")]
+        return Page(tuple(delivery_of(item) for item in opened), bool(body.get("more")))
 
     def acknowledge(
         self, deliveries: Sequence[Delivery], *, fields_used: Mapping[str, Sequence[str]] | None = None
@@ -204,6 +213,39 @@ class HubClient:
     def agency(self) -> Mapping[str, Any]:
         """Return what the hub knows of this agency: agreements in force, subscriptions, datasets, `time_us`."""
         return json_object(self.channel.send(Ask("GET", "/v1/agency")))
+
+    def webhook(self) -> Mapping[str, Any]:
+        """Say how this agency's webhook is, and with which public keys the hub signs. Raises `HubProblem` (404)."""
+        return json_object(self.channel.send(Ask("GET", "/v1/webhook")))
+
+    def set_webhook(self, url: str) -> Mapping[str, Any]:
+        """Register an address and have it proven; returns its state. Raises `HubProblem` (422) for a refused one."""
+        body = _json({"url": url})
+        return json_object(self.channel.send(Ask("PUT", "/v1/webhook", body=body, read_s=LONGEST_PROOF_S)))
+
+    def prove_webhook(self) -> Mapping[str, Any]:
+        """Have the registered address proven again; returns its state."""
+        return json_object(self.channel.send(Ask("POST", "/v1/webhook/prove", read_s=LONGEST_PROOF_S)))
+
+    def rotate_webhook_key(self) -> Mapping[str, Any]:
+        """Have the hub sign with a new key as well; returns it. The former one signs for a day more."""
+        return json_object(self.channel.send(Ask("POST", "/v1/webhook/rotate", repeatable=False)))
+
+    def remove_webhook(self) -> None:
+        """Have nothing posted any more."""
+        self.channel.send(Ask("DELETE", "/v1/webhook", repeatable=False))
+
+    def set_sealing_key(self, jwk: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Have payloads sealed to this public X25519 key from now on. Raises `HubProblem` (422)."""
+        return json_object(self.channel.send(Ask("PUT", "/v1/sealing-key", body=_json({"jwk": dict(jwk)}))))
+
+    def sealing_key(self) -> Mapping[str, Any]:
+        """Say which key payloads are sealed to. Raises `HubProblem` (404) where there is none."""
+        return json_object(self.channel.send(Ask("GET", "/v1/sealing-key")))
+
+    def end_sealing_key(self) -> None:
+        """Have payloads sealed no more."""
+        self.channel.send(Ask("DELETE", "/v1/sealing-key", repeatable=False))
 
     def _post(self, path: str, document: Mapping[str, Any], *, repeatable: bool = True) -> Mapping[str, Any]:
         return json_object(self.channel.send(Ask("POST", path, body=_json(document), repeatable=repeatable)))

@@ -65,7 +65,7 @@ def new_profile(name: str, *, hub: str, issuer: str, ca_file: Path | None) -> Pr
 def write_profile(directory: Path, profile: Profile, key: OKPKey) -> None:
     """Write the key, the profile and `last`, in this order: a profile that can be read has its key."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _write(directory / f"{profile.name}.key", key.as_pem(private=True))
+    write_private(directory / f"{profile.name}.key", key.as_pem(private=True))
     lines = {
         "hub": profile.hub,
         "agency": profile.agency,
@@ -75,8 +75,8 @@ def write_profile(directory: Path, profile: Profile, key: OKPKey) -> None:
     }
     # a JSON string without escapes beyond the basic plane is a TOML basic string (TOML 1.0, "String")
     text = "".join(f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in lines.items())
-    _write(directory / f"{profile.name}.toml", text.encode())
-    _write(directory / "last", profile.name.encode())
+    write_private(directory / f"{profile.name}.toml", text.encode())
+    write_private(directory / "last", profile.name.encode())
 
 
 def read_profile(directory: Path, name: str | None) -> tuple[Profile, OKPKey]:
@@ -87,7 +87,7 @@ def read_profile(directory: Path, name: str | None) -> tuple[Profile, OKPKey]:
     name = name or _default_name(directory)
     _check_name(name)
     remedy = f"Run `hub-agency init {name} --hub URL`, with --replace to start anew."
-    text = _read(directory / f"{name}.toml", remedy=remedy)
+    text = read_private(directory / f"{name}.toml", remedy=remedy)
     try:
         found = tomllib.loads(text.decode())
         event_key = base64.b64decode(str(found["event_key"]), validate=True)
@@ -97,7 +97,7 @@ def read_profile(directory: Path, name: str | None) -> tuple[Profile, OKPKey]:
     ca_file = Path(values["ca_file"]) if values["ca_file"] else None
     profile = Profile(name, values["hub"], values["agency"], values["issuer"], ca_file, event_key)
     _ = profile.settings  # an address that was edited by hand is checked here
-    return profile, key_from_pem(_read(directory / f"{name}.key", remedy=remedy))
+    return profile, key_from_pem(read_private(directory / f"{name}.key", remedy=remedy))
 
 
 def profile_exists(directory: Path, name: str) -> bool:
@@ -124,8 +124,11 @@ def _default_name(directory: Path) -> str:
     return name
 
 
-def _read(path: Path, *, remedy: str) -> bytes:
-    """Read a file that only its owner may read. Windows keeps such rights elsewhere, so nothing is checked there."""
+def read_private(path: Path, *, remedy: str) -> bytes:
+    """Read a file that only its owner may read. Windows keeps such rights elsewhere, so nothing is checked there.
+
+    Raises `AgencyError` where it cannot be read, or others may.
+    """
     try:
         if os.name == "posix" and path.stat().st_mode & _OTHERS:
             raise AgencyError(
@@ -136,8 +139,8 @@ def _read(path: Path, *, remedy: str) -> bytes:
         raise AgencyError(f"{path} cannot be read: {error.strerror or type(error).__name__}", remedy=remedy) from error
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Replace a file at once: written beside it with 0600, synced, renamed over it."""
+def write_private(path: Path, content: bytes) -> None:
+    """Replace a file at once: written beside it with 0600, synced, renamed over it. Raises `AgencyError`."""
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

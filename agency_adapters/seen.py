@@ -17,14 +17,17 @@ _DAY_US = 86_400_000_000
 
 
 class Seen:
-    """The store. Holds delivery ids only, nothing of their content. One process at a time writes; others wait 5 s."""
+    """The store. Holds delivery ids only, nothing of their content. One process at a time writes; others wait 5 s.
+
+    Threads may share it where one at a time uses it.
+    """
 
     def __init__(self, path: Path, *, clock: Clock = system_clock) -> None:
         """Open or make the file. Raises `AgencyError` when it cannot be."""
         self._clock = clock
         try:
             path.touch(mode=0o600)
-            self._database = sqlite3.connect(path, isolation_level=None, timeout=5.0)
+            self._database = sqlite3.connect(path, isolation_level=None, timeout=5.0, check_same_thread=False)
             # NORMAL: a power cut may forget the last ids, and a repeat is then handled again rather than lost
             self._database.execute("pragma journal_mode = wal")
             self._database.execute("pragma synchronous = normal")
