@@ -79,6 +79,8 @@ def read_endpoint(url: str, reach: Reach) -> Endpoint:
     if parts.fragment or "#" in url:
         raise _bad_url("It has a fragment, which no server ever sees.")
     host = _host(parts.hostname or "")
+    if "[" in parts.netloc and ":" not in host:
+        raise _bad_url("Its host is not an address of version 6.")
     if parts.scheme == "http" and not (reach.loopback and says_loopback(host)):
         raise _bad_url("Plain http would show its messages to everybody on the way.")
     port = DEFAULT_PORTS[parts.scheme] if port is None else port

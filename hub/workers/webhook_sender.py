@@ -39,6 +39,7 @@ from hub.exchange.webhooks import (
     wished_s,
 )
 from hub.exchange.world import World
+from hub.failpoints import reach
 from hub.identity.webhook_keys import Signer, signed_headers
 from hub.metrics import Metrics
 from hub.store.deliveries import DeliveryKind
@@ -203,6 +204,7 @@ class Sender:
 
     def _settle(self, world: World, recipient: int, each: Round) -> None:
         """4.: acknowledge, give back, and note how the endpoint fares."""
+        reach("webhook.posted")
         if each.taken:
             items = [Acknowledgement(one.number, one.public.hex()) for one in each.taken]
             done = acknowledge(world, self._agency, items)

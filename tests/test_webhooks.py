@@ -1,0 +1,549 @@
+"""Webhooks: posted to endpoints that proved themselves, in order, again and again until taken, and never past a no."""
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from threading import Event
+from time import monotonic
+
+import pytest
+
+from agency_adapters.webhook import verify
+from hub import failpoints
+from hub.core.errors import HubError
+from hub.exchange.acknowledge import Acknowledgement, acknowledge
+from hub.exchange.endpoints import Reach
+from hub.exchange.webhooks import pause_us, prove, register, remove, rotate, show, wished_s
+from tests.webhook_world import AGENCY, BY_CONSENT, Machine, Message, Post, Say, agree, machine
+from tests.world import birth, link_family, town, until
+
+DAY_S = 86_400
+
+
+@pytest.fixture
+def to() -> Iterator[Machine]:
+    with machine() as running:
+        yield running
+
+
+@pytest.fixture
+def post(tmp_path: Path) -> Iterator[Post]:
+    made = Post(tmp_path / "hub")
+    yield made
+    made.close()
+
+
+def tell(to: Machine, *says: Say) -> None:
+    """Have the next deliveries answered so, one each."""
+    to.answers += [lambda _message, say=say: say for say in says]  # type: ignore[misc]  # bound one by one
+
+
+# Proven first.
+
+
+def test_an_endpoint_is_active_once_it_repeated_the_challenge_and_gets_what_was_waiting(
+    post: Post, to: Machine
+) -> None:
+    """The message is a CloudEvent as a pull gives it, named by the delivery's id, and acknowledged by the answer."""
+    post.born("1")
+    assert post.prove(to)["state"] == "active"
+    assert to.deliveries == []
+    post.post()
+    (document,) = to.deliveries
+    assert (document["kind"], document["type"], document["subject"]) == ("data", "civil.birth.registered", "FB-C-1")
+    assert to.messages[-1].headers["webhook-id"] == document["id"]
+    assert to.messages[-1].headers["content-type"] == "application/cloudevents+json"
+    assert post.pulled() == []
+    assert post.rows("SELECT count(*) FROM handout WHERE acked_us IS NULL") == [(0,)]
+    assert post.acts() == ["webhook.registered", "webhook.proven"]
+
+
+NOT_PROVEN = {
+    "challenge": Say(body=b'{"challenge": "of-somebody-else"}'),
+    "html": Say(headers={"content-type": "text/html; charset=utf-8"}, body=b"<html>Please sign in</html>"),
+    "redirect": Say(307, {"location": "/elsewhere"}),
+    "http-404": Say(404),
+    "http-500": Say(500),
+    "gone": Say(410),
+    "cut": Say(cut=True),
+}
+
+
+def test_an_endpoint_that_does_not_repeat_the_challenge_never_gets_a_delivery(post: Post, to: Machine) -> None:
+    """It stays unproven, with the reason; its deliveries wait for a pull; once it does repeat it they are posted."""
+    post.born("1")
+    for reason, say in NOT_PROVEN.items():
+        to.challenge = lambda _message, say=say: say  # type: ignore[misc]  # bound one by one
+        said = post.prove(to)
+        assert (said["state"], said["reason"]) == ("unproven", reason)
+        assert said["detail"]
+        post.post()
+    assert to.deliveries == []
+    to.challenge = agree
+    assert prove(post.hub.webhooks, AGENCY)["state"] == "active"
+    post.post()
+    assert len(to.deliveries) == 1
+
+
+def test_an_answer_that_is_no_challenge_proves_nothing(post: Post, to: Machine) -> None:
+    """Whatever it is: it is looked at, never trusted."""
+    for body in (b"[]", b"null", b"not JSON", b'{"challenge": 7}', b""):
+        to.challenge = lambda _message, body=body: Say(body=body)  # type: ignore[misc]  # bound one by one
+        assert post.prove(to)["reason"] == "challenge", body
+
+
+def test_each_proof_asks_with_a_challenge_of_its_own(post: Post, to: Machine) -> None:
+    """An answer that was overheard is good for nothing later."""
+    to.challenge = lambda _message: Say(500)
+    post.prove(to)
+    prove(post.hub.webhooks, AGENCY)
+    first, second = (one.document["data"]["challenge"] for one in to.messages)
+    assert first != second
+    assert len(first) >= 43  # 32 random bytes
+
+
+def test_another_address_has_to_prove_itself_anew_and_the_same_one_does_not(post: Post, to: Machine) -> None:
+    """Until it has, nothing is posted to either."""
+    post.prove(to)
+    post.prove(to)
+    assert len(to.messages) == 1
+    with machine() as other:
+        other.challenge = lambda _message: Say(500)
+        assert post.prove(other)["state"] == "unproven"
+        post.born("1")
+        post.post(rounds=2)
+        assert to.deliveries == other.deliveries == []
+
+
+def test_a_proof_that_took_long_does_not_prove_the_address_that_was_registered_meanwhile(
+    post: Post, to: Machine
+) -> None:
+    """What the first one answers says nothing of the second."""
+    began, go_on = Event(), Event()
+
+    def slow(message: Message) -> Say:
+        began.set()
+        go_on.wait(5)
+        return agree(message)
+
+    to.challenge = slow
+    proving = threading.Thread(target=post.prove, args=(to,))
+    proving.start()
+    began.wait(5)
+    with machine() as other:
+        with pytest.raises(HubError) as caught:
+            post.prove(other)
+        go_on.set()
+        proving.join()
+        assert caught.value.code == "webhook-proving"
+        assert (show(post.hub.webhooks, AGENCY)["url"], post.state()) == (other.url, "unproven")
+
+
+def test_a_webhook_that_was_removed_gets_nothing_more(post: Post, to: Machine) -> None:
+    """Its deliveries can be pulled; a second removal says that there is none."""
+    post.prove(to)
+    post.born("1")
+    remove(post.hub.webhooks, AGENCY)
+    post.post()
+    assert to.deliveries == []
+    assert len(post.pulled()) == 1
+    with pytest.raises(HubError, match="no webhook"):
+        remove(post.hub.webhooks, AGENCY)
+    assert post.acts()[-1] == "webhook.removed"
+
+
+# Signed.
+
+
+def keys_of(post: Post) -> list[str]:
+    return [one["public_key"] for one in show(post.hub.webhooks, AGENCY)["keys"]]
+
+
+def test_every_message_is_signed_the_challenge_too(post: Post, to: Machine) -> None:
+    """With the key that the API shows."""
+    post.prove(to)
+    post.born("1")
+    post.post()
+    for message in to.messages:
+        verify(message.headers, message.body, keys_of(post), now_us=post.clock())
+
+
+def test_while_keys_rotate_both_sign_and_after_a_day_only_the_new_one(post: Post, to: Machine) -> None:
+    """A receiver that knows the old key and one that knows the new one both verify; a second rotation is refused."""
+    post.prove(to)
+    (old,) = keys_of(post)
+    new = rotate(post.hub.webhooks, AGENCY)["public_key"]
+    with pytest.raises(HubError) as caught:
+        rotate(post.hub.webhooks, AGENCY)
+    assert caught.value.code == "webhook-key-fresh"
+    post.born("1")
+    post.post()
+    message = to.messages[-1]
+    assert message.headers["webhook-signature"].count("v1a,") == 2
+    for key in (old, new):
+        verify(message.headers, message.body, [key], now_us=post.clock())
+    post.clock.pass_by(DAY_S + 1)
+    post.born("2")
+    post.post()
+    message = to.messages[-1]
+    assert message.headers["webhook-signature"].count("v1a,") == 1
+    verify(message.headers, message.body, [new], now_us=post.clock())
+    assert keys_of(post) == [new]
+    assert post.acts()[-1] == "webhook.key.rotated"
+
+
+def test_agencies_have_keys_of_their_own(post: Post, to: Machine) -> None:
+    """What one agency could show of a message is no proof to another."""
+    post.prove(to)
+    post.prove(to, BY_CONSENT)
+    mine, theirs = (show(post.hub.webhooks, code)["keys"][0]["public_key"] for code in (AGENCY, BY_CONSENT))
+    assert mine != theirs
+
+
+# Again, until taken.
+
+OF_THE_ENDPOINT = {
+    "http-503": Say(503),
+    "http-404": Say(404),
+    "redirect": Say(302, {"location": "http://127.0.0.1:1/"}),
+    "html": Say(headers={"content-type": "text/html"}, body=b"<html>Please sign in</html>"),
+    "cut": Say(cut=True),
+}
+
+
+def test_a_failing_endpoint_is_tried_again_later_with_the_same_id_and_number(post: Post, to: Machine) -> None:
+    """A page in HTML with 200 takes nothing, a redirect is not followed; nothing is acknowledged by any of them."""
+    post.prove(to)
+    for reason, say in OF_THE_ENDPOINT.items():
+        post.born(reason)
+        before = len(to.deliveries)
+        tell(to, say)
+        post.post(rounds=2)
+        assert (post.state(), post.reason()) == ("failing", reason)
+        assert len(to.deliveries) == before + 1
+        assert post.rows("SELECT count(*) FROM handout WHERE acked_us IS NULL") == [(1,)]
+        post.clock.pass_by(7)
+        post.post()
+        first, again = to.deliveries[before:]
+        assert (first["id"], first["number"]) == (again["id"], again["number"])
+        assert post.state() == "active"
+    assert post.pulled() == []
+
+
+def test_an_endpoint_that_cannot_be_reached_is_failing_and_its_deliveries_can_be_pulled(post: Post) -> None:
+    """At once, not only after the hub's own time for repeats."""
+    with machine() as to:
+        post.prove(to)
+    post.born("1")
+    post.post()
+    assert (post.state(), post.reason()) == ("failing", "refused")
+    assert [one["kind"] for one in post.pulled()] == ["data"]
+
+
+def test_pauses_grow_from_five_seconds_to_four_hours_and_are_spread(post: Post, to: Machine) -> None:
+    """Some 25 tries in three days; what the receiver asks for counts, but not for ever."""
+    plain = [pause_us(n, jitter=1.0) // 1_000_000 for n in range(1, 12)]
+    assert plain == [5, 15, 45, 135, 405, 1_215, 3_645, 10_935, 14_400, 14_400, 14_400]
+    assert (pause_us(1, jitter=0.75), pause_us(1, jitter=1.25)) == (3_750_000, 6_250_000)
+    assert pause_us(1, jitter=1.0, wish_s=60) == 60_000_000
+    assert pause_us(9, jitter=1.0, wish_s=60) == 14_400_000_000
+    assert pause_us(1, jitter=1.0, wish_s=10**9) == DAY_S * 1_000_000
+
+
+def test_a_retry_after_is_read_as_seconds_and_as_a_date_and_nonsense_is_none() -> None:
+    """RFC 9110 has both."""
+    assert wished_s("120", 0) == 120
+    assert wished_s("Thu, 01 Jan 1970 00:02:00 GMT", 0) == 120
+    assert [wished_s(text, 0) for text in ("", "soon", "-5", "Thu, 01 Jan 1960 00:00:00 GMT")] == [0, 0, 0, 0]
+
+
+def test_a_receiver_that_asks_for_time_is_given_it(post: Post, to: Machine) -> None:
+    """429 and 503 with Retry-After: nothing is posted before."""
+    post.prove(to)
+    post.born("1")
+    tell(to, Say(429, {"retry-after": "600"}))
+    post.post()
+    post.clock.pass_by(599)
+    post.post()
+    assert len(to.deliveries) == 1
+    post.clock.pass_by(2)
+    post.post()
+    assert len(to.deliveries) == 2
+
+
+def test_410_disables_at_once_and_a_notice_in_the_feed_says_why(post: Post, to: Machine) -> None:
+    """By pull, for nothing is posted any more; the delivery is there too; registered again it starts anew."""
+    post.prove(to)
+    post.born("1")
+    tell(to, Say(410))
+    post.post(rounds=2)
+    assert (post.state(), len(to.deliveries)) == ("disabled", 1)
+    data, notice = post.pulled()
+    assert data["kind"] == "data"
+    assert (notice["kind"], notice["data"]["type"], notice["data"]["reason"]) == ("notice", "webhook.disabled", "gone")
+    assert post.acts()[-1] == "webhook.disabled"
+    assert post.prove(to)["state"] == "active"
+
+
+def test_three_days_of_nothing_but_failures_disable_and_one_success_in_between_does_not(
+    post: Post, to: Machine
+) -> None:
+    """The three days are counted from the first failure after the last success."""
+    post.prove(to)
+    post.born("1")
+    to.answers = [lambda _message: Say(503)] * 100
+    for _ in range(12):
+        post.post()
+        post.clock.pass_by(4 * 3_600 * 1.25)
+    assert post.state() == "failing"
+    to.answers.clear()
+    post.post()
+    assert post.state() == "active"
+    post.born("2")
+    to.answers = [lambda _message: Say(503)] * 100
+    began_us = post.clock()
+    while post.state() != "disabled":
+        assert post.clock() - began_us < 3.5 * DAY_S * 1_000_000
+        post.post()
+        post.clock.pass_by(4 * 3_600 * 1.25)
+    assert post.clock() - began_us >= 3 * DAY_S * 1_000_000
+    assert post.pulled()[-1]["data"]["type"] == "webhook.disabled"
+
+
+def test_one_failure_last_month_and_one_today_disable_nothing(post: Post, to: Machine) -> None:
+    """Nothing was tried in between, so nothing failed for three days."""
+    post.prove(to)
+    post.born("1")
+    tell(to, Say(503), Say(503))
+    post.post()
+    post.clock.pass_by(30 * DAY_S)
+    post.post()
+    assert post.state() == "failing"
+
+
+# In order, and one bad one holds up nobody else.
+
+
+def test_one_persons_deliveries_are_posted_one_after_the_other_in_their_order(post: Post, to: Machine) -> None:
+    """The next begins when the one before it was taken, whatever the number of connections."""
+    post.prove(to)
+    under_way, most = [0], [0]
+
+    def slowly(message: Message) -> Say:
+        under_way[0] += 1
+        most[0] = max(most[0], under_way[0])
+
+        def done() -> None:
+            under_way[0] -= 1
+
+        return agree(message)._replace(before=done)
+
+    to.answers = [slowly] * 100
+    post.born(*[str(n) for n in range(20)])
+    post.post(rounds=3)
+    numbers = [one["number"] for one in to.deliveries]
+    assert (numbers, most[0]) == (list(range(1, 21)), 1)
+
+
+def test_a_delivery_that_is_refused_holds_up_its_person_only(post: Post, to: Machine) -> None:
+    """Everybody else's go on; when it is taken, the later ones of its person follow in order."""
+    post.prove(to)
+    post.born("1", "2", child="C-1")
+    post.born("3", child="C-2")
+    refused: set[str] = set()
+
+    def picky(message: Message) -> Say:
+        document = message.document
+        if document["subject"] == "FB-C-1" and not refused:
+            refused.add(document["id"])
+            return Say(422)
+        return Say()
+
+    to.answers = [picky] * 3
+    post.post(rounds=3)
+    assert [one["subject"] for one in to.deliveries].count("FB-C-1") == 1
+    assert [one["subject"] for one in to.deliveries].count("FB-C-2") == 1
+    assert post.state() == "active"
+    assert show(post.hub.webhooks, AGENCY)["retrying"] == 2
+    post.born("4", child="C-1")
+    post.born("5", child="C-2")
+    post.post(rounds=3)
+    assert [one["subject"] for one in to.deliveries].count("FB-C-1") == 1
+    assert [one["subject"] for one in to.deliveries].count("FB-C-2") == 2
+    post.clock.pass_by(7)
+    post.post(rounds=3)
+    mine = [one["number"] for one in to.deliveries if one["subject"] == "FB-C-1"]
+    assert mine == [mine[0], *sorted(set(mine))]
+    assert len(mine) == 4
+
+
+def test_what_waits_for_a_later_try_can_be_pulled_now(post: Post, to: Machine) -> None:
+    """A pull does not have to wait for the webhook's own pauses."""
+    post.prove(to)
+    post.born("1", "2")
+    tell(to, Say(422))
+    post.post()
+    pulled = post.pulled()
+    assert [one["number"] for one in pulled] == [1, 2]
+    items = [Acknowledgement(one["number"], one["id"]) for one in pulled]
+    assert acknowledge(post.hub.world, AGENCY, items).acknowledged == 2
+    post.born("3")
+    post.clock.pass_by(7)
+    post.post()
+    assert [one["number"] for one in to.deliveries] == [1, 3]
+
+
+def test_after_a_restart_nothing_passes_what_was_not_taken_before_it(post: Post, to: Machine) -> None:
+    """What waits is found in the queue again: the sender's memory ends with its process."""
+    post.prove(to)
+    post.born("1")
+    tell(to, Say(422))
+    post.post()
+    post.restart()
+    post.born("2")
+    post.post(rounds=2)
+    assert [one["number"] for one in to.deliveries] == [1]
+    post.clock.pass_by(70)
+    post.post(rounds=2)
+    assert [one["number"] for one in to.deliveries] == [1, 1, 2]
+
+
+class Crash(Exception):
+    """The process ends here."""
+
+
+def test_killed_between_the_answer_and_the_acknowledgement_the_same_comes_again(post: Post, to: Machine) -> None:
+    """Same id, same number, once more; a receiver that keeps repeats away handles it once."""
+
+    def crash() -> None:
+        raise Crash
+
+    post.prove(to)
+    post.born("1")
+    failpoints.arm("webhook.posted", crash)
+    try:
+        with pytest.raises(Crash):
+            post.post()
+    finally:
+        failpoints.disarm()
+    post.restart()
+    post.clock.pass_by(61)
+    post.post()
+    first, again = to.deliveries
+    assert (first["id"], first["number"]) == (again["id"], again["number"])
+    assert post.pulled() == []
+
+
+# Never past a no.
+
+
+def test_a_withdrawal_between_a_try_and_its_retry_stops_the_retry(post: Post, to: Machine) -> None:
+    """It is handed out again, so it is decided again: what comes is a stop under the same number, and no data."""
+    post.prove(to, BY_CONSENT)
+    principal, done = post.moved("1")
+    tell(to, Say(503))
+    post.post(BY_CONSENT)
+    (first,) = to.deliveries
+    post.withdraw(principal, done)
+    post.clock.pass_by(7)
+    post.post(BY_CONSENT, rounds=4)
+    later = to.deliveries[1:]
+    assert {one["kind"] for one in later} == {"stop"}
+    assert (first["number"], {"stops": first["id"]}) in [(one["number"], one["data"]) for one in later]
+
+
+def test_bytes_that_would_begin_too_late_after_the_commit_are_not_sent(post: Post, to: Machine) -> None:
+    """The one that took long is posted; what stands behind it is handed out and decided again first."""
+    post.prove(to, BY_CONSENT)
+    principal, done = post.moved("1")
+    post.moved("2")
+
+    def slow_and_withdrawn() -> None:
+        post.clock.pass_by(3)
+        post.withdraw(principal, done)
+
+    tell(to, Say(before=slow_and_withdrawn))
+    post.post(BY_CONSENT)
+    assert len(to.deliveries) == 1
+    post.post(BY_CONSENT, rounds=2)
+    assert [one["kind"] for one in to.deliveries[1:] if one["kind"] != "stop"] == []
+
+
+def test_while_releases_are_stopped_nothing_is_posted(post: Post, to: Machine) -> None:
+    """And the endpoint is not to blame; afterwards it goes on."""
+    post.prove(to)
+    post.born("1")
+    post.hub.stop_releases(True)
+    post.post(rounds=2)
+    assert (to.deliveries, post.state()) == ([], "active")
+    post.hub.stop_releases(False)
+    post.post()
+    assert len(to.deliveries) == 1
+
+
+def test_an_address_that_led_elsewhere_since_it_was_proven_gets_nothing(post: Post, to: Machine) -> None:
+    """Each new connection resolves and checks anew; the reason says so."""
+    post.prove(to)
+    post.born("1")
+    object.__setattr__(post.hub.webhooks, "reach", Reach())
+    post.post()
+    assert (to.deliveries, post.reason()) == ([], "webhook-url")
+
+
+# On threads, with others.
+
+
+def waiting(release: Event, reached: Event | None = None) -> Callable[[], None]:
+    """Make what waits until the test is over."""
+
+    def wait() -> None:
+        if reached is not None:
+            reached.set()
+        release.wait(20)
+
+    return wait
+
+
+def test_a_receiver_that_hangs_delays_itself_only(tmp_path: Path) -> None:
+    """The other agency's delivery arrives meanwhile; the hanging one is given up after its time, and can be pulled."""
+    release = Event()
+    with machine() as quick, machine() as hanging, town(tmp_path, webhook_answer_s=1) as place:
+        hanging.answers = [lambda _message: Say(before=waiting(release))] * 9
+        link_family(place)
+        assert place.agency(AGENCY).set_webhook(hanging.url)["state"] == "active"
+        assert place.agency("health-insurance").set_webhook(quick.url)["state"] == "active"
+        began_s = monotonic()
+        place.agency("civil-registry").publish([birth("1")])
+        assert until(lambda: quick.deliveries, bool)
+        assert monotonic() - began_s < 1.0
+        assert until(lambda: place.agency(AGENCY).webhook()["state"], lambda state: state == "failing") == "failing"
+        assert [one.kind for one in place.pull(AGENCY)] == ["data"]
+        release.set()
+
+
+def test_a_hub_that_stops_does_not_wait_for_a_receiver_that_hangs(tmp_path: Path) -> None:
+    """The connection is cut, and what was on it comes again after the start."""
+    release, reached = Event(), Event()
+    with machine() as hanging:
+        hanging.answers = [lambda _message: Say(before=waiting(release, reached))]
+        with town(tmp_path, handout_redeliver_s=1) as place:
+            link_family(place)
+            place.agency(AGENCY).set_webhook(hanging.url)
+            place.agency("civil-registry").publish([birth("1")])
+            assert reached.wait(5)
+            began_s = monotonic()
+        assert monotonic() - began_s < 4.0
+        release.set()
+        with town(tmp_path, handout_redeliver_s=1):
+            assert len(until(lambda: hanging.deliveries, lambda found: len(found) > 1)) > 1
+        first, again = hanging.deliveries[:2]
+        assert (first["id"], first["number"]) == (again["id"], again["number"])
+
+
+def test_a_refused_url_is_told_with_what_and_remedy_and_changes_nothing(post: Post, to: Machine) -> None:
+    """The endpoint that works goes on."""
+    post.prove(to)
+    with pytest.raises(HubError) as caught:
+        register(post.hub.webhooks, AGENCY, "http://10.0.0.1/")
+    assert (caught.value.code, caught.value.where, bool(caught.value.remedy)) == ("webhook-url", "/url", True)
+    assert (show(post.hub.webhooks, AGENCY)["url"], post.state()) == (to.url, "active")
