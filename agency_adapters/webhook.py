@@ -56,7 +56,8 @@ class Receiver:
 def receive(receiver: Receiver, headers: Mapping[str, str], body: bytes) -> Reply:
     """Take one request, of any thread; returns what to answer. What `handle` raises is raised: answer 500 then.
 
-    A kind that this version does not know is not handled and not taken: it comes again, to a newer version.
+    So it is where a delivery is sealed to a key that is not here. A kind that this version does not know is not handled
+    and not taken: it comes again, to a newer version.
     """
     try:
         try:
@@ -69,9 +70,10 @@ def receive(receiver: Receiver, headers: Mapping[str, str], body: bytes) -> Repl
         document = json.loads(body)
         if document.get("type") == VERIFICATION:  # 3.
             return _reply(OK, {"challenge": document["data"]["challenge"]})
-        delivery = delivery_of(open_sealed(document, receiver.seal_keys))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        delivery_of(document)
+    except (ValueError, KeyError, TypeError, AttributeError, AgencyError) as error:
         return _reply(BAD, {"problem": f"not a delivery: {type(error).__name__}"})
+    delivery = delivery_of(open_sealed(document, receiver.seal_keys))
     if delivery.id != _named(headers, "webhook-id"):
         return _reply(BAD, {"problem": "the message's id is not the delivery's"})
     if delivery.kind not in KNOWN_KINDS | {NOTICE}:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from hub.bench import files, gate, handout, latency, publish, scale, sql, usual, withdraw
+from hub.bench import files, gate, handout, latency, publish, scale, sql, usual, webhooks, withdraw
 from hub.bench.measure import Result, Say, Sizes
 
 BENCHMARKS: Mapping[str, Callable[[Sizes, Path, Say], Result]] = MappingProxyType(
@@ -16,6 +16,7 @@ BENCHMARKS: Mapping[str, Callable[[Sizes, Path, Say], Result]] = MappingProxyTyp
         "latency": latency.measure,
         "usual": usual.measure,
         "withdraw": withdraw.measure,
+        "webhooks": webhooks.measure,
         "scale": scale.measure,
         "sql": sql.measure,
     }

@@ -87,8 +87,14 @@ class Served:
 
 
 @contextmanager
-def served(directory: Path, sizes: Sizes, *, prepare: Callable[[Synthetic], None] | None = None) -> Iterator[Served]:
-    """Make the world, let `prepare` add to it in this process, then serve it until the block ends."""
+def served(
+    directory: Path,
+    sizes: Sizes,
+    *,
+    prepare: Callable[[Synthetic], None] | None = None,
+    settings: Mapping[str, str] = SERVED_WITH,
+) -> Iterator[Served]:
+    """Make the world, let `prepare` add to it in this process, then serve it with `settings` until the block ends."""
     data = directory / "hub"
     directory.mkdir(parents=True, exist_ok=True)
     key_file = directory / "hub.key"
@@ -98,7 +104,7 @@ def served(directory: Path, sizes: Sizes, *, prepare: Callable[[Synthetic], None
         made.world.store.write(lambda tx: _register(tx, agency_keys))
         if prepare is not None:
             prepare(made)
-    with _process(data, key_file) as (address, pid):
+    with _process(data, key_file, settings) as (address, pid):
         yield Served(address, pid, agency_keys)
 
 
@@ -109,11 +115,11 @@ def _register(tx: Tx, agency_keys: Mapping[str, OKPKey]) -> None:
 
 
 @contextmanager
-def _process(data: Path, key_file: Path) -> Iterator[tuple[str, int]]:
+def _process(data: Path, key_file: Path, settings: Mapping[str, str]) -> Iterator[tuple[str, int]]:
     """Run `hub serve`; yields where it answers and its process id. Raises RuntimeError when it does not start."""
     named = {"HUB_DATA_DIR": str(data), "HUB_KEY_FILE": str(key_file)}
     log = data / "serve.log"
-    with log.open("wb") as errors, _child("hub", "serve", env={**SERVED_WITH, **named}, errors=errors) as process:
+    with log.open("wb") as errors, child("hub", "serve", env={**settings, **named}, errors=errors) as process:
         assert process.stdout is not None
         with _ended_after(STARTED_WITHIN_S, [process]):
             first = process.stdout.readline().split()  # "Hub: ADDRESS (...)", printed when it takes requests
@@ -128,7 +134,7 @@ def together(tasks: Sequence[Mapping[str, Any]]) -> list[Found]:
     All make ready first and then start at one word. Raises RuntimeError when one fails or does not end in time.
     """
     with ExitStack() as stack:
-        clients = [stack.enter_context(_child("hub.bench.client", env={})) for _ in tasks]
+        clients = [stack.enter_context(child("hub.bench.client", env={})) for _ in tasks]
         stack.enter_context(_ended_after(max(task["seconds"] for task in tasks) + GRACE_S, clients))
         for client, task in zip(clients, tasks, strict=True):
             _tell(client, json.dumps(dict(task)))
@@ -154,7 +160,7 @@ def _hear(client: "subprocess.Popen[bytes]") -> bytes:
 
 
 @contextmanager
-def _child(
+def child(
     module: str, *arguments: str, env: Mapping[str, str], errors: Any = None
 ) -> Iterator["subprocess.Popen[bytes]"]:
     """Run a module of this hub in a process that does not outlive this one."""
