@@ -18,6 +18,7 @@ from agency_adapters.webhook import Receiver
 from agency_adapters.webhook_server import server
 
 REFRESH_S = 30.0  # between two looks at the hub's keys: messages that nobody signed must not make more
+FIRST_S = 1.0  # the same, while there are none: the address is being registered
 NOT_FOUND = 404
 
 webhook = typer.Typer(no_args_is_help=True, help="The address that the hub posts deliveries to.")
@@ -91,7 +92,7 @@ def hub_keys(client: HubClient, monotonic_s: Callable[[], float] = time.monotoni
 
     def keys(anew: bool) -> Sequence[str]:
         nonlocal asked_s
-        if (anew or not kept) and monotonic_s() - asked_s >= (REFRESH_S if kept else 0.0):
+        if (anew or not kept) and monotonic_s() - asked_s >= (REFRESH_S if kept else FIRST_S):
             asked_s = monotonic_s()
             try:
                 kept[:] = [str(each["public_key"]) for each in client.webhook().get("keys", ())]

@@ -396,16 +396,23 @@ def test_what_waits_for_a_later_try_can_be_pulled_now(post: Post, to: Machine) -
 def test_after_a_restart_nothing_passes_what_was_not_taken_before_it(post: Post, to: Machine) -> None:
     """What waits is found in the queue again: the sender's memory ends with its process."""
     post.prove(to)
-    post.born("1")
-    tell(to, Say(422))
+    post.born("1", child="C-1")
+    post.born("2", child="C-2")
+    to.answers = [lambda message: Say(422 if message.document["subject"] == "FB-C-1" else 200)] * 2
     post.post()
+    assert post.state() == "active"
     post.restart()
-    post.born("2")
+    post.born("3", child="C-1")
+    post.born("4", child="C-2")
     post.post(rounds=2)
-    assert [one["number"] for one in to.deliveries] == [1]
+    seen = [(one["subject"], one["number"]) for one in to.deliveries]
+    (first,) = [number for subject, number in seen if subject == "FB-C-1"]
+    assert len(seen) == 3
     post.clock.pass_by(70)
     post.post(rounds=2)
-    assert [one["number"] for one in to.deliveries] == [1, 1, 2]
+    mine = [one["number"] for one in to.deliveries if one["subject"] == "FB-C-1"]
+    assert mine == [first, first, mine[-1]]
+    assert mine[-1] > first
 
 
 class Crash(Exception):
@@ -455,18 +462,19 @@ def test_a_withdrawal_between_a_try_and_its_retry_stops_the_retry(post: Post, to
 def test_bytes_that_would_begin_too_late_after_the_commit_are_not_sent(post: Post, to: Machine) -> None:
     """The one that took long is posted; what stands behind it is handed out and decided again first."""
     post.prove(to, BY_CONSENT)
-    principal, done = post.moved("1")
-    post.moved("2")
+    principal, done = post.moved("1", "2")
+    withdrawn: list[bool] = []
 
     def slow_and_withdrawn() -> None:
         post.clock.pass_by(3)
         post.withdraw(principal, done)
+        withdrawn.append(True)
 
     tell(to, Say(before=slow_and_withdrawn))
     post.post(BY_CONSENT)
-    assert len(to.deliveries) == 1
-    post.post(BY_CONSENT, rounds=2)
-    assert [one["kind"] for one in to.deliveries[1:] if one["kind"] != "stop"] == []
+    assert (len(to.deliveries), withdrawn, post.state(BY_CONSENT)) == (1, [True], "active")
+    post.post(BY_CONSENT, rounds=4)
+    assert {one["kind"] for one in to.deliveries[1:]} == {"stop"}
 
 
 def test_while_releases_are_stopped_nothing_is_posted(post: Post, to: Machine) -> None:
@@ -519,6 +527,19 @@ def test_a_receiver_that_hangs_delays_itself_only(tmp_path: Path) -> None:
         assert until(lambda: place.agency(AGENCY).webhook()["state"], lambda state: state == "failing") == "failing"
         assert [one.kind for one in place.pull(AGENCY)] == ["data"]
         release.set()
+
+
+def test_the_door_of_the_pull_gives_what_the_webhook_has_put_off(tmp_path: Path) -> None:
+    """Over HTTP: what its receiver refused is there at once, and once acknowledged it is posted no more."""
+    with machine() as to, town(tmp_path) as place:
+        tell(to, Say(422))
+        link_family(place)
+        place.agency(AGENCY).set_webhook(to.url)
+        place.agency("civil-registry").publish([birth("1")])
+        assert until(lambda: place.agency(AGENCY).webhook()["retrying"], lambda count: count == 1) == 1
+        (pulled,) = place.pull(AGENCY)
+        assert place.agency(AGENCY).acknowledge([pulled]).acknowledged == 1
+        assert len(to.deliveries) == 1
 
 
 def test_a_hub_that_stops_does_not_wait_for_a_receiver_that_hangs(tmp_path: Path) -> None:

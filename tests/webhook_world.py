@@ -216,8 +216,8 @@ class Post:
         assert set(link(self.hub.register, "population-register", people)) <= {"linked", "known"}
         self._put("civil-registry", [birth(number, child=child) for number in numbers])
 
-    def moved(self, number: str, name: str = "A") -> tuple[Principal, Done]:
-        """Have somebody consent to what `lindum` asks, and a move of theirs published and decided."""
+    def moved(self, *numbers: str, name: str = "A") -> tuple[Principal, Done]:
+        """Have somebody consent to what `lindum` asks, and moves of theirs published and decided."""
         born = date(2023, 5, 1)
         link(self.hub.register, "population-register", [NewLink("population-register", name, f"R-{name}", 3, born)])
         with self.hub.store.read() as tx:
@@ -228,8 +228,8 @@ class Post:
             self.hub.citizens, principal, recipient=BY_CONSENT, purpose="KINDER-PLACE", items=None, notice=NOTICE
         )
         data = {"resident": name, "municipality_code": "M-7"}
-        event = {"specversion": "1.0", "id": number, "source": "urn:agency:population-register"}
-        self._put("population-register", [event | {"type": "pop.residence", "subject": name, "data": data}])
+        event = {"specversion": "1.0", "source": "urn:agency:population-register", "type": "pop.residence"}
+        self._put("population-register", [event | {"id": each, "subject": name, "data": data} for each in numbers])
         return principal, done
 
     def withdraw(self, principal: Principal, done: Done) -> None:

@@ -87,7 +87,9 @@ class Line:
         if self.closed:
             return False
         try:
-            return not select.select([self._socket], [], [], 0)[0]
+            looking = select.poll()  # select() ends at the 1024th file of a process
+            looking.register(self._socket, select.POLLIN)
+            return not looking.poll(0)
         except (OSError, ValueError):
             return False
 

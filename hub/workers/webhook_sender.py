@@ -145,7 +145,7 @@ class Sender:
         for other in others:
             other.result()
         self._settle(world, recipient, each)
-        if len(each.taken) > 1:
+        if len(each.taken) > 1 or (each.taken and each.unsent):  # one alone says little of how many it could be
             self._rate += 0.5 * (len(each.taken) / max(monotonic() - began_s, 0.001) - self._rate)
         return True
 
