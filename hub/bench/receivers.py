@@ -2,7 +2,7 @@
 
 Each listens on a port of its own and answers at once; those from number COUNT - HANGING on repeat the hub's challenge
 and never answer anything else. It prints its ports as one line of JSON. A line on standard input is answered with what
-arrived since the one before: per receiver how many, over how long, and the seconds from each event's moment.
+arrived since the one before: per receiver how many, when the first and the last, and how long after its event.
 """
 
 import asyncio
@@ -46,7 +46,8 @@ class Receiver:
         moments = [moment for moment, _ in arrived]
         return {
             "done": len(arrived),
-            "took_s": moments[-1] - moments[0] if len(moments) > 1 else 0.0,
+            "first": moments[0] if moments else None,
+            "last": moments[-1] if moments else None,
             "latencies_s": [latency for _, latency in arrived],
         }
 

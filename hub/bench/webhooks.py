@@ -27,6 +27,9 @@ EVENTS_PER_S, BATCH_EVENTS, LINES = 250, 10, 2  # 60 % go to each recipient: 600
 WARM_SHARE = 0.2
 DRAIN_S = 2.0
 LOOK_S = 0.2
+LEAST_S = 0.001
+STARTED_WITHIN_S = 10.0
+STOP_FLAG = "stop-release"  # in the hub's data directory: while it is there nothing is handed out
 MEDIA_TYPE = "application/json"
 
 
@@ -48,10 +51,12 @@ def measure(sizes: Sizes, directory: Path, say: Say) -> Result:
             say(f"making {sizes.people} people")
             with served(directory / str(connections), sizes, prepare=prepare, settings=settings) as hub:
                 before_s = hub.cpu_s()
+                stop_flag = directory / str(connections) / "hub" / STOP_FLAG
+                stop_flag.touch()  # nothing leaves before all are registered
                 for at, port in enumerate(ports):
                     _register(hub, recipient(at), port)
                 say(f"a backlog, {connections} connections each")
-                found, sent = _backlog(receivers, sizes)
+                found, sent = _backlog(receivers, sizes, stop_flag)
                 rates[connections] = tuple(found)
                 cpu_us[f"{connections} connections"] = round((hub.cpu_s() - before_s) / max(sent, 1) * 1e6, 1)
                 if connections == CONNECTIONS[0]:
@@ -81,19 +86,21 @@ def _register(hub: Served, agency: str, port: int) -> None:
         raise RuntimeError(f"a receiver was not proven: {answer.text[:500]}")
 
 
-def _backlog(receivers: "subprocess.Popen[bytes]", sizes: Sizes) -> tuple[list[float], int]:
-    """Let it run for a round's time, `rounds` times, and then until nothing comes any more."""
-    rates, sent = list[float](), 0
+def _backlog(receivers: "subprocess.Popen[bytes]", sizes: Sizes, stop_flag: Path) -> tuple[list[float], int]:
+    """Let everything go, and look `rounds` times how fast it comes; then wait until nothing comes any more."""
+    rates, sent, until_s = list[float](), 0, time.monotonic() + STARTED_WITHIN_S
     _ask(receivers)
+    stop_flag.unlink()
     while True:
         time.sleep(sizes.seconds / sizes.rounds / 4 if len(rates) < sizes.rounds else LOOK_S)
-        found = _ask(receivers)[:-HANGING]
-        done, took_s = sum(one["done"] for one in found), max(one["took_s"] for one in found)
-        sent += done
-        if done == 0:
+        found = [one for one in _ask(receivers)[:-HANGING] if one["done"]]
+        if not found and (sent or time.monotonic() > until_s):
             return rates, sent
-        if len(rates) < sizes.rounds and took_s:
-            rates.append(done / took_s)
+        done = sum(one["done"] for one in found)
+        sent += done
+        if found and len(rates) < sizes.rounds:
+            took_s = max(one["last"] for one in found) - min(one["first"] for one in found)
+            rates.append(done / max(took_s, LEAST_S))
 
 
 def _steady(hub: Served, receivers: "subprocess.Popen[bytes]", sizes: Sizes, at: int) -> list[float]:
