@@ -12,7 +12,7 @@ import pytest
 from hub.core.errors import HubError
 from hub.core.leaf import LeafKind
 from hub.failpoints import arm, disarm
-from hub.store.file_drop import mark_files_of, turn_off
+from hub.store.file_drop import turn_off
 from hub.workers.folders import opened_place, put
 from tests.file_world import Files, left_over
 from tests.protocol_world import CONSENT, Hub, opened
@@ -185,7 +185,7 @@ def test_files_of_somebody_erased_are_removed_at_once_acknowledged_or_not(files:
     (files.ack / f"{mine}.ack").write_text("all\n")
     files.acknowledged()
     person = files.hub.person("A")
-    assert files.hub.store.write(lambda tx: mark_files_of(tx, person)) == 1
+    files.hub.erase(person)
     files.keep_house()
     assert files.batches() == [theirs]
 
@@ -196,7 +196,11 @@ def test_somebody_erased_between_the_hand_out_and_the_files_is_in_none(files: Fi
     publish(files, "e-1")
     publish(files, "e-2", local_id="B")
     person = files.hub.person("A")
-    arm("files.written", lambda: files.hub.erase(person))
+
+    def erase() -> None:
+        files.hub.erase(person)
+
+    arm("files.written", erase)
     try:
         assert files.write().batch == ""
     finally:

@@ -36,6 +36,7 @@ from hub.store.audit import add_audit
 from hub.store.engine import Lane, Row, Tx, marks
 from hub.store.erasures import ErasureRow, Stage, add_erasure, erasure_of, erasures_known, told
 from hub.store.facts import PERSON_FENCE, raise_fence
+from hub.store.file_drop import mark_files_of
 from hub.store.held import AT_ONCE, destroy_hold_keys
 from hub.store.legal_holds import holds_on
 from hub.store.waiting import settle
@@ -161,6 +162,7 @@ def _erase(desk: Eraser, person: int, local: bytes | None, reason: str, before_u
     if before_us is None:  # what is on the ledger was erased already, whatever the backup held then
         _check_holds(tx, person, now_us)  # 1.
     raise_fence(tx, PERSON_FENCE, person)  # 2.
+    mark_files_of(tx, person)
     with overwriting(tx):
         stopped, destroyed = _destroy(tx, person, now_us)
     audit = _record(world, tx, person, reason, destroyed, now_us)  # 3.

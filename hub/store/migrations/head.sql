@@ -291,6 +291,30 @@ CREATE TABLE fence (
  WITHOUT ROWID
 
 ;
+CREATE TABLE file_batch (
+	id INTEGER NOT NULL, 
+	batch VARCHAR NOT NULL, 
+	recipient INTEGER NOT NULL, 
+	files VARCHAR NOT NULL, 
+	sha256 BLOB NOT NULL, 
+	first INTEGER NOT NULL, 
+	last INTEGER NOT NULL, 
+	written_us INTEGER NOT NULL, 
+	acked_us INTEGER, 
+	gone_us INTEGER, 
+	unwanted INTEGER NOT NULL, 
+	named BLOB NOT NULL, 
+	PRIMARY KEY (id), 
+	UNIQUE (batch)
+);
+CREATE TABLE file_drop (
+	agency INTEGER NOT NULL, 
+	format VARCHAR NOT NULL, 
+	bom INTEGER NOT NULL, 
+	since_us INTEGER NOT NULL, 
+	batches INTEGER NOT NULL, 
+	PRIMARY KEY (agency)
+);
 CREATE TABLE handout (
 	recipient INTEGER NOT NULL, 
 	number INTEGER NOT NULL, 
@@ -413,6 +437,17 @@ CREATE TABLE recipient_counter (
 	number INTEGER NOT NULL, 
 	PRIMARY KEY (recipient)
 );
+CREATE TABLE sealing_key (
+	agency VARCHAR NOT NULL, 
+	kid VARCHAR NOT NULL, 
+	public BLOB NOT NULL, 
+	from_us INTEGER NOT NULL, 
+	until_us INTEGER NOT NULL, 
+	PRIMARY KEY (agency, kid)
+)
+ WITHOUT ROWID
+
+;
 CREATE TABLE session (
 	token BLOB NOT NULL, 
 	principal VARCHAR NOT NULL, 
@@ -440,6 +475,31 @@ CREATE TABLE waiting_key (
  WITHOUT ROWID
 
 ;
+CREATE TABLE webhook (
+	agency VARCHAR NOT NULL, 
+	url VARCHAR NOT NULL, 
+	state VARCHAR NOT NULL, 
+	reason VARCHAR NOT NULL, 
+	since_us INTEGER NOT NULL, 
+	next_us INTEGER NOT NULL, 
+	failures INTEGER NOT NULL, 
+	PRIMARY KEY (agency)
+)
+ WITHOUT ROWID
+
+;
+CREATE TABLE webhook_key (
+	agency VARCHAR NOT NULL, 
+	kid VARCHAR NOT NULL, 
+	public BLOB NOT NULL, 
+	sealed BLOB NOT NULL, 
+	from_us INTEGER NOT NULL, 
+	until_us INTEGER NOT NULL, 
+	PRIMARY KEY (agency, kid)
+)
+ WITHOUT ROWID
+
+;
 CREATE INDEX ask_open ON ask (deadline_us) WHERE state = 1;
 CREATE INDEX ask_person ON ask (person, subscription);
 CREATE INDEX backfill_open ON backfill (subscription) WHERE closed_us IS NULL;
@@ -447,6 +507,7 @@ CREATE INDEX consent_due ON consent (due_us) WHERE due_us IS NOT NULL;
 CREATE INDEX consent_person ON consent (person);
 CREATE UNIQUE INDEX dead_letter_waiting ON dead_letter (waiting) WHERE waiting > 0;
 CREATE INDEX erasure_open ON erasure (stage) WHERE stage > 0;
+CREATE INDEX file_batch_recipient ON file_batch (recipient);
 CREATE INDEX legal_hold_person ON legal_hold (person);
 CREATE INDEX link_disputed ON link (person, agency) WHERE disputed = 1 AND until_us IS NULL;
 CREATE INDEX link_ended ON link (person) WHERE until_us IS NOT NULL;
@@ -456,4 +517,4 @@ CREATE INDEX queue_held ON queue (person, subscription, delivery) WHERE state = 
 CREATE INDEX receipt_consent ON receipt (consent);
 CREATE INDEX waiting_local ON waiting (local);
 CREATE INDEX waiting_subject ON waiting (subject, dataset);
-INSERT INTO alembic_version VALUES ('0007');
+INSERT INTO alembic_version VALUES ('0009');
