@@ -1,5 +1,6 @@
 """A mapping that cannot work says what is wrong, where, and what to do, and nothing is published by it."""
 
+import traceback
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -244,5 +245,4 @@ def test_a_database_error_names_no_value(place: Agency) -> None:
     ):
         connection.exec_driver_sql("insert into visits values (1, 'P-secret', '', 0, '')")
     engine.dispose()
-    assert "P-secret" not in f"{refused.value!r} {refused.value.__cause__!r}"
-    assert refused.value.__suppress_context__
+    assert "P-secret" not in "".join(traceback.format_exception(refused.value, limit=0))
