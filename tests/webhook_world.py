@@ -5,6 +5,7 @@ And a hub whose threads are not started: the test takes each of the sender's rou
 
 import io
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -100,7 +101,7 @@ class Machine:
 
 
 @contextmanager
-def machine() -> Iterator[Machine]:
+def machine(*, tls: ssl.SSLContext | None = None) -> Iterator[Machine]:
     """Run a receiver until the block ends."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -129,6 +130,8 @@ def machine() -> Iterator[Machine]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     server.daemon_threads = True
     made = Machine(server)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
