@@ -362,6 +362,7 @@ class Hub:
             newest_us=settings.event_max_future_s * US,
             way=self.way,
             intake=self.intake,
+            backlog=self.bus.backlog,
         )
         keep_days = settings.intake_retention_days
         register = Register(self.store, self.keys, self.open_keys, catalogue, self.clock, keep_days)

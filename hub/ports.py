@@ -3,7 +3,7 @@
 One test-suite runs against every implementation (`tests/test_port_bus.py`, `tests/test_port_policy.py`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from hub.core.question import Question, Verdict
@@ -53,6 +53,9 @@ class Bus(Protocol):
 
         Does not move the stored position: it moves in the decision's own transaction (`hub/store/positions.py`).
         """
+
+    def ends(self, topic: str) -> Mapping[str, int]:
+        """Say, per partition of a topic, one past the last durable record: what was published before lies before."""
 
     def rewind(self) -> None:
         """Go on from the stored positions: what was polled but not decided is polled again. Never fails by itself."""

@@ -110,6 +110,11 @@ class EmbeddedBus:
             batch = self._read(limit)
         return batch
 
+    def ends(self, topic: str) -> dict[str, int]:
+        """See `Bus.ends`. A topic is one partition here."""
+        number = self._topics.get(topic)
+        return {} if number is None else {topic: self._ends.get(number, 0)}
+
     def rewind(self) -> None:
         """See `Bus.rewind`. Where the store is what has just failed, the next poll reads the positions."""
         self._rewound = True

@@ -35,6 +35,7 @@ class LeafKind(IntEnum):
     LEGAL_HOLD = 12
     DEAD_LETTER = 13
     WAY_OUT = 11  # an agency's endpoint or sealing key: registered, proven, rotated, disabled, removed
+    BACKFILL = 16
 
 
 def leaf(kind: LeafKind, *, at_us: int, nonce: bytes, commitments: Sequence[bytes]) -> bytes:

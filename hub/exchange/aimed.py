@@ -16,7 +16,7 @@ from hub.exchange.rulings import Line, Memory, Ruled, Subject, line_of
 from hub.exchange.standing import agreement_state
 from hub.exchange.world import dumps
 from hub.identity.keys import seal_with
-from hub.store.aims import WITH_CASE, AimRow, AskFact, AskState
+from hub.store.aims import WITH_CASE, AimKeys, AimRow, AskFact, AskState
 from hub.store.deliveries import DeliveryKind
 from hub.store.interned import intern_id
 
@@ -40,6 +40,16 @@ def public_of(text: str) -> bytes:
     except ValueError:
         return b""
     return raw if len(raw) == ID_BYTES else b""
+
+
+def aim_keys(taken: Sequence[Taken]) -> AimKeys:
+    """List what aimed events name, to be looked up."""
+    aims = [(one, one.aim) for one in taken if one.aim is not None]
+    return AimKeys(
+        sorted({public_of(aim.of) for _, aim in aims if aim.kind == "answers"}),
+        sorted({one.corrected for one in taken if one.corrected}),
+        sorted({public_of(aim.of) for one, aim in aims if one.waiting and aim.kind == "backfill"}),
+    )
 
 
 def aim_at(bench: Bench, event: Taken, subjects: Sequence[Subject], out: Prepared) -> Aimed:
@@ -105,12 +115,13 @@ def _backfills(bench: Bench, event: Taken) -> Aimed:
     """Backfill goes to the recipient it was opened for, and to nobody else."""
     assert event.aim is not None
     number = public_of(event.aim.of)
-    for subscription, (_, public) in bench.known.aims.backfills.items():
-        line = bench.world.catalogue.subscriptions.get(subscription)
-        if public == number and line is not None and line.dataset.name == event.dataset.name:
-            found = _line(bench, without_look_back(line), kind=DeliveryKind.BACKFILLED)
-            return _aimed(bench, event, [found])
-    return _nobody(bench, event, "backfill.closed")
+    subscription = bench.known.aims.named.get(number) if event.waiting else None  # it came while that was open
+    for open_one, (_, public) in bench.known.aims.backfills.items():
+        subscription = open_one if public == number else subscription
+    line = bench.world.catalogue.subscriptions.get(subscription) if subscription is not None else None
+    if line is None or line.dataset.name != event.dataset.name:
+        return _nobody(bench, event, "backfill.closed")
+    return _aimed(bench, event, [_line(bench, without_look_back(line), kind=DeliveryKind.BACKFILLED)])
 
 
 def _line(
@@ -150,8 +161,9 @@ def note_aimed(
         bench.known.aims.asks[public_of(event.aim.of)] = aimed.ask._replace(state=AskState.ANSWERED.value)
     elif event.aim.kind == "backfill" and event.aim.last:
         line: Subscription = aimed.lines[0].subscription
-        number, _ = bench.known.aims.backfills[line.number]
-        out.backfilled.append((number, line.number, subjects[0].person))
+        number, public = bench.known.aims.backfills.get(line.number, (0, b""))
+        if public == public_of(event.aim.of):  # else it is closed, and was open when the event came
+            out.backfilled.append((number, line.number, subjects[0].person))
 
 
 def _close(event: Taken, ask: AskFact, ruled: Ruled, subjects: Sequence[Subject], out: Prepared) -> Answered:

@@ -35,6 +35,7 @@ from hub.store.facts import (
 from hub.store.facts import scopes as bodies
 from hub.store.interned import intern_id
 
+BACKFILLED_SHARE = 2  # half of what may be outstanding: a recipient slow with what is backfilled still gets its news
 _IN_ORDER = ", ".join(str(kind.value) for kind in sorted(DECIDED - {DeliveryKind.QUESTION}))  # behind nothing held
 
 
@@ -131,7 +132,8 @@ def _candidates(
 ) -> list[Candidate]:
     """Choose by state, in the events' order: opened ones that are due again, then ready ones behind nothing held.
 
-    What is backfilled takes the room that is left.
+    What is backfilled takes the room that is left, and never so much of what may be outstanding that news had none.
+    It goes before the news of its person, so nothing that is held is ahead of it.
     """
     row = tx.one("SELECT count(*) FROM queue WHERE recipient = ? AND state = ?", (recipient, QueueState.OPENED.value))
     assert row is not None
@@ -156,10 +158,11 @@ def _candidates(
     due = disputes.passed(lambda after: _rows(tx, due_sql, (recipient, opened, after, now_us, limit)), limit)
     left = min(fresh, limit - len(due))
     now = due + disputes.passed(lambda after: _rows(tx, ready_sql, (recipient, ready, after, left)), left)
-    room = min(fresh, limit) - len(now)
+    room = min(limit - len(now), outstanding // BACKFILLED_SHARE - row[0])
     if room <= 0:
         return now
-    return now + disputes.passed(lambda after: _rows(tx, ready_sql, (recipient, later, after, room)), room)
+    later_sql = f"SELECT {columns} WHERE q.recipient = ? AND q.state = ? AND q.delivery > ? ORDER BY q.delivery LIMIT ?"
+    return now + disputes.passed(lambda after: _rows(tx, later_sql, (recipient, later, after, room)), room)
 
 
 def _rows(tx: Tx, sql: str, values: tuple[int, ...]) -> list[Candidate]:

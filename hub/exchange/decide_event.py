@@ -175,10 +175,8 @@ def _queue(
     state, due_us, agreement = _READY, 0, line.subscription.agreement
     if outcome == "hold":
         state, due_us = _HELD, bench.horizon.now_us + agreement.look_back_days * US_PER_DAY
-    elif line.kind == _BACKFILLED:
-        state = _LATER
-    elif line.number in bench.known.aims.backfills and _is_behind(bench, line, person):
-        state = _BEHIND
+    elif line.number in bench.known.aims.backfills and _waits_for_backfill(bench, line, person):
+        state = _LATER if line.kind == _BACKFILLED else _BEHIND
     if line.aim is not None:
         out.aims.append((len(out.deliveries), line.aim))
     out.deliveries.append(
@@ -189,8 +187,11 @@ def _queue(
     )  # fmt: skip
 
 
-def _is_behind(bench: Bench, line: Line, person: int) -> bool:
-    """Does a person's backfill for this recipient go first? What was asked for goes at once."""
+def _waits_for_backfill(bench: Bench, line: Line, person: int) -> bool:
+    """Does a person's backfill for this recipient go first? What was asked for goes at once.
+
+    Of a person whose backfill has left, what is backfilled all the same goes in order with what happens now.
+    """
     return line.kind != _ANSWER and (line.number, person) not in bench.known.aims.cleared
 
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from hub.core.errors import HubError
 from hub.core.leaf import NONCE_BYTES, LeafKind, leaf
-from hub.exchange.aimed import public_of
+from hub.exchange.aimed import aim_keys
 from hub.exchange.intake import Taken, open_record, take
 from hub.exchange.notices import conflict_notice, refused_notice
 from hub.exchange.prepare import prepare
@@ -377,12 +377,7 @@ def read_facts(tx: Tx, taken: Sequence[Taken]) -> Facts:
         subjects=sorted({event.subject for event in taken}),
     )
     persons = sorted({link.person for link in links_of(intake).values()})
-    aims = read_aims(
-        tx,
-        asks=sorted({public_of(one.aim.of) for one in taken if one.aim is not None and one.aim.kind == "answers"}),
-        corrected=sorted({one.corrected for one in taken if one.corrected}),
-        persons=persons,
-    )
+    aims = read_aims(tx, aim_keys(taken), persons)
     return Facts(intake, read_rules(tx), read_persons(tx, persons), aims)
 
 

@@ -1,7 +1,7 @@
 """Messages about an agency's own events, in its own feed: acknowledged unread, never about a person."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from hub.core.leaf import NONCE_BYTES, LeafKind, canonical, commitment, leaf
@@ -68,6 +68,14 @@ def unheard_notice(
     if of.reason:
         text |= {"type": "event.discarded", "reason": of.reason}
     return _rows(world, text, public, of.publisher, audit=audit, delivery=delivery, now_us=now_us)
+
+
+def backfill_notice(
+    world: World, said: Mapping[str, str], to: int, *, audit: int, delivery: int, now_us: int
+) -> tuple[DeliveryRow, tuple[Any, ...]]:
+    """Tell a party that a backfill was opened or is closed. Each is told once of each."""
+    public = keyed(world.keys.delivery, "backfill", said["type"], said["backfill"], str(to))
+    return _rows(world, dict(said), public, to, audit=audit, delivery=delivery, now_us=now_us)
 
 
 def _rows(

@@ -31,6 +31,7 @@ PERSONS_MOST = 64  # of one event: each is looked up, sealed for and committed t
 EXPLAINED_MOST = 2  # events of a request with more than `ITEMS` errors: to list those of one takes half a second
 SOURCE = "urn:agency:"
 AIMS = ("corrects", "answers", "backfill")  # extension attributes: an event has one of them at most
+BACKFILL_BACKLOG = 500  # events that a gate decides in some 0.1 s: no live event waits longer behind what is backfilled
 LAST = "backfilllast"  # CloudEvents 1.0 section 3.1: names of attributes are lower-case letters and digits
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 RFC_3339 = re.compile(  # ISO 8601 has more forms, which other clients of these events would not read
@@ -54,6 +55,7 @@ class PublishDesk:
     newest_us: int = 300 * US
     way: Way = field(default_factory=Way)  # who stops a release goes before this
     intake: Way = field(default_factory=Way)  # and this before the gate
+    backlog: Callable[[], int] = lambda: 0  # events that are published and not decided yet
 
 
 class Accepted(NamedTuple):
@@ -97,6 +99,7 @@ def publish(
     outcomes: list[Outcome] = []
     records: list[Record] = []
     hopeless = 0
+    busy = desk.backlog() > BACKFILL_BACKLOG  # once: of a person's backfill in one request all goes, or none
     for at, envelope in enumerate(envelopes):
         desk.way.give()
         try:
@@ -106,6 +109,9 @@ def publish(
         except HubError as refused:
             hopeless += len(refused.items) > ITEMS
             outcomes.append(refused)
+            continue
+        if busy and event.aim is not None and event.aim.kind == "backfill":
+            outcomes.append(backfill_waits())
             continue
         records.append(seal_event(desk.keys, event, tags, day=day, day_key=key))
         token = status_token(desk.keys, event_hash(desk.keys, agency, event.source, event.id), number)
@@ -183,6 +189,16 @@ def too_large(size: int, most: int) -> HubError:
         f"the event has {size} bytes; {most} are allowed",
         remedy="Send references instead of documents; a dataset describes what happened, not its files.",
         code="event-too-large",
+    )
+
+
+def backfill_waits() -> HubError:
+    return HubError(
+        Kind.TOO_MANY,
+        "what is backfilled waits: the hub has news to decide",
+        remedy="Send this and what follows it again in a moment, in the same order and under the same ids.",
+        code="backfill-waits",
+        retry_after_s=1,
     )
 
 

@@ -44,6 +44,14 @@ class Original(NamedTuple):
     person: int  # of its first part
 
 
+class AimKeys(NamedTuple):
+    """What the aimed events of a batch name."""
+
+    asks: Sequence[bytes]  # public ids
+    corrected: Sequence[bytes]  # keyed hashes of events
+    named: Sequence[bytes]  # public ids of backfills that are looked up whether they are open or not
+
+
 class AimTexts(NamedTuple):
     """Raw answers, which compare as text."""
 
@@ -51,6 +59,7 @@ class AimTexts(NamedTuple):
     originals: str
     backfills: str
     cleared: str
+    named: str
 
 
 class AimFacts(NamedTuple):
@@ -60,6 +69,7 @@ class AimFacts(NamedTuple):
     originals: dict[bytes, tuple[Original, ...]]  # by the keyed hash of the event
     backfills: dict[int, tuple[int, bytes]]  # open ones: subscription -> (number, public)
     cleared: frozenset[tuple[int, int]]  # (subscription, person)
+    named: dict[bytes, int]  # public -> subscription: also closed ones, of events that had waited for a link meanwhile
 
 
 class AimRow(NamedTuple):
@@ -73,17 +83,26 @@ class AimRow(NamedTuple):
     here: bool = False
 
 
-def read_aims(tx: Tx, *, asks: Sequence[bytes], corrected: Sequence[bytes], persons: Sequence[int]) -> AimTexts:
-    """Read what is known of these asks (by public id), of these events' deliveries, and which backfills are open."""
+def read_aims(tx: Tx, keys: AimKeys, persons: Sequence[int]) -> AimTexts:
+    """Read what is known of these asks, of these events' deliveries, and which backfills are open."""
     backfills = tx.text(
         "SELECT json_group_array(json_array(subscription, id, hex(public))) FROM backfill INDEXED BY backfill_open"
         " WHERE closed_us IS NULL"
     )
     return AimTexts(
-        _asks(tx, padded(asks)) if asks else "[]",
-        _originals(tx, padded(corrected)) if corrected else "[]",
+        _asks(tx, padded(keys.asks)) if keys.asks else "[]",
+        _originals(tx, padded(keys.corrected)) if keys.corrected else "[]",
         backfills,
         _cleared(tx, padded(persons)) if backfills != "[]" and persons else "[]",
+        _named(tx, padded(keys.named)) if keys.named else "[]",
+    )
+
+
+def _named(tx: Tx, named: Sequence[bytes]) -> str:
+    return tx.text(
+        "SELECT json_group_array(json_array(hex(public), subscription)) FROM backfill"
+        f" WHERE public IN ({marks(len(named))})",
+        named,
     )
 
 
@@ -109,7 +128,7 @@ def _cleared(tx: Tx, persons: Sequence[int]) -> str:
     return tx.text(
         "SELECT json_group_array(json_array(b.subscription, p.person)) FROM backfill b INDEXED BY backfill_open"
         " JOIN backfill_person p ON p.backfill = b.id"
-        f" WHERE b.closed_us IS NULL AND p.cleared = 1 AND p.person IN ({marks(len(persons))})",
+        f" WHERE b.closed_us IS NULL AND p.cleared > 0 AND p.person IN ({marks(len(persons))})",
         persons,
     )
 
@@ -129,6 +148,7 @@ def aims_of(texts: AimTexts) -> AimFacts:
         originals,
         {subscription: (number, bytes.fromhex(public)) for subscription, number, public in loads(texts.backfills)},
         frozenset((subscription, person) for subscription, person in loads(texts.cleared)),
+        {bytes.fromhex(public): subscription for public, subscription in loads(texts.named)},
     )
 
 
@@ -177,7 +197,13 @@ def refuse_question(tx: Tx, public: bytes, state: AskState, *, now_us: int, reas
 
 def note_backfilled(tx: Tx, marked: Sequence[tuple[int, int]]) -> None:
     """Note persons (backfill, person) whose backfilled events are all decided."""
-    tx.insert("backfill_person(backfill, person, cleared)", [(*one, 0) for one in sorted(marked)], or_ignore=True)
+    together: dict[int, set[int]] = {}
+    for backfill, person in marked:
+        together.setdefault(backfill, set()).add(person)
+    for backfill, persons in together.items():
+        rows = [(backfill, person, 0) for person in sorted(persons)]
+        done = tx.insert("backfill_person(backfill, person, cleared)", rows, or_ignore=True)
+        tx.run("UPDATE backfill SET done = done + ? WHERE id = ?", (done, backfill))
 
 
 def clear_backfilled(tx: Tx, chains: Sequence[tuple[int, int]]) -> int:
@@ -194,14 +220,19 @@ def clear_backfilled(tx: Tx, chains: Sequence[tuple[int, int]]) -> int:
         )
         if noted is None or _stands(tx, subscription, person, QueueState.LATER):
             continue
-        tx.run(
-            "UPDATE queue INDEXED BY queue_backfill SET state = ?"
-            " WHERE subscription = ? AND person = ? AND state = ? AND state > 3",
-            (QueueState.READY.value, subscription, person, QueueState.BEHIND.value),
-        )
+        ready_behind(tx, subscription, person)
         tx.run("UPDATE backfill_person SET cleared = 1 WHERE backfill = ? AND person = ?", (noted[0], person))
         cleared += 1
     return cleared
+
+
+def ready_behind(tx: Tx, subscription: int, person: int) -> None:
+    """Let go what stands behind backfill in one chain."""
+    tx.run(
+        "UPDATE queue INDEXED BY queue_backfill SET state = ?"
+        " WHERE subscription = ? AND person = ? AND state = ? AND state > 3",
+        (QueueState.READY.value, subscription, person, QueueState.BEHIND.value),
+    )
 
 
 def _stands(tx: Tx, subscription: int, person: int, state: QueueState) -> bool:

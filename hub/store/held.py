@@ -11,6 +11,11 @@ from hub.store.engine import Tx, marks
 
 HOLD_KEY = "hold_key(delivery, part, sealed)"
 AT_ONCE = 1_000  # rows per statement, far below what one may name
+_FREED = (  # of what was opened before, nothing that is backfilled stands ahead
+    "CASE WHEN queue.number = 0 AND EXISTS (SELECT 1 FROM backfill b INDEXED BY backfill_open"
+    " WHERE b.closed_us IS NULL AND b.subscription = queue.subscription AND NOT EXISTS (SELECT 1 FROM backfill_person p WHERE p.backfill = b.id"
+    f" AND p.person = queue.person AND p.cleared > 0)) THEN {QueueState.BEHIND.value} ELSE {QueueState.READY.value} END"
+)
 
 
 def release_held(
@@ -18,14 +23,15 @@ def release_held(
 ) -> None:
     """Move what is held for this person to ready: the order of deliveries puts it ahead of anything newer.
 
+    Of a person whose backfill has not left yet, it stands behind that.
     A hold that is over stays, to be swept. `other_roles`: the person may also be somebody else in the event than its
     subject; no index leads there, so everything held for the recipient is looked through.
     """
     here = marks(len(subscriptions))
     tx.run(
-        "UPDATE queue INDEXED BY queue_held SET state = ?, due_us = 0"
+        f"UPDATE queue INDEXED BY queue_held SET state = {_FREED}, due_us = 0"
         f" WHERE state = 2 AND person = ? AND subscription IN ({here}) AND recipient = ? AND due_us > ?",
-        (QueueState.READY.value, person, *subscriptions, recipient, now_us),
+        (person, *subscriptions, recipient, now_us),
     )
     if not other_roles:
         return
@@ -38,9 +44,9 @@ def release_held(
     for at in range(0, len(theirs), AT_ONCE):
         part = theirs[at : at + AT_ONCE]
         tx.run(
-            "UPDATE queue SET state = ?, due_us = 0"
+            f"UPDATE queue SET state = {_FREED}, due_us = 0"
             f" WHERE recipient = ? AND state = ? AND delivery IN ({marks(len(part))})",
-            (QueueState.READY.value, recipient, QueueState.HELD.value, *part),
+            (recipient, QueueState.HELD.value, *part),
         )
 
 

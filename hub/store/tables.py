@@ -493,11 +493,16 @@ class Backfill(SQLModel, table=True):
     ending: int  # 1: the provider has sent everything; what stands behind it goes piece by piece
     closed_us: int | None = integer(null=True)
     persons: int  # how many it is about, as the provider said; 0: it did not say
+    done: int  # of how many all is here
     cursor: bytes = binary()  # the provider's own bookmark, sealed
+    ends: str  # JSON, once it is ending: per partition of the bus one past its last record then; "" before
 
 
 class BackfillPerson(SQLModel, table=True):
-    """A person whose backfilled events are all here. `cleared`: they have left, and what happens now goes at once."""
+    """A person whose backfilled events are all here. Kept while the backfill is open.
+
+    `cleared`: 1 where they have left, and what happens now goes at once; 2 where it goes because the backfill ends.
+    """
 
     __tablename__ = "backfill_person"
     __table_args__ = clustered("backfill", "person")

@@ -42,8 +42,8 @@ def event_routes() -> APIRouter:
         posted = _posted(request, body, most=hub.settings.publish_batch_max)
         hub.quotas.take(caller.agency, requests=0, events=len(posted.envelopes))
         outcomes = await to_thread.run_sync(_publish, hub, caller.agency, posted, dry_run, limiter=hub.agency_threads)
-        if posted.alone and isinstance(outcomes[0], HubError):
-            return problem_response(outcomes[0])
+        if (refused := _said_of_all(posted, outcomes)) is not None:
+            return problem_response(refused)
         return _answer(posted, outcomes, dry_run=dry_run)
 
     @router.get("/v1/events/{token}")
@@ -55,6 +55,15 @@ def event_routes() -> APIRouter:
         return Response(orjson.dumps({"state": state}), media_type=JSON)
 
     return router
+
+
+def _said_of_all(posted: Posted, outcomes: list[Outcome]) -> HubError | None:
+    """Return the refusal that is the whole answer: of an event alone, or where all there is to say is: later."""
+    first = outcomes[0] if outcomes else None
+    if not isinstance(first, HubError):
+        return None
+    all_wait = all(isinstance(one, HubError) and one.code == "backfill-waits" for one in outcomes)
+    return first if posted.alone or all_wait else None
 
 
 def _publish(hub: Running, agency: str, posted: Posted, dry_run: bool) -> list[Outcome]:

@@ -92,6 +92,13 @@ TITLES = MappingProxyType(
         "webhook-key-fresh": "The key for webhooks was rotated less than a day ago",
         "sealing-key-refused": "The key to seal payloads to is refused",
         "sealing-key-unknown": "The agency has no key that payloads are sealed to",
+        # backfill
+        "backfill-unknown": "There is no such backfill",
+        "backfill-waits": "What is backfilled waits for the news",
+        "backfill-open": "A backfill of this is open already",
+        "backfill-done": "This was backfilled before",
+        "backfill-closed": "The backfill is closed",
+        "subscription-unknown": "There is no such subscription of the agency's",
         # links between local ids and persons
         "agency-unknown": "There is no such agency",
         "link-malformed": "This is not a link",

@@ -1,6 +1,6 @@
 """The thread that lets go what is over: day keys, decided records, events never linked, deliveries held too long.
 
-And writes down the end of consents and questions whose time is over.
+And writes down the end of consents and questions whose time is over, and lets go what stands behind backfill.
 """
 
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from hub.citizens.desk import CitizenDesk
 from hub.citizens.endings import AT_ONCE, end_overdue
 from hub.exchange.erase_rest import finish_erasures
 from hub.exchange.expiry import PIECE, expire_held, expire_waiting
+from hub.exchange.let_go import CHAINS, LetGo, forget_backfilled
 from hub.exchange.world import World
 from hub.identity.day_keys import SHORTEST_DAYS, US_PER_DAY, DayKeys
 from hub.logs import Log
@@ -38,7 +39,7 @@ class Retention:
         self._world, self._desk, self._log = world, desk, log
         self._day_keys, self._drop_decided = day_keys, drop_decided
         self._keep_days = max(keep_days, SHORTEST_DAYS)
-        self._cleared_day = 0
+        self._cleared_day, self._let_go = 0, LetGo()
 
     def step(self, stop: Event) -> float:
         """Go once over everything; returns the pause until the next round."""
@@ -54,9 +55,11 @@ class Retention:
             ("held", PIECE, lambda: expire_held(world)),
             ("consents", AT_ONCE, self._end_consents),
             ("erasures", 1, lambda: finish_erasures(world)),
+            ("behind", CHAINS, lambda: self._let_go.step(world)),
+            ("backfilled", PIECE, lambda: forget_backfilled(world, PIECE)),
         ):
             gone = _in_pieces(drop, piece, stop)
-            if gone and kind != "records":
+            if gone and kind not in ("records", "behind"):
                 self._log.info("retention.expired", kind=kind, expired=gone)
         return ROUND_S
 

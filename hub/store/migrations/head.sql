@@ -99,7 +99,9 @@ CREATE TABLE backfill (
 	ending INTEGER NOT NULL, 
 	closed_us INTEGER, 
 	persons INTEGER NOT NULL, 
+	done INTEGER NOT NULL, 
 	cursor BLOB NOT NULL, 
+	ends VARCHAR NOT NULL, 
 	PRIMARY KEY (id), 
 	UNIQUE (public)
 );

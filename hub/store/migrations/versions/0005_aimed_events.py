@@ -44,7 +44,9 @@ def upgrade() -> None:  # long: one statement per table
         sa.Column("ending", sa.Integer(), nullable=False),
         sa.Column("closed_us", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("persons", sa.Integer(), nullable=False),
+        sa.Column("done", sa.Integer(), nullable=False),
         sa.Column("cursor", sa.LargeBinary(), nullable=False),
+        sa.Column("ends", sa.String(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("public"),
     )
