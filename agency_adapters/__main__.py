@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from agency_adapters import agreement_commands, fhir
+from agency_adapters.backfill_commands import app as backfill_app
 from agency_adapters.channel import Channel, open_http
 from agency_adapters.client import KNOWN_KINDS, NOTICE, HubClient
 from agency_adapters.clock import system_clock
@@ -49,6 +50,7 @@ app.add_typer(sql_app, name="sql")
 app.add_typer(files_app, name="files")
 app.add_typer(webhook, name="webhook")
 app.add_typer(seal_key, name="seal-key")
+app.add_typer(backfill_app, name="backfill")
 ProfileName = Annotated[str | None, typer.Option("--profile", help="Which profile; else the only or the last one.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="The hub checks everything and stores nothing.")]
 

@@ -247,6 +247,31 @@ class HubClient:
         """Have payloads sealed no more."""
         self.channel.send(Ask("DELETE", "/v1/sealing-key", repeatable=False))
 
+    def catalogue(self) -> Mapping[str, Any]:
+        """Return what is agreed for this agency, and the schemas of what it gets and of what it publishes."""
+        return json_object(self.channel.send(Ask("GET", "/v1/catalogue")))
+
+    def asyncapi(self) -> Mapping[str, Any]:
+        """Return the AsyncAPI 3 document of what this agency gets."""
+        return json_object(self.channel.send(Ask("GET", "/v1/asyncapi.json")))
+
+    def backfills(self) -> list[Mapping[str, Any]]:
+        """List the backfills that this agency gets, and with their `cursor` those that it fills."""
+        return list(objects(json_object(self.channel.send(Ask("GET", "/v1/backfills"))), "backfills"))
+
+    def open_backfill(self, *, agreement: str, purpose: str, dataset: str) -> Mapping[str, Any]:
+        """Ask the provider of a subscription for what it held already. Raises `HubProblem` (409: open, or done)."""
+        wish = {"agreement": agreement, "purpose": purpose, "dataset": dataset}
+        return self._post("/v1/backfills", wish, repeatable=False)
+
+    def backfill_progress(self, backfill: str, *, cursor: str, persons: int) -> Mapping[str, Any]:
+        """Keep a bookmark (at most 256 characters) at the hub, sealed, and say how many persons there are in all."""
+        return self._post(f"/v1/backfills/{quote(backfill, safe='')}/progress", {"cursor": cursor, "persons": persons})
+
+    def end_backfill(self, backfill: str) -> Mapping[str, Any]:
+        """Say that everything was sent. Said again it changes nothing. Raises `HubProblem` (409: closed)."""
+        return self._post(f"/v1/backfills/{quote(backfill, safe='')}/end", {})
+
     def _post(self, path: str, document: Mapping[str, Any], *, repeatable: bool = True) -> Mapping[str, Any]:
         return json_object(self.channel.send(Ask("POST", path, body=_json(document), repeatable=repeatable)))
 

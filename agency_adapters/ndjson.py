@@ -35,12 +35,17 @@ def read_directory(directory: Path) -> Iterator[Resource | Broken]:
     if not files:
         raise AgencyError(f"no *.ndjson or *.ndjson.gz in {directory}", remedy="Name the directory of the export.")
     for path in files:
-        try:
-            # "rb" alone for gzip.open would give an untyped stream; both of these give bytes line by line
-            with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as lines:
-                yield from _lines(lines, name=path.name)
-        except OSError as error:
-            yield Broken(f"{path.name}:0", f"the file cannot be opened: {error.strerror or type(error).__name__}")
+        yield from read_file(path)
+
+
+def read_file(path: Path) -> Iterator[Resource | Broken]:
+    """Yield one outcome per line of one file that is not blank."""
+    try:
+        # "rb" alone for gzip.open would give an untyped stream; both of these give bytes line by line
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as lines:
+            yield from _lines(lines, name=path.name)
+    except OSError as error:
+        yield Broken(f"{path.name}:0", f"the file cannot be opened: {error.strerror or type(error).__name__}")
 
 
 def _lines(lines: IO[bytes] | gzip.GzipFile, *, name: str) -> Iterator[Resource | Broken]:

@@ -7,6 +7,7 @@ import typer
 from hub.commands import (
     agency,
     agreement,
+    backfill,
     catalogue,
     deadletters,
     demo,
@@ -39,6 +40,7 @@ app.add_typer(person.app, name="person")
 app.add_typer(deadletters.app, name="deadletters")
 app.add_typer(files.app, name="files")
 app.add_typer(demo.app, name="demo")
+app.add_typer(backfill.app, name="backfill")
 
 
 def main() -> None:

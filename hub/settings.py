@@ -100,6 +100,10 @@ class Settings(BaseSettings):
         30, description="How long an event waits for its person to be linked before it expires, listed all the while."
     )
 
+    backfill_days: PositiveInt = Field(
+        30, description="How long a backfill stays open at most: what happens meanwhile may stand behind it."
+    )
+
     # -- webhooks
     webhook_private_networks: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Networks that webhooks may reach although not public; comma-separated, as in 10.20.0.0/16."

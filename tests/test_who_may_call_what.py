@@ -54,6 +54,9 @@ SCOPES = {  # route -> the scope it asks for; its own agency, which has it, and 
     "/v1/agreements/{code}/suspend": ("agreements:write", "vehicles"),
     "/v1/agreements/{code}/resume": ("agreements:write", "vehicles"),
     "/v1/agreements/{code}/end": ("agreements:write", "vehicles"),
+    "/v1/backfills": ("deliveries:read", "lindum"),
+    "/v1/backfills/{backfill}/progress": ("events:write", "civil-registry"),
+    "/v1/backfills/{backfill}/end": ("events:write", "civil-registry"),
 }
 OTHER = "health-insurance"  # publishes and subscribes, and has nothing to do with what is asked for here
 AGREEMENT = "AGR-16"  # of which nothing else that is called here makes use
@@ -70,6 +73,10 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/v1/links/dispute"): {"links": [{"agency": "lindum", "local_id": "L-1"}]},
     ("POST", "/v1/links/settle"): {"links": [{"agency": "lindum", "local_id": "L-1"}]},
     ("POST", "/v1/consent-requests"): {"subject": "L-1", "purpose": "KINDER-PLACE"},
+    ("POST", "/v1/backfills"): {"agreement": "AGR-4", "purpose": "KINDER-PLACE", "dataset": "pop.residence"},
+    ("POST", "/v1/backfills/{backfill}/progress"): {"cursor": "row 7", "persons": 9},
+    ("POST", "/backfills"): {"agreement": "AGR-2", "purpose": "KINDER-PLACE", "dataset": "none"},
+    ("POST", "/backfills/close"): {"backfill": "none"},
     ("POST", "/v1/me/consents"): {"recipient": "lindum", "purpose": "KINDER-PLACE"},
     ("POST", "/v1/me/consents/{consent}/narrow"): ITEMS,
     ("POST", "/v1/me/objections"): {"recipient": "family-benefits", "purpose": "FAM-ALLOW"},

@@ -13,8 +13,9 @@ HOLD_KEY = "hold_key(delivery, part, sealed)"
 AT_ONCE = 1_000  # rows per statement, far below what one may name
 _FREED = (  # of what was opened before, nothing that is backfilled stands ahead
     "CASE WHEN queue.number = 0 AND EXISTS (SELECT 1 FROM backfill b INDEXED BY backfill_open"
-    " WHERE b.closed_us IS NULL AND b.subscription = queue.subscription AND NOT EXISTS (SELECT 1 FROM backfill_person p WHERE p.backfill = b.id"
-    f" AND p.person = queue.person AND p.cleared > 0)) THEN {QueueState.BEHIND.value} ELSE {QueueState.READY.value} END"
+    " WHERE b.closed_us IS NULL AND b.subscription = queue.subscription AND NOT EXISTS"
+    " (SELECT 1 FROM backfill_person p WHERE p.backfill = b.id AND p.person = queue.person AND p.cleared > 0))"
+    f" THEN {QueueState.BEHIND.value} ELSE {QueueState.READY.value} END"
 )
 
 

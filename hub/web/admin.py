@@ -10,6 +10,7 @@ from hub.core.catalogue import from_document, to_document
 from hub.core.errors import HubError, Kind
 from hub.web.admin_people import dead_letter_routes, people_routes
 from hub.web.agreements_admin import agreement_admin_routes
+from hub.web.backfills import backfill_admin_routes
 from hub.web.file_drop import file_routes
 from hub.web.running import Administered
 from hub.web.why import why_routes
@@ -20,7 +21,14 @@ JSON = "application/json"
 def admin_routes() -> APIRouter:
     """Serve status, the catalogue, keys, the stop of all releases, and why something was decided."""
     router = APIRouter()
-    for inner in (why_routes(), agreement_admin_routes(), people_routes(), dead_letter_routes(), file_routes()):
+    for inner in (
+        why_routes(),
+        agreement_admin_routes(),
+        people_routes(),
+        dead_letter_routes(),
+        file_routes(),
+        backfill_admin_routes(),
+    ):
         router.include_router(inner)
 
     @router.get("/status")

@@ -14,6 +14,7 @@ from hub.store.deliveries import DeliveryKind
 from hub.store.facts import read_rules, rules_of
 from hub.store.overdue import overdue
 from hub.web.agreements import agreement_routes
+from hub.web.backfills import backfill_routes
 from hub.web.consent_requests import consent_request_routes
 from hub.web.deliveries import delivery_routes
 from hub.web.events import event_routes
@@ -37,6 +38,7 @@ def agency_routers() -> tuple[APIRouter, ...]:
         consent_request_routes(),
         agreement_routes(),
         webhook_routes(),
+        backfill_routes(),
         _about_routes(),
     )
 
