@@ -168,6 +168,22 @@ def status(token: Annotated[str, typer.Argument(help="As `publish` wrote it.")],
 
 
 @app.command()
+def catalogue(profile: ProfileName = None) -> None:
+    """Write what is agreed for this agency: agreements, what it gets in which form, and what it publishes."""
+    found, key = read_profile(directory_of(os.environ), profile)
+    with HubClient(found.settings, key) as client:
+        _line(client.catalogue())
+
+
+@app.command()
+def asyncapi(profile: ProfileName = None) -> None:
+    """Write the AsyncAPI 3 document of what this agency receives, for the tools that read such documents."""
+    found, key = read_profile(directory_of(os.environ), profile)
+    with HubClient(found.settings, key) as client:
+        _line(client.asyncapi())
+
+
+@app.command()
 def link(
     file: Annotated[Path, typer.Argument(help="CSV with the columns agency,local_id,mine,level,born.")],
     profile: ProfileName = None,

@@ -54,6 +54,8 @@ SCOPES = {  # route -> the scope it asks for; its own agency, which has it, and 
     "/v1/agreements/{code}/suspend": ("agreements:write", "vehicles"),
     "/v1/agreements/{code}/resume": ("agreements:write", "vehicles"),
     "/v1/agreements/{code}/end": ("agreements:write", "vehicles"),
+    "/v1/catalogue": ("agency:read", "lindum"),
+    "/v1/asyncapi.json": ("agency:read", "lindum"),
     "/v1/backfills": ("deliveries:read", "lindum"),
     "/v1/backfills/{backfill}/progress": ("events:write", "civil-registry"),
     "/v1/backfills/{backfill}/end": ("events:write", "civil-registry"),

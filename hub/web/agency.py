@@ -19,6 +19,7 @@ from hub.web.consent_requests import consent_request_routes
 from hub.web.deliveries import delivery_routes
 from hub.web.events import event_routes
 from hub.web.links import link_routes
+from hub.web.own_catalogue import own_catalogue_routes
 from hub.web.running import hub_of
 from hub.web.sign_in import caller_with
 from hub.web.webhooks import webhook_routes
@@ -39,6 +40,7 @@ def agency_routers() -> tuple[APIRouter, ...]:
         agreement_routes(),
         webhook_routes(),
         backfill_routes(),
+        own_catalogue_routes(),
         _about_routes(),
     )
 

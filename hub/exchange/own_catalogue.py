@@ -1,0 +1,106 @@
+"""What of the catalogue is an agency's own: its agreements, what it gets and in which form, what it publishes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from hub.core.agreement import Agreement, Catalogue, Dataset, Subscription
+from hub.core.reduced import reduced_schema, titles_of
+from hub.exchange.feed import rfc3339
+from hub.exchange.world import World
+from hub.store.facts import RuleFacts, read_rules, rules_of
+
+
+def own_catalogue(world: World, agency: str) -> dict[str, Any]:
+    """Read which agreements are in force, and describe all that is the agency's. Of others it holds nothing."""
+    with world.store.read() as tx:
+        rules = rules_of(read_rules(tx))
+    return describe_own(world.catalogue, agency, rules, now_us=world.clock())
+
+
+def describe_own(catalogue: Catalogue, agency: str, rules: RuleFacts, *, now_us: int) -> dict[str, Any]:
+    """Describe an agency's part of the catalogue, agreements that are not in force included. Pure."""
+    phases = {
+        code: _phase(catalogue, one, rules, now_us)
+        for code, one in sorted(catalogue.agreements.items())
+        if agency in (one.provider, one.recipient)
+    }
+    own = [one for _, one in sorted(catalogue.subscriptions.items()) if one.recipient == agency]
+    published = [one for _, one in sorted(catalogue.datasets.items()) if one.provider == agency]
+    return {
+        "agency": agency,
+        "catalogue": catalogue.digest,
+        "time_us": now_us,
+        "agreements": [_agreement(catalogue.agreements[code], phase) for code, phase in phases.items()],
+        "subscriptions": [_subscription(one, phases[one.agreement.code]) for one in own],
+        "datasets": [_dataset(one) for one in published],
+    }
+
+
+def _phase(catalogue: Catalogue, one: Agreement, rules: RuleFacts, now_us: int) -> str:
+    if now_us < one.valid_from_us:
+        return "not_yet"
+    if now_us >= one.valid_until_us:
+        return "ended"
+    return rules.phase(one.number, catalogue.agencies[one.provider].number, catalogue.agencies[one.recipient].number)
+
+
+def _agreement(one: Agreement, phase: str) -> dict[str, Any]:
+    return {
+        "code": one.code,
+        "version": one.version,
+        "phase": phase,
+        "provider": one.provider,
+        "recipient": one.recipient,
+        "purposes": list(one.purposes),
+        "valid_from": rfc3339(one.valid_from_us),
+        "valid_until": rfc3339(one.valid_until_us),
+        "look_back_days": one.look_back_days,
+        "law": one.law,
+        "review_on": one.review_on,
+    }
+
+
+def _subscription(one: Subscription, phase: str) -> dict[str, Any]:
+    purpose = one.purpose
+    return {
+        "agreement": one.agreement.code,
+        "phase": phase,
+        "provider": one.agreement.provider,
+        "dataset": one.dataset.name,
+        "dataschema": f"{one.dataset.name}/{one.dataset.version}",
+        "titles": dict(one.dataset.titles),
+        "purpose": purpose.code,
+        "purpose_titles": dict(purpose.titles),
+        "benefit": dict(purpose.benefit),
+        "not_used_for": {language: list(words) for language, words in purpose.not_used_for.items()},
+        "basis": purpose.basis.value,
+        "law": purpose.law or one.agreement.law,
+        "retention_days": purpose.retention_days,
+        "look_back_days": one.agreement.look_back_days,
+        "assurance": f"P{purpose.assurance}",
+        "fields": [_field(one, name) for name in sorted(one.allowed)],
+        "schema": reduced_schema(one),
+    }
+
+
+def _field(one: Subscription, name: str) -> dict[str, Any]:
+    own = one.dataset.fields.get(name)
+    kind: Mapping[str, Any] = {"derived": own is None}
+    if own is not None:
+        kind = {"derived": False, "classification": own.classification, "special": own.special}
+    return {"name": name, "required": name in one.required, "titles": dict(titles_of(one.dataset, name)), **kind}
+
+
+def _dataset(one: Dataset) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "version": one.version,
+        "dataschema": f"{one.name}/{one.version}",
+        "titles": dict(one.titles),
+        "subject_role": one.subject_role,
+        "rhythm_days": one.rhythm_days,
+        "fields": [
+            {"name": name, "titles": dict(titles_of(one, name))} for name in sorted({*one.fields, *one.derived})
+        ],
+        "schema": dict(one.schema),
+    }
