@@ -22,6 +22,7 @@ from hub.exchange.publish import BACKFILL_BACKLOG
 from hub.identity.people import person_of
 from hub.identity.principal import Principal
 from tests.protocol_world import NOTICE
+from tests.test_serve import command, environment, serving
 from tests.world import Town, link, town, until
 
 WISH = {"agreement": "AGR-4", "purpose": "KINDER-PLACE", "dataset": "pop.residence"}
@@ -160,6 +161,11 @@ def test_while_the_hub_has_news_the_adapter_waits_and_loses_nothing(place: Town)
     assert len(received(place, 6)) == 6
 
 
+def test_the_desk_of_a_running_hub_knows_the_backlog_of_its_bus(place: Town) -> None:
+    """It is asked at each publish; a desk of another catalogue knows it too."""
+    assert place.hub.desk.backlog == place.hub.bus.backlog
+
+
 def asking(event: dict[str, Any]) -> Ask:
     return Ask("POST", "/v1/events", body=json.dumps(event).encode(), media_type="application/cloudevents+json")
 
@@ -228,3 +234,19 @@ def test_the_time_of_what_is_backfilled_is_when_it_happened(place: Town) -> None
     backfill(place.agency(PROVIDER), opened, [(local_id, events[:1])])
     (one,) = received(place, 1)
     assert one.document["time"] == "2024-01-31T00:00:00Z" < rfc3339(system_clock())
+
+
+def test_the_operator_lists_opens_and_ends_them(tmp_path: Path) -> None:
+    """Over the socket of a running hub, and on its store when none runs."""
+    environ = environment(tmp_path)
+    with serving(environ, tmp_path):
+        first = command(environ, tmp_path, "backfill", "open", *WISH.values()).stdout.split()[0]
+        assert "open    0 persons" in command(environ, tmp_path, "backfill", "list").stdout
+        again = command(environ, tmp_path, "backfill", "open", *WISH.values())
+        assert (again.returncode, "is open already" in again.stderr) == (1, True)
+    ended = command(environ, tmp_path, "backfill", "close", first)
+    assert (ended.returncode, ended.stdout.split()[:2]) == (0, [first, "ending"])
+    assert command(environ, tmp_path, "backfill", "close", "0" * 32).returncode == 1
+    with serving(environ, tmp_path):
+        listed = until(lambda: command(environ, tmp_path, "backfill", "list").stdout, lambda said: "closed" in said)
+    assert f"{first}  closed" in listed

@@ -13,6 +13,7 @@ from hub.exchange.choose import BACKFILLED_SHARE
 from hub.exchange.let_go import LetGo
 from hub.exchange.publish import BACKFILL_BACKLOG, Accepted, publish
 from hub.exchange.world import Limits
+from hub.store.deliveries import QueueState
 from tests.backfill_world import backfill, codes, envelope, go_round, opened, state
 from tests.promise_hub import crashing, restarted
 from tests.protocol_world import CONSENT, LOOK_BACK, Hub
@@ -203,3 +204,37 @@ def test_while_the_bus_is_full_of_news_backfill_is_asked_to_wait(hub: Hub) -> No
         envelope(hub, of, "old", "A")
     ])  # fmt: skip
     assert isinstance(again, Accepted)
+
+
+def test_the_deletion_of_what_a_recipient_has_does_not_wait_for_backfill(hub: Hub) -> None:
+    """It holds no data, and the person does not have to wait for it; of what has not left yet it stands behind that."""
+    person = hub.link("A")
+    consent = hub.grant(person)
+    hub.publish("early", municipality_code="early")
+    hub.decide()
+    page = hub.pull()
+    hub.acknowledge(page)
+    (had,) = hub.read(page)
+    opened(hub)
+    hub.publish("late", municipality_code="late")
+    hub.decide()
+    hub.withdraw(person, consent)
+    hub.publish("correction-1", aim={"corrects": "early"})
+    hub.publish("correction-2", aim={"corrects": "late"})
+    hub.decide()
+    events, _ = hub.drain()
+    assert [one["data"] for one in events if one["kind"] == "delete"] == [{"deletes": had["id"]}]
+    states = [state for _, state in hub.states()]
+    assert states.count(QueueState.BEHIND) == 2  # what has not left, and its own deletion
+
+
+def test_a_correction_comes_after_the_backfilled_event_that_it_corrects(hub: Hub) -> None:
+    """Whether that has left or not."""
+    hub.grant(hub.link("A"))
+    of = opened(hub)
+    backfill(hub, of, "old", municipality_code="old", last=True)
+    hub.publish("mended", municipality_code="mended", aim={"corrects": "old"})
+    hub.decide()
+    events, _ = hub.drain()
+    assert [one["kind"] for one in events] == ["data", "correction"]
+    assert events[1]["corrects"] == events[0]["id"]

@@ -150,3 +150,17 @@ def test_what_is_kept_in_memory_and_what_is_read_back_make_one_order(tmp_path: P
     bus.rewind()
     assert values(bus.poll(10, 1.0)) == ["sealed 0", "sealed 1", "sealed 2"]  # a rewind reads the table
     store.close()
+
+
+def test_the_ends_of_a_topic_are_where_its_next_records_begin(engine: Engine, tmp_path: Path) -> None:
+    """What was published before is decided once every partition's position has reached them."""
+    with engine(tmp_path) as (bus, store):
+        assert bus.ends("in.a.x") == {}
+        bus.publish([record(1), record(2), record(3, topic="in.a.y")])
+        ends = dict(bus.ends("in.a.x"))
+        assert sum(ends.values()) == 2
+        batch = bus.poll(10, 1.0)
+        decide(bus, store, batch)
+        reached = {one.partition: one.next for one in batch.owned}
+        assert all(reached[partition] >= end for partition, end in ends.items())
+        assert dict(bus.ends("in.a.x")) == ends

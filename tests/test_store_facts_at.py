@@ -83,7 +83,7 @@ def test_every_table_that_decisions_read_is_watched(store: Store) -> None:
 
     connection.set_authorizer(note)
     tx = Tx(connection)
-    tx.run("INSERT INTO backfill VALUES (1, x'00', 1, 1, 0, 0, 0, NULL, 0, x'')")
+    tx.run("INSERT INTO backfill VALUES (1, x'00', 1, 1, 0, 0, 0, NULL, 0, 0, x'', '')")
     read_facts(tx, [])
     read_persons(tx, [1])
     read_aims(tx, AimKeys((), (), ()), [1])  # asks and corrected events are read under the fence in any case

@@ -17,7 +17,7 @@ from hub.exchange.standing import agreement_state
 from hub.exchange.world import dumps
 from hub.identity.keys import seal_with
 from hub.store.aims import WITH_CASE, AimKeys, AimRow, AskFact, AskState
-from hub.store.deliveries import DeliveryKind
+from hub.store.deliveries import DeliveryKind, QueueState
 from hub.store.interned import intern_id
 
 ID_BYTES = 16
@@ -63,7 +63,7 @@ def aim_at(bench: Bench, event: Taken, subjects: Sequence[Subject], out: Prepare
 def _corrects(bench: Bench, event: Taken, subjects: Sequence[Subject], out: Prepared) -> Aimed:
     """A correction goes to who was promised the original: the others never got what is wrong."""
     originals = {
-        one.subscription: (one.delivery, one.public, False)
+        one.subscription: (one.delivery, one.public, False, one.stands)
         for one in bench.known.aims.originals.get(event.corrected, ())
         if one.kind != DeliveryKind.DELETE and one.person == subjects[0].person
     }
@@ -71,15 +71,15 @@ def _corrects(bench: Bench, event: Taken, subjects: Sequence[Subject], out: Prep
     for at in range(first, first + count):  # decided in this very batch
         public, kind, _, subscription, *_rest = out.deliveries[at]
         if kind != DeliveryKind.DELETE and out.deliveries[at][10] == subjects[0].person:
-            originals[subscription] = (at, public, True)
+            originals[subscription] = (at, public, True, out.deliveries[at][9] > QueueState.OPENED)
     lines = []
     for one in bench.world.catalogue.by_dataset.get(event.dataset.name, ()):
         got = originals.get(one.number)
         if got is None:
             lines.append(_line(bench, one, closed="correction.no_original"))
             continue
-        original, public, here = got
-        aim = AimRow(public, original, 0, 0, 0, here)
+        original, public, here, stands = got
+        aim = AimRow(public, original, 0, 0, 0, here, stands)
         lines.append(_line(bench, one, kind=DeliveryKind.CORRECTION, aim=aim))
     return _aimed(bench, event, lines)
 

@@ -188,11 +188,13 @@ def _queue(
 
 
 def _waits_for_backfill(bench: Bench, line: Line, person: int) -> bool:
-    """Does a person's backfill for this recipient go first? What was asked for goes at once.
+    """Does a person's backfill for this recipient go first? What was asked for goes at once, and so does the deletion
+    of what the recipient has.
 
     Of a person whose backfill has left, what is backfilled all the same goes in order with what happens now.
     """
-    return line.kind != _ANSWER and (line.number, person) not in bench.known.aims.cleared
+    deletes = line.kind == _DELETE and line.aim is not None and not line.aim.stands
+    return line.kind != _ANSWER and not deletes and (line.number, person) not in bench.known.aims.cleared
 
 
 def _delete(

@@ -42,6 +42,7 @@ class Original(NamedTuple):
     kind: int
     subscription: int
     person: int  # of its first part
+    stands: bool  # it is backfilled, or behind backfill, and has not left
 
 
 class AimKeys(NamedTuple):
@@ -81,6 +82,7 @@ class AimRow(NamedTuple):
     asks: int
     until_us: int
     here: bool = False
+    stands: bool = False  # the original is backfilled, or behind backfill, and has not left
 
 
 def read_aims(tx: Tx, keys: AimKeys, persons: Sequence[int]) -> AimTexts:
@@ -118,7 +120,9 @@ def _asks(tx: Tx, asks: Sequence[bytes]) -> str:
 def _originals(tx: Tx, corrected: Sequence[bytes]) -> str:
     return tx.text(
         "SELECT json_group_array(json_array(hex(e.event), d.id, hex(d.public), d.kind, d.subscription,"
-        " hex(substr(d.parts, 1, 8)))) FROM event_seen e JOIN delivery d ON d.id >= e.delivery"
+        " hex(substr(d.parts, 1, 8)), EXISTS (SELECT 1 FROM queue q WHERE q.recipient = d.recipient"
+        f" AND q.state IN ({QueueState.BEHIND.value}, {QueueState.LATER.value}) AND q.delivery = d.id)))"
+        " FROM event_seen e JOIN delivery d ON d.id >= e.delivery"
         f" AND d.id < e.delivery + e.deliveries WHERE e.event IN ({marks(len(corrected))})",
         corrected,
     )
@@ -135,10 +139,9 @@ def _cleared(tx: Tx, persons: Sequence[int]) -> str:
 
 def aims_of(texts: AimTexts) -> AimFacts:
     originals: dict[bytes, tuple[Original, ...]] = {}
-    for event, delivery, public, kind, subscription, person in loads(texts.originals):
-        one = Original(
-            delivery, bytes.fromhex(public), kind, subscription, int.from_bytes(bytes.fromhex(person), "little")
-        )
+    for event, delivery, public, kind, subscription, person, stands in loads(texts.originals):
+        subject = int.from_bytes(bytes.fromhex(person), "little")
+        one = Original(delivery, bytes.fromhex(public), kind, subscription, subject, bool(stands))
         originals[bytes.fromhex(event)] = (*originals.get(bytes.fromhex(event), ()), one)
     return AimFacts(
         {
