@@ -13,6 +13,7 @@ from hub.exchange.choose import BACKFILLED_SHARE
 from hub.exchange.let_go import LetGo
 from hub.exchange.publish import BACKFILL_BACKLOG, Accepted, publish
 from hub.exchange.world import Limits
+from hub.failpoints import arm, disarm
 from hub.store.deliveries import QueueState
 from tests.backfill_world import backfill, codes, envelope, go_round, opened, state
 from tests.promise_hub import crashing, restarted
@@ -238,3 +239,34 @@ def test_a_correction_comes_after_the_backfilled_event_that_it_corrects(hub: Hub
     events, _ = hub.drain()
     assert [one["kind"] for one in events] == ["data", "correction"]
     assert events[1]["corrects"] == events[0]["id"]
+
+
+@pytest.mark.parametrize("meanwhile", ["the last leaves", "it is opened"])
+def test_what_was_prepared_before_a_backfill_changed_is_decided_anew(hub: Hub, meanwhile: str) -> None:
+    """Between preparing a batch and its transaction: no news is left behind, and none slips past."""
+    hub.grant(hub.link("A"))
+    of, pulled = "", list[str]()
+    if meanwhile == "the last leaves":
+        of = opened(hub)
+        backfill(hub, of, "old", last=True, municipality_code="old")
+        hub.decide()
+    hub.publish("live", municipality_code="live")
+
+    def change() -> None:
+        nonlocal of
+        disarm()
+        if of:
+            pulled.extend(codes(hub.read(hub.pull())))
+        else:
+            of = opened(hub)
+
+    arm("gate.prepared", change)
+    try:
+        hub.decide()
+    finally:
+        disarm()
+    if meanwhile == "it is opened":
+        assert codes(hub.drain()[0]) == []
+        backfill(hub, of, "old", last=True, municipality_code="old")
+        hub.decide()
+    assert pulled + codes(hub.drain()[0]) == ["old", "live"]
