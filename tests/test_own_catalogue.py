@@ -26,6 +26,7 @@ from hub.demo.country import Country
 from hub.demo.run import open_country
 from hub.demo.stories import begin
 from hub.exchange.own_catalogue import describe_own
+from hub.identity.pseudonyms import alias, pseudonym
 from hub.store.facts import RuleFacts
 from tests.protocol_world import NOW_US, shipped
 from tests.world import Town, town
@@ -84,6 +85,24 @@ def test_a_subscription_shows_only_what_may_ever_come_and_why() -> None:
     assert set(residence["schema"]["properties"]) == {"municipality_code"}
     assert residence["schema"]["additionalProperties"] is False
     assert {"law", "retention_days", "look_back_days", "basis", "benefit", "not_used_for"} <= residence.keys()
+
+
+def test_a_reduced_schema_is_of_what_arrives_and_not_of_what_was_sent() -> None:
+    """Names are the recipient's, identifiers are aliases; of an array elements may be missing, or name one person."""
+    seen = set()
+    for line in shipped()[0].subscriptions.values():
+        properties = reduced_schema(line)["properties"]
+        for name in line.allowed & line.dataset.fields.keys():
+            field, schema = line.dataset.fields[name], properties[name]
+            one = schema["items"] if field.many else schema
+            if field.names == "identifier":
+                assert jsonschema_rs.is_valid(one, alias(b"s" * 32, "tax", name, "AB-1"))
+                assert not jsonschema_rs.is_valid(one, "AB-1")
+            if field.names == "person_ref":
+                assert jsonschema_rs.is_valid(one, pseudonym(b"s" * 32, "tax", 7))
+            assert not field.many or not {"minItems", "uniqueItems"} & schema.keys()
+            seen |= {field.names, field.many}
+    assert {"identifier", "person_ref", True} <= seen
 
 
 def test_agreements_that_are_not_in_force_are_shown_as_what_they_are() -> None:
