@@ -144,10 +144,10 @@ def record(world: World, tx: Tx, row: BackfillRow, said: Mapping[str, object]) -
 
 
 def tell(world: World, tx: Tx, row: BackfillRow, what: str, to: int, *, audit: int) -> None:
-    """Queue a notice for one party of a backfill."""
+    """Queue a notice for one party of a backfill: that it is `open`, or `closed`."""
     last = tx.one("SELECT coalesce(max(id), 0) + 1 FROM delivery")
     assert last is not None
-    said = {"type": what, "backfill": row.public.hex(), "until": rfc3339(row.until_us)}
+    said = {"type": f"backfill.{what}", "backfill": row.public.hex(), "until": rfc3339(row.until_us)}
     line = world.catalogue.subscriptions.get(row.subscription)
     if line is not None:
         said |= {"dataset": line.dataset.name, "purpose": line.purpose.code, "agreement": line.agreement.code}
@@ -181,7 +181,7 @@ def _open(world: World, tx: Tx, subscription: Subscription, *, days: int, again:
         tx, public=public, subscription=subscription.number, provider=provider, opened_us=now_us, until_us=until_us
     )
     audit = record(world, tx, row, {"act": "open", "again": bool(former)})
-    tell(world, tx, row, "backfill.open", provider, audit=audit)
+    tell(world, tx, row, "open", provider, audit=audit)
     return describe(world, row, subscription, cursor=False)
 
 

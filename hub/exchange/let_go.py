@@ -108,6 +108,6 @@ def _close(world: World, tx: Tx, row: BackfillRow) -> None:
     mark_closed(tx, row.id, now_us=world.clock())
     audit = record(world, tx, row, {"act": "close", "done": row.done})
     line = world.catalogue.subscriptions.get(row.subscription)
-    tell(world, tx, row, "backfill.closed", row.provider, audit=audit)
+    tell(world, tx, row, "closed", row.provider, audit=audit)
     if line is not None:
-        tell(world, tx, row, "backfill.closed", world.catalogue.agencies[line.recipient].number, audit=audit)
+        tell(world, tx, row, "closed", world.catalogue.agencies[line.recipient].number, audit=audit)
