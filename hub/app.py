@@ -44,11 +44,13 @@ from hub.identity.sealing import SealingKeys
 from hub.identity.token_keys import RotatingKeys
 from hub.logs import Log, open_log
 from hub.metrics import open_metrics
+from hub.operations import stopping
 from hub.policy.embedded import EmbeddedPolicy
 from hub.ports import Clock
 from hub.settings import DEMO_MARK, Settings
+from hub.stop_flag import STOP_FLAG, Scope, Stop, read_stops
 from hub.store import catalogue as approved_catalogues
-from hub.store.engine import Lane, Store, Tx
+from hub.store.engine import Store
 from hub.store.migrate import ensure
 from hub.store.person_keys import wrapped_keys
 from hub.store.waiting import oldest
@@ -62,7 +64,6 @@ from hub.workers.worker import Worker
 
 POLICIES = Path(__file__).resolve().parents[1] / "policies"
 CATALOGUE, COMPILED = POLICIES / "catalogue", POLICIES / "compiled"
-STOP_FLAG = "stop-release"  # in data_dir; while it is there no hand-out commits
 AGENCY_THREADS = 24  # of the 40 there are: agencies in a crowd leave 16 to citizens' acts, which use none of these
 STOP_WORKERS_S = 10.0  # a batch takes a fraction of a second
 US = 1_000_000
@@ -215,19 +216,21 @@ class Hub:
         """Sign access tokens with the next key from now on. Raises HubError(CONFLICT) shortly after the last time."""
         return self.token_keys.rotate(self.clock())._asdict()
 
-    def stop_releases(self, stop: bool) -> None:
-        """Set or take away the flag file. When this returns after a stop, no hand-out commits any more."""
-        if stop:
-            self.stop_flag.touch(mode=0o600)
-            self.store.write(_nothing, lane=Lane.URGENT)  # the hand-out that was about to commit has done so now
-        else:
-            self.stop_flag.unlink(missing_ok=True)
+    def stop_releases(self, stop: bool, *, scope: Scope = "all", code: str = "", reason: str = "") -> dict[str, Any]:
+        """Stop, or resume. When this returns after a stop, no hand-out under it commits any more. Raises HubError."""
+        line, catalogue = Stop(scope, code, self.clock(), reason), self.in_force.catalogue
+        done = stopping.change(
+            self.store, self.stop_flag, line, on=stop, catalogue=catalogue, clock=self.clock, salt=self._act_salt
+        )
+        if not stop:
             self.bell.ring_all()
-        self.log.warning("releases.stopped" if stop else "releases.resumed")
+        self.log.warning("releases.stopped" if stop else "releases.resumed", kind=scope)
+        return done
 
     # Running.
     def start(self) -> None:
-        """Start the hub's own threads."""
+        """Start the hub's own threads, and record what was stopped while none ran."""
+        stopping.note(self.store, self.stop_flag, clock=self.clock, salt=self._act_salt)
         for worker in self._workers():
             worker.start()
 
@@ -285,7 +288,7 @@ class Hub:
             "pid": os.getpid(),
             "uptime_s": round(monotonic() - self._began_s),
             "troubles": [{"what": item.what, "remedy": item.remedy} for item in self.troubles()],
-            "releases_stopped": self.stop_flag.exists(),
+            "releases_stopped": read_stops(self.stop_flag).everything,
             "catalogue": catalogue.digest if self.in_force.revision else "",
             "revision": self.in_force.revision,
             "agencies": len(catalogue.agencies),
@@ -300,7 +303,7 @@ class Hub:
 
     def _apply(self, proposed: Catalogue, policy: EmbeddedPolicy, expected: str | None) -> approved_catalogues.Applied:
         applied = approved_catalogues.apply(
-            self.store, self.clock, proposed, revision=policy.revision(), salt=self._catalogue_salt, expected=expected
+            self.store, self.clock, proposed, revision=policy.revision(), salt=self._act_salt, expected=expected
         )
         self.log.info("catalogue.approved", digest=applied.digest, count=len(applied.changes))
         return applied
@@ -343,7 +346,7 @@ class Hub:
             zone=ZoneInfo(settings.timezone),
             field_sets=self.field_sets,
             day_key=day_key,
-            stopped=self.stop_flag.exists,
+            stopped=partial(read_stops, str(self.stop_flag)),
             limits=_limits(settings),
             way=self.way,
             intake=self.intake,
@@ -372,7 +375,7 @@ class Hub:
     def _agencies(self) -> Collection[str]:
         return self.in_force.catalogue.agencies.keys()
 
-    def _catalogue_salt(self, nonce: bytes) -> bytes:
+    def _act_salt(self, nonce: bytes) -> bytes:
         return keyed(self.keys.leaf, nonce.hex())
 
     def _count_refusal(self, agency: str) -> None:
@@ -398,10 +401,6 @@ def shipped_catalogue() -> Catalogue:
     from hub import catalogue_files
 
     return catalogue_files.load(CATALOGUE)
-
-
-def _nothing(_tx: Tx) -> None:
-    """Pass through the writer's queue."""
 
 
 def _root_key(settings: Settings) -> bytes:

@@ -21,7 +21,7 @@ from hub.exchange.world import World, born_of
 from hub.identity.keys import OpenKey
 from hub.store.aims import WITH_CASE, AimRow, aims_at, was_opened
 from hub.store.deliveries import AIMED, DECIDED, DeliveryKind, Part, QueueState, unpack_parts
-from hub.store.engine import Tx
+from hub.store.engine import Tx, marks
 from hub.store.facts import (
     PersonFact,
     PersonTexts,
@@ -114,7 +114,9 @@ def gather(world: World, tx: Tx, recipient: int, limit: int) -> Gathered:
     """1. and 2.: all that is read. A snapshot need not stand longer than this takes."""
     horizon, disputed = Horizon(world.clock(), world.zone), disputed_links(tx)
     disputes = Disputes(disputed, world.catalogue, recipient)
-    candidates = _candidates(tx, recipient, limit, horizon.now_us, world.limits.outstanding, disputes)
+    stops = world.stopped()
+    untouched = sorted(world.stopped_lines(stops)) if stops else ()
+    candidates = _candidates(tx, recipient, limit, horizon.now_us, world.limits.outstanding, disputes, untouched)
     grounds = _grounds(tx, tuple(sorted({part.person for one in candidates for part in one.parts})), disputed)
     return Gathered(candidates, grounds, _read(world, tx, recipient, candidates, grounds, horizon))
 
@@ -128,12 +130,13 @@ def choose(world: World, gathered: Gathered, *, give_way: Callable[[], None] = l
 
 
 def _candidates(
-    tx: Tx, recipient: int, limit: int, now_us: int, outstanding: int, disputes: Disputes
+    tx: Tx, recipient: int, limit: int, now_us: int, outstanding: int, disputes: Disputes, untouched: Sequence[int] = ()
 ) -> list[Candidate]:
     """Choose by state, in the events' order: opened ones that are due again, then ready ones behind nothing held.
 
     What is backfilled takes the room that is left, and never so much of what may be outstanding that news had none.
-    It goes before the news of its person, so nothing that is held is ahead of it.
+    It goes before the news of its person, so nothing that is held is ahead of it. None is of the subscriptions in
+    `untouched`: what the operator stopped by name waits, and nobody waits behind it.
     """
     row = tx.one("SELECT count(*) FROM queue WHERE recipient = ? AND state = ?", (recipient, QueueState.OPENED.value))
     assert row is not None
@@ -143,29 +146,35 @@ def _candidates(
         " d.public, d.kind, d.version, d.time_us, d.parts, d.payload"
         " FROM queue q JOIN delivery d ON d.id = q.delivery"
     )
+    without = f" AND q.subscription NOT IN ({marks(len(untouched))})" if untouched else ""
     due_sql = (
-        f"SELECT {columns} WHERE q.recipient = ? AND q.state = ? AND q.delivery > ? AND q.due_us <= ?"
+        f"SELECT {columns} WHERE q.recipient = ? AND q.state = ? AND q.delivery > ?{without} AND q.due_us <= ?"
         " ORDER BY q.delivery LIMIT ?"
     )
     ready_sql = (
-        f"SELECT {columns} WHERE q.recipient = ? AND q.state = ? AND q.delivery > ?"
+        f"SELECT {columns} WHERE q.recipient = ? AND q.state = ? AND q.delivery > ?{without}"
         f" AND (d.kind NOT IN ({_IN_ORDER}) OR NOT EXISTS"
         " (SELECT 1 FROM queue h"
         " INDEXED BY queue_held WHERE h.person = q.person AND h.subscription = q.subscription AND h.state = 2"
         " AND h.delivery < q.delivery)) ORDER BY q.delivery LIMIT ?"
     )
     opened, ready, later = QueueState.OPENED.value, QueueState.READY.value, QueueState.LATER.value
-    due = disputes.passed(lambda after: _rows(tx, due_sql, (recipient, opened, after, now_us, limit)), limit)
+    due = disputes.passed(
+        lambda after: _rows(tx, due_sql, (recipient, opened, after, *untouched, now_us, limit)), limit
+    )
     left = min(fresh, limit - len(due))
-    now = due + disputes.passed(lambda after: _rows(tx, ready_sql, (recipient, ready, after, left)), left)
+    now = due + disputes.passed(lambda after: _rows(tx, ready_sql, (recipient, ready, after, *untouched, left)), left)
     room = min(limit - len(now), outstanding // BACKFILLED_SHARE - row[0])
     if room <= 0:
         return now
-    later_sql = f"SELECT {columns} WHERE q.recipient = ? AND q.state = ? AND q.delivery > ? ORDER BY q.delivery LIMIT ?"
-    return now + disputes.passed(lambda after: _rows(tx, later_sql, (recipient, later, after, room)), room)
+    later_sql = (
+        f"SELECT {columns} WHERE q.recipient = ? AND q.state = ? AND q.delivery > ?{without}"
+        " ORDER BY q.delivery LIMIT ?"
+    )
+    return now + disputes.passed(lambda after: _rows(tx, later_sql, (recipient, later, after, *untouched, room)), room)
 
 
-def _rows(tx: Tx, sql: str, values: tuple[int, ...]) -> list[Candidate]:
+def _rows(tx: Tx, sql: str, values: Sequence[int]) -> list[Candidate]:
     return [Candidate._make((*row[:9], tuple(unpack_parts(row[9])), row[10])) for row in tx.rows(sql, values)]
 
 

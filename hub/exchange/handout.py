@@ -18,6 +18,7 @@ from hub.core.leaf import NONCE_BYTES, LeafKind, leaf, merkle_root
 from hub.exchange.aimed_out import settle_aimed
 from hub.exchange.choose import Candidate, Chosen, Judged, choose, gather
 from hub.exchange.feed import Opened
+from hub.exchange.stopped import leave_stopped
 from hub.exchange.world import World
 from hub.failpoints import reach
 from hub.identity.sealing import SealTo
@@ -115,13 +116,8 @@ def _transaction(world: World, tx: Tx, recipient: int, limit: int, chosen: Chose
     if chosen is None or now_us >= chosen.until_us or not chosen.grounds.hold(tx):
         chosen = choose(world, gather(world, tx, recipient, limit))
     reach("handout.decided")
-    if world.stopped():
-        raise HubError(
-            Kind.UNAVAILABLE,
-            "releases are stopped by the operator",
-            remedy="Nothing is lost; pull again later.",
-            code="releases-stopped",
-        )
+    if stops := world.stopped():
+        chosen = leave_stopped(world, stops, recipient, chosen)
     more = len(chosen.candidates) >= limit
     page = _write(world, tx, recipient, chosen.judged, more, now_us)  # 4.
     reach("handout.before_commit")

@@ -15,6 +15,7 @@ from hub.identity.keys import Keyring, OpenKey, OpenKeys, unseal_with
 from hub.identity.people import born_place
 from hub.identity.sealing import SealTo
 from hub.ports import Bus, Clock
+from hub.stop_flag import Stops, nothing_stopped
 from hub.store.engine import Store, Tx
 from hub.store.facts import scopes
 from hub.way import Way
@@ -92,12 +93,20 @@ class World:
     zone: ZoneInfo
     field_sets: FieldSets
     day_key: Callable[[str, int], AESGCM | None]  # (publisher, day) -> the key its events of that day are sealed under
-    stopped: Callable[[], bool] = lambda: False  # the operator's flag file: read by every hand-out before it commits
+    stopped: Callable[[], Stops] = nothing_stopped  # the operator's flag file: read by every hand-out before it commits
     way: Way = field(default_factory=Way)  # who stops a release goes first
     intake: Way = field(default_factory=Way)  # who publishes waits for the gate's transaction: then it holds less
     shapes: Shapes = field(default_factory=Shapes)
     seal_to: Callable[[int], SealTo | None] = lambda _recipient: None  # the key that a recipient has payloads sealed to
     limits: Limits = field(default_factory=Limits)
+
+    def stopped_lines(self, stops: Stops) -> frozenset[int]:
+        """Number the subscriptions whose agreement, or whose provider, is stopped by name."""
+        return frozenset(
+            number
+            for number, line in self.catalogue.subscriptions.items()
+            if line.agreement.code in stops.agreements or line.agreement.provider in stops.agencies
+        )
 
 
 def born_of(sealed: bytes | None, person: int, key: OpenKey | None) -> date | None:

@@ -1,5 +1,6 @@
 """The operator's door: a small application of its own, on a Unix socket that only the hub's own user may open."""
 
+from functools import partial
 from typing import Annotated, Any
 
 import orjson
@@ -8,6 +9,7 @@ from fastapi import APIRouter, Body, Request, Response
 
 from hub.core.catalogue import from_document, to_document
 from hub.core.errors import HubError, Kind
+from hub.stop_flag import Scope
 from hub.web.admin_people import dead_letter_routes, people_routes
 from hub.web.agreements_admin import agreement_admin_routes
 from hub.web.backfills import backfill_admin_routes
@@ -77,10 +79,16 @@ def admin_routes() -> APIRouter:
         return _answer(await to_thread.run_sync(_hub(request).rotate_webhook_key, agency))
 
     @router.post("/stop-release")
-    async def stop_release(request: Request, stop: Annotated[bool, Body(embed=True)]) -> Response:
-        """Return when no hand-out commits any more, or when they may again."""
-        await to_thread.run_sync(_hub(request).stop_releases, stop)
-        return _answer({"stopped": stop})
+    async def stop_release(
+        request: Request,
+        stop: Annotated[bool, Body()],
+        scope: Annotated[Scope, Body()] = "all",
+        code: Annotated[str, Body()] = "",
+        reason: Annotated[str, Body()] = "",
+    ) -> Response:
+        """Return when no hand-out under it commits any more, or when they may again."""
+        act = partial(_hub(request).stop_releases, stop, scope=scope, code=code, reason=reason)
+        return _answer(await to_thread.run_sync(act))
 
     return router
 

@@ -65,6 +65,10 @@ TITLES = MappingProxyType(
         "dataset-unknown": "No such dataset is the agency's to publish",
         "dataset-version": "No such version of the dataset is approved",
         "delivery-unknown": "No such delivery was handed out to the agency",
+        "stop-refused": "This names nothing that can be stopped",
+        "stop-unknown": "The catalogue in force has nothing of this code to stop",
+        "stop-flag-unreadable": "The flag file cannot be read; everything is stopped",
+        "stop-flag-unwritable": "The flag file cannot be changed",
         "releases-stopped": "The operator has stopped all releases; nothing is lost",
         "queue-changed": "The queue changed meanwhile",
         # file drop
