@@ -11,10 +11,12 @@ from hub.commands import (
     catalogue,
     deadletters,
     demo,
+    doctor,
     files,
     keys,
     officer,
     person,
+    retention,
     status,
     stop_release,
     why,
@@ -28,6 +30,7 @@ app = typer.Typer(
 )
 app.command()(serve)
 app.command()(status.status)
+app.command()(doctor.doctor)
 app.command()(stop_release.stop_release)
 app.command()(why.why)
 app.command()(bench)
@@ -39,6 +42,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(person.app, name="person")
 app.add_typer(deadletters.app, name="deadletters")
 app.add_typer(files.app, name="files")
+app.add_typer(retention.app, name="retention")
 app.add_typer(demo.app, name="demo")
 app.add_typer(backfill.app, name="backfill")
 

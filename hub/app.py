@@ -35,16 +35,19 @@ from hub.exchange.webhooks import open_webhooks, rotate
 from hub.exchange.world import FieldSets, Limits, World
 from hub.identity.agency_tokens import AgencyTokens
 from hub.identity.day_keys import DayKeys
-from hub.identity.keys import OpenKeys, keyed, keyring, make_key_file, open_key, read_key_file
+from hub.identity.keys import OpenKeys, make_key_file, open_key, read_key_file
 from hub.identity.ledger import open_ledger
 from hub.identity.local_store import LocalStore
 from hub.identity.people import Register
 from hub.identity.registered_keys import RegisteredKeys
+from hub.identity.ring import act_salt, open_ring, root_name
 from hub.identity.sealing import SealingKeys
 from hub.identity.token_keys import RotatingKeys
 from hub.logs import Log, open_log
 from hub.metrics import open_metrics
-from hub.operations import stopping
+from hub.operations import state, stopping
+from hub.operations.retention import once_a_day
+from hub.operations.steered import kept_by, status_of
 from hub.policy.embedded import EmbeddedPolicy
 from hub.ports import Clock
 from hub.settings import DEMO_MARK, Settings
@@ -88,13 +91,15 @@ class Hub:
     def __init__(self, settings: Settings, *, clock: Clock, log: Log, stock: bool) -> None:
         """Open everything under `data_dir`; see `build` for `stock`. Raises HubError(STARTUP)."""
         self.settings, self.clock, self.log = settings, clock, log
-        self.keys = keyring(_root_key(settings))
-        self.wrapping = open_key(self.keys.wrapping)
+        root = _root_key(settings)
+        self.root = root_name(root)
         self.store = Store(
             settings.store_path, synchronous=settings.synchronous, wal_restart_bytes=settings.wal_restart_bytes
         )
         try:
             self.schema = ensure(settings.store_path)
+            self.keys = open_ring(self.store, root, clock)
+            self.wrapping, self.act_salt = open_key(self.keys.wrapping), act_salt(self.keys)
             self._open(stock=stock)
             self._sign_agencies_in()
             self._make_workers()
@@ -109,10 +114,10 @@ class Hub:
         self.day_keys = DayKeys(self.store, self.keys)
         self.field_sets, self.sealing_keys = FieldSets(self.store), SealingKeys(self.store)
         self.agency_threads, self.way, self.intake = CapacityLimiter(AGENCY_THREADS), Way(), Way()
-        self.stopping, self._began_s = False, monotonic()
+        self.stopping, self.began = False, (monotonic(), self.clock())
         self._approving = Lock()
         self.agreements = AgreementDesk(
-            self.store, self.approved, self.clock, self._catalogue_salt, self.bell.ring_all, self.way
+            self.store, self.approved, self.clock, self.act_salt, self.bell.ring_all, self.way
         )
         policy, approved = self._stock() if stock else (None, None)
         self.in_force = self._assemble(policy, approved)
@@ -138,7 +143,7 @@ class Hub:
     def _make_workers(self) -> None:
         self.gate = gate_worker(lambda: self.world, bell=self.bell, metrics=self.metrics, log=self.log)
         self.webhooks = open_webhooks(
-            self.settings, lambda: self.world, salt=self._catalogue_salt, wrapping=self.wrapping, log=self.log,
+            self.settings, lambda: self.world, salt=self.act_salt, wrapping=self.wrapping, log=self.log,
             ring=self.bell.ring,
         )  # fmt: skip
         self.webhook_senders = WebhookWorkers(
@@ -152,6 +157,7 @@ class Hub:
             drop_decided=self.bus.drop_decided,
             keep_days=self.settings.intake_retention_days,
             log=self.log,
+            delivered=once_a_day(lambda: kept_by(self)),
         )
         self.file_drops = FileDrops(self)
         self.files = files_worker(self.file_drops, self.log)
@@ -220,7 +226,7 @@ class Hub:
         """Stop, or resume. When this returns after a stop, no hand-out under it commits any more. Raises HubError."""
         line, catalogue = Stop(scope, code, self.clock(), reason), self.in_force.catalogue
         done = stopping.change(
-            self.store, self.stop_flag, line, on=stop, catalogue=catalogue, clock=self.clock, salt=self._act_salt
+            self.store, self.stop_flag, line, on=stop, catalogue=catalogue, clock=self.clock, salt=self.act_salt
         )
         if not stop:
             self.bell.ring_all()
@@ -230,7 +236,7 @@ class Hub:
     # Running.
     def start(self) -> None:
         """Start the hub's own threads, and record what was stopped while none ran."""
-        stopping.note(self.store, self.stop_flag, clock=self.clock, salt=self._act_salt)
+        stopping.note(self.store, self.stop_flag, clock=self.clock, salt=self.act_salt)
         for worker in self._workers():
             worker.start()
 
@@ -276,34 +282,24 @@ class Hub:
         self.metrics.intake_backlog.set(self.bus.backlog())
         self.metrics.wal_bytes.set(self.store.wal_bytes())
         self.metrics.long_polls.set(self.bell.listeners())
+        state.measure(self.metrics, self.store, self.in_force.catalogue, read_stops(self.stop_flag), self.clock())
 
     def status(self) -> dict[str, Any]:
         """Say how the hub is, for an operator."""
         with self.store.read() as tx:
-            waiting, since_us = oldest(tx)
             letters = letters_status(tx, self.clock(), self.settings.dead_letter_alarm_hours)
-        catalogue = self.in_force.catalogue
         return {
-            "mode": self.settings.mode,
             "pid": os.getpid(),
-            "uptime_s": round(monotonic() - self._began_s),
             "troubles": [{"what": item.what, "remedy": item.remedy} for item in self.troubles()],
-            "releases_stopped": read_stops(self.stop_flag).everything,
-            "catalogue": catalogue.digest if self.in_force.revision else "",
             "revision": self.in_force.revision,
-            "agencies": len(catalogue.agencies),
-            "subscriptions": len(catalogue.subscriptions),
-            "backlog": self.bus.backlog(),
-            "waiting": waiting,
-            "oldest_waiting_s": round((self.clock() - since_us) / US) if waiting else 0,
             "long_polls": self.bell.listeners(),
-            "wal_bytes": self.store.wal_bytes(),
+            **status_of(self),
             **letters,
         }
 
     def _apply(self, proposed: Catalogue, policy: EmbeddedPolicy, expected: str | None) -> approved_catalogues.Applied:
         applied = approved_catalogues.apply(
-            self.store, self.clock, proposed, revision=policy.revision(), salt=self._act_salt, expected=expected
+            self.store, self.clock, proposed, revision=policy.revision(), salt=self.act_salt, expected=expected
         )
         self.log.info("catalogue.approved", digest=applied.digest, count=len(applied.changes))
         return applied
@@ -375,9 +371,6 @@ class Hub:
     def _agencies(self) -> Collection[str]:
         return self.in_force.catalogue.agencies.keys()
 
-    def _act_salt(self, nonce: bytes) -> bytes:
-        return keyed(self.keys.leaf, nonce.hex())
-
     def _count_refusal(self, agency: str) -> None:
         self.metrics.quota_refusals.labels(self.metrics.agency(agency)).inc()
 
@@ -404,9 +397,9 @@ def shipped_catalogue() -> Catalogue:
 
 
 def _root_key(settings: Settings) -> bytes:
-    """Read the root key; outside production make one at the first start."""
+    """Read the root key; outside production make one at the first start, and never for a store that is there."""
     path = settings.key_path
-    if settings.mode != "production" and not path.exists():
+    if settings.mode != "production" and not path.exists() and not settings.store_path.exists():
         make_key_file(path)
     return read_key_file(path)
 

@@ -44,6 +44,9 @@ class Metrics:
     policy_unavailable: Counter
     quota_refusals: Counter  # by agency
     long_polls: Gauge
+    silent_datasets: Gauge  # by publisher
+    halted_chains: Gauge
+    releases_stopped: Gauge
 
 
 def open_metrics(agencies: Callable[[], Collection[str]]) -> Metrics:
@@ -56,8 +59,8 @@ def open_metrics(agencies: Callable[[], Collection[str]]) -> Metrics:
     def counter(name: str, text: str, *labels: str) -> Counter:
         return Counter(f"hub_{name}", text, labels, registry=registry)
 
-    def gauge(name: str, text: str) -> Gauge:
-        return Gauge(f"hub_{name}", text, registry=registry)
+    def gauge(name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(f"hub_{name}", text, labels, registry=registry)
 
     def histogram(name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
         return Histogram(f"hub_{name}", text, buckets=buckets, registry=registry)
@@ -83,6 +86,9 @@ def open_metrics(agencies: Callable[[], Collection[str]]) -> Metrics:
         policy_unavailable=counter("policy_unavailable", "Calls that the policy engine did not answer."),
         quota_refusals=counter("quota_refusals", "Requests answered 429.", "agency"),
         long_polls=gauge("long_polls", "Requests waiting for deliveries."),
+        silent_datasets=gauge("silent_datasets", "Datasets not heard of within their declared rhythm.", "agency"),
+        halted_chains=gauge("halted_chains", "Persons per dataset whose events stand behind one not decidable."),
+        releases_stopped=gauge("releases_stopped", "Things that an operator has stopped by the flag file."),
     )
     _start_at_zero(metrics, sorted(agencies()))
     return metrics
@@ -94,6 +100,7 @@ def _start_at_zero(metrics: Metrics, agencies: list[str]) -> None:
     for code in [*agencies, OTHER]:
         for family in (metrics.published, metrics.publish_refused, metrics.acknowledged, metrics.quota_refusals):
             family.labels(code)
+        metrics.silent_datasets.labels(code)
         metrics.deliveries.labels(code, "data")
 
 

@@ -126,6 +126,7 @@ class Settings(BaseSettings):
     intake_retention_days: PositiveInt = Field(
         7, description="The day key of sealed intake is destroyed after this. More than 7 is refused in production."
     )
+    delivered_days: PositiveInt = Field(90, description="Payloads off the queue are overwritten after this; ids stay.")
 
     # -- file drop
     file_drop_dir: Path | None = Field(

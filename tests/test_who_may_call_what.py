@@ -87,6 +87,8 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/catalogue"): {"document": {}, "expected": ""},
     ("POST", "/agency-keys"): {"agency": "tax", "jwk": {}},
     ("POST", "/agency-keys/end"): {"agency": "tax", "kid": "none"},
+    ("POST", "/root-key"): {"new_file": "nowhere"},
+    ("POST", "/retention"): {"classes": ["sessions"], "dry_run": True},
     ("POST", "/stop-release"): {"stop": False},
     ("POST", "/v1/agreements/{code}/signatures"): {"jws": "none"},
     ("POST", "/agreements/{code}/signatures"): {"jws": "none"},

@@ -130,6 +130,16 @@ class EmbeddedBus:
         """Count the records that are published and not yet polled."""
         return sum(end - self._next.get(topic, 0) for topic, end in list(self._ends.items()))
 
+    def decided(self) -> int:
+        """Count the records behind the stored positions, which `drop_decided` deletes."""
+        with self._store.read() as tx:
+            row = tx.one(
+                "SELECT count(*) FROM bus_topic t JOIN position p ON p.partition = t.name JOIN bus_record r"
+                " ON r.id >= t.number * ? AND r.id < t.number * ? + p.next",
+                (OFFSETS_PER_PARTITION, OFFSETS_PER_PARTITION),
+            )
+        return int(row[0]) if row else 0
+
     def drop_decided(self, limit: int) -> int:
         """Delete up to `limit` records behind the stored positions, in one transaction; returns how many.
 

@@ -1,48 +1,62 @@
-"""`hub keys`: the root key that wraps every other, and those that access tokens and webhooks are signed with."""
+"""`hub keys`: every key there is, the rotation of those that can be, and a rehearsal of it."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from hub.core.errors import HubError, Kind
 
-app = typer.Typer(no_args_is_help=True, help="The root key, and those that sign access tokens and webhooks.")
+if TYPE_CHECKING:
+    from hub.settings import Settings
+
+app = typer.Typer(no_args_is_help=True, help="Every key: the list, rotation, and a rehearsal of it.")
 
 
 @app.command()
 def new(file: Annotated[Path, typer.Argument(help="Where to; on another volume than the data.")]) -> None:
     """Write a new root key, readable by its owner only. A file that is there is never replaced."""
-    from hub.identity.keys import make_key_file
-
-    try:
-        make_key_file(file)
-    except OSError as cause:
-        raise HubError(
-            Kind.STARTUP,
-            f"the key file cannot be made ({cause.strerror})",
-            where=str(file),
-            remedy="Name a file that is not there yet, in a folder you may write to.",
-            code="key-file-unmakeable",
-        ) from cause
+    make(file)
     print(f"{file} holds a new root key. Back it up apart from the data: without it nothing stored can be opened.")
 
 
-@app.command()
-def rotate() -> None:
-    """Sign agencies' access tokens with the next key from now on. The former one goes when its last token is over."""
+@app.command("list")
+def list_() -> None:
+    """List every key: what it is for, since when, and how it is rotated, or why it is not. No key is shown."""
     from hub.commands.operator import ask, opened, running, settings_now
+    from hub.operations.steered import keys_of
 
     settings = settings_now()
     client = running(settings)
     if client is not None:
         with client:
-            done = ask(client, "POST", "/token-keys")
+            found = ask(client, "GET", "/keys")
     else:
         with opened(settings) as hub:
-            done = hub.rotate_token_key()
-    print(f"Access tokens are signed with the key {done['kid']} from now on.")
-    print(f"The former one, {done['former']}, verifies until its last token is over: {done['kept_s']} s from now.")
+            found = keys_of(hub)
+    _draw(found)
+
+
+@app.command()
+def rotate(
+    what: Annotated[Literal["token", "root"], typer.Argument(help="Which key.")] = "token",
+    new_file: Annotated[Path | None, typer.Option(help="For root: where the new key is, or is to be made.")] = None,
+) -> None:
+    """Rotate a key, beside a running hub or without one: `token` signs access tokens, `root` opens everything."""
+    from hub.commands.operator import settings_now
+
+    settings = settings_now()
+    if what == "token":
+        done = _act(settings, "/token-keys", None)
+        print(f"Access tokens are signed with the key {done['kid']} from now on.")
+        print(f"The former one, {done['former']}, verifies until its last token is over: {done['kept_s']} s from now.")
+        return
+    if new_file is None:
+        raise typer.BadParameter("name the new root's file: --new-file FILE")
+    done = _rotate_root(settings, new_file.absolute())
+    print(f"The store opens with the new key {done['root']} now, and still with the former one, {done['former']}.")
+    print(f"1. Back {new_file} up, apart from the data.   2. Set HUB_KEY_FILE={new_file} and restart the hub.")
+    print("That start ends the former key. Keep its file as long as backups of before are kept: they need it.")
 
 
 @app.command("rotate-webhook")
@@ -60,3 +74,78 @@ def rotate_webhook(agency: Annotated[str, typer.Argument(help="The agency's code
             done = hub.rotate_webhook_key(agency)
     print(f"Webhooks to {agency} are signed with the key {done['kid']} too from now on: {done['public_key']}")
     print(f"The former one signs beside it until {done['former_until']}.")
+
+
+@app.command()
+def drill(
+    folder: Annotated[Path | None, typer.Option(help="Where the copy is made; else beside the store.")] = None,
+) -> None:
+    """Rehearse every rotation on a copy of the store; the real one is only read. Exit code 1 where one failed."""
+    from hub.clock import system_clock
+    from hub.commands.operator import settings_now
+    from hub.operations.drill import rehearse
+
+    found = rehearse(settings_now(), folder, clock=system_clock)
+    for one in found:
+        print(f"{one.level}  {one.check:<12} {one.what}" + (f"\n{'':<19}{one.remedy}" if one.remedy else ""))
+    if any(one.level == "FAIL" for one in found):
+        raise typer.Exit(1)
+
+
+def make(file: Path) -> None:
+    """Make a key file. Raises HubError(STARTUP)."""
+    from hub.identity.keys import make_key_file
+
+    try:
+        make_key_file(file)
+    except OSError as cause:
+        raise HubError(
+            Kind.STARTUP,
+            f"the key file cannot be made ({cause.strerror})",
+            where=str(file),
+            remedy="Name a file that is not there yet, in a folder you may write to.",
+            code="key-file-unmakeable",
+        ) from cause
+
+
+def _rotate_root(settings: "Settings", file: Path) -> dict[str, Any]:
+    """Make the file where it is not there, and rotate. Raises HubError where it would lie beside the data."""
+    if settings.mode == "production" and file.resolve().is_relative_to(settings.data_dir.resolve()):
+        raise HubError(
+            Kind.STARTUP,
+            "the new key would lie beside the data that it opens",
+            where=str(file),
+            remedy="Name a file outside HUB_DATA_DIR, best on another volume: in there the next start refuses it.",
+            code="key-file-beside",
+        )
+    if not file.exists():
+        make(file)
+    return _act(settings, "/root-key", file)
+
+
+def _act(settings: "Settings", path: str, file: Path | None) -> dict[str, Any]:
+    from hub.commands.operator import ask, opened, running
+
+    client = running(settings)
+    if client is not None:
+        with client:
+            sent = {"new_file": str(file)} if file else None
+            done: dict[str, Any] = ask(client, "POST", path, sent)
+            return done
+    with opened(settings) as hub:
+        return hub.rotate_root(file) if file else hub.rotate_token_key()
+
+
+def _draw(found: list[dict[str, Any]]) -> None:
+    from datetime import UTC, datetime
+
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("key", "", "for", "since", "rotation", box=box.SIMPLE)
+    for one in found:
+        since = datetime.fromtimestamp(one["since_us"] / 1e6, UTC).strftime("%Y-%m-%d") if one["since_us"] else ""
+        named = one["id"] or (str(one["count"]) if one["count"] != 1 else "")
+        table.add_row(one["name"], named, one["for"], since, one["rotate"])
+    Console(highlight=False).print(table)

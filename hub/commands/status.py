@@ -1,9 +1,12 @@
-"""`hub status`: how the running hub is."""
+"""`hub status`: how the running hub is, what stands still and why, and what to do about it."""
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def status(
@@ -15,19 +18,97 @@ def status(
     settings = settings_now()
     client = running(settings)
     if client is None:
-        print(json.dumps({"running": False}) if as_json else f"No hub runs on {settings.data_dir}.")
+        none = f"No hub runs on {settings.data_dir}. `hub doctor` looks at it without one; `hub serve` starts it."
+        print(json.dumps({"running": False}) if as_json else none)
         raise typer.Exit(1)
     with client:
         found = ask(client, "GET", "/status")
     if as_json:
         print(json.dumps({"running": True, **found}))
     else:
-        for name, value in found.items():
-            if name not in ("troubles", "alarms"):
-                print(f"{name:<18} {value}")
-        for trouble in found["troubles"]:
-            print(f"not ready: {trouble['what']}. {trouble['remedy']}")
-        for alarm in found["alarms"]:
-            print(f"alarm: {alarm['what']}. {alarm['remedy']}")
+        draw(found)
     if found["troubles"]:
         raise typer.Exit(1)
+
+
+def draw(found: dict[str, Any]) -> None:
+    """Write the page: what to do first, then how it is. The most pressing thing stands at the top."""
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=True)
+    _head(console, found)
+    for one in found["troubles"]:
+        _problem(console, "bold red", "NOT READY", one)
+    for one in (*found["alarms"], *found["problems"]):
+        _problem(console, "yellow", "LOOK AT", one)
+    if not (found["troubles"] or found["alarms"] or found["problems"]):
+        console.print("[green]Nothing needs anybody.[/]")
+    restart = found["restart"]
+    console.print(f"Safe to restart: {'yes' if restart['safe'] else 'NO'}")
+    for one in restart["because"]:
+        _problem(console, "bold red", "because", one)
+    _paused(console, found)
+    _queues(console, found)
+    _waiting(console, found)
+    disk = found["disk"]
+    console.print(
+        f"Disk: {disk['free_bytes'] / 1e9:.1f} of {disk['total_bytes'] / 1e9:.1f} GB free;"
+        f" log of writes {found['wal_bytes'] / 1e6:.1f} MB"
+    )
+    approved = f"catalogue {found['catalogue'][:16]}, policy {found['revision'][:23]}"
+    console.print(f"In force: {approved if found['revision'] else 'nothing is approved'}", markup=False)
+
+
+def _head(console: "Console", found: dict[str, Any]) -> None:
+    state = "[bold red]not ready[/]" if found["troubles"] else "[green]ready[/]"
+    stopped = "; [bold red]everything is stopped[/]" if found["releases_stopped"] else ""
+    console.print(f"Hub {state}, {found['mode']}, process {found['pid']}, up for {_long(found['uptime_s'])}{stopped}")
+
+
+def _problem(console: "Console", style: str, word: str, one: dict[str, str]) -> None:
+    console.print(f"[{style}]{word}[/]  ", end="")
+    console.print(f"{one['what']}", markup=False)
+    console.print(f"{'':<{len(word) + 2}}{one['remedy']}", markup=False)
+
+
+def _paused(console: "Console", found: dict[str, Any]) -> None:
+    for one in found["paused"]:
+        since = _moment(one["since_us"])
+        why = f" ({one['why']})" if one["why"] else ""
+        console.print(f"Paused: {one['what']} since {since}{why}", markup=False)
+
+
+def _queues(console: "Console", found: dict[str, Any]) -> None:
+    from rich import box
+    from rich.table import Table
+
+    if not found["recipients"]:
+        console.print("Deliveries: none waits")
+        return
+    table = Table("deliveries for", "ready", "held", "unacknowledged", "oldest of these", box=box.SIMPLE)
+    for one in found["recipients"]:
+        oldest = _long(one["oldest_s"]) if one["opened"] else ""
+        table.add_row(one["agency"], str(one["ready"]), str(one["held"]), str(one["opened"]), oldest)
+    console.print(table)
+
+
+def _waiting(console: "Console", found: dict[str, Any]) -> None:
+    console.print(f"Intake: {found['backlog']} events accepted and not decided")
+    for key, words in (("waiting_for_a_link", "wait for a link"), ("halted", "halted by an event not decidable")):
+        for one in found[key]:
+            where = f"{one['publisher']} / {one['dataset']}"
+            said = f"{one['events']} events of {one['chains']} persons {words}, the oldest for {_long(one['oldest_s'])}"
+            console.print(f"Waiting: {where}: {said}", markup=False)
+
+
+def _long(seconds: int) -> str:
+    for unit, size in (("days", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
+
+
+def _moment(at_us: int) -> str:
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(at_us / 1e6, UTC).strftime("%Y-%m-%d %H:%M UTC") if at_us else "an unknown moment"

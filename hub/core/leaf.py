@@ -32,6 +32,7 @@ class LeafKind(IntEnum):
     EXPIRY = 8
     CONFLICT = 9
     SIGNATURE = 10  # officers' keys, proposals and signatures of agreements
+    WAY_OUT = 11  # an agency's endpoint or sealing key: registered, proven, rotated, disabled, removed
     LEGAL_HOLD = 12
     DEAD_LETTER = 13
     OPERATION = 14  # an operator: stop and resume, a key, a retention run

@@ -53,6 +53,7 @@ from hub.store.facts import (
 )
 from hub.store.held import HOLD_KEY
 from hub.store.interned import remember
+from hub.store.operations import heard
 from hub.store.overdue import STOP_DUE_US, set_due
 from hub.store.positions import Superseded, advance
 from hub.store.waiting import WAITING, keys_of, linked_now, move, settle
@@ -216,6 +217,7 @@ class Gate:
             reach("gate.decided")
             advance(tx, owned)  # first: another owner may have decided these, and their rows are there
             interned.extend(self._insert(tx, decided, unreadable))
+            heard(tx, {event.dataset.number for event in taken if not event.waiting}, world.clock())
             reach("gate.before_commit")
             return _counts(decided, taken, unreadable)
 

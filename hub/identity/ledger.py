@@ -73,6 +73,19 @@ def open_ledger(key_path: Path, key: bytes) -> Ledger:
     return Ledger(ledger_path(key_path), key)
 
 
+def carry(ledger: Ledger, key_path: Path) -> None:
+    """Copy the ledger beside another root key, durably: the start with that key looks for it there."""
+    to = ledger_path(key_path)
+    if not ledger.path.exists() or (to.exists() and to.samefile(ledger.path)):
+        return
+    descriptor = os.open(to, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(ledger.path.read_bytes())
+        file.flush()
+        os.fsync(descriptor)
+    _sync_folder(to.parent)
+
+
 def check_count(ledger: Ledger, erasures: int) -> None:
     """Refuse to go on where the store knows of more erasures than the ledger. Raises HubError(STARTUP)."""
     if len(ledger.erased) < erasures:

@@ -60,7 +60,12 @@ class _Stored(NamedTuple):
 def load_approved(store: Store) -> Approved:
     """Read what is approved. An empty store has an empty catalogue, under which nothing is ever released."""
     with store.read() as tx:
-        stored = _read(tx)
+        return approved_within(tx)
+
+
+def approved_within(tx: Tx) -> Approved:
+    """The same, where a snapshot is open already."""
+    stored = _read(tx)
     catalogue = from_document(stored.in_force)
     datasets = dict(_older_datasets(stored))
     datasets.update({(one.name, one.version): one for one in catalogue.datasets.values()})

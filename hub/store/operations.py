@@ -1,10 +1,12 @@
 """An operator's acts on record, and what they look at: counts, ages and numbers, never a person."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from hub.core.leaf import NONCE_BYTES, LeafKind, canonical, commitment, leaf
 from hub.store.audit import add_audit
+from hub.store.deliveries import QueueState
 from hub.store.engine import Tx
 
 Salt = Callable[[bytes], bytes]
@@ -29,3 +31,118 @@ def put_fact(tx: Tx, name: str, value: str) -> None:
         "INSERT INTO fact(name, value) VALUES (?, ?) ON CONFLICT(name) DO UPDATE SET value = excluded.value",
         (name, value),
     )
+
+
+HEARD_APART_US = 60_000_000  # a batch a second would write the same page each time, to tell days from days
+HEARD_SINCE = "heard_since_us"  # an older store knows of nothing before its upgrade
+
+
+def heard(tx: Tx, datasets: Iterable[int], now_us: int) -> None:
+    """Note that events of these datasets came, once a minute at most. A clock that was set back counts from there."""
+    for dataset in datasets:
+        tx.run(
+            "INSERT INTO last_heard(dataset, at_us) VALUES (?, ?) ON CONFLICT(dataset) DO UPDATE"
+            " SET at_us = excluded.at_us WHERE at_us < excluded.at_us - ? OR at_us > excluded.at_us",
+            (dataset, now_us, HEARD_APART_US),
+        )
+
+
+def last_heard(tx: Tx) -> dict[int, int]:
+    return dict(tx.rows("SELECT dataset, at_us FROM last_heard"))
+
+
+def counted_from(tx: Tx) -> dict[str, int]:
+    """Return since when the silence of a dataset never heard counts: its approval, or this store's upgrade."""
+    since_us = int(fact(tx, HEARD_SINCE) or 0)
+    rows = tx.rows("SELECT code, min(approved_us) FROM catalogue_version WHERE kind = 'datasets' GROUP BY code")
+    return {code: max(approved_us, since_us) for code, approved_us in rows}
+
+
+class Outlet(NamedTuple):
+    """What one recipient's queue holds. `oldest_us`: when the oldest unacknowledged one was first opened; 0: none."""
+
+    ready: int
+    held: int
+    opened: int
+    oldest_us: int
+
+
+def outlet(tx: Tx, recipient: int) -> Outlet:
+    counts: dict[int, int] = dict(
+        tx.rows("SELECT state, count(*) FROM queue WHERE recipient = ? GROUP BY state", (recipient,))
+    )
+    oldest_us = 0
+    if counts.get(QueueState.OPENED.value):  # of the first hundred: the events' order is near enough
+        row = tx.one(
+            "SELECT min(h.opened_us) FROM (SELECT number FROM queue WHERE recipient = ? AND state = ? ORDER BY delivery"
+            " LIMIT 100) q JOIN handout h ON h.recipient = ? AND h.number = q.number",
+            (recipient, QueueState.OPENED.value, recipient),
+        )
+        oldest_us = row[0] or 0 if row else 0
+    ready, held, opened = (
+        counts.get(state.value, 0) for state in (QueueState.READY, QueueState.HELD, QueueState.OPENED)
+    )
+    return Outlet(ready, held, opened, oldest_us)
+
+
+class Stuck(NamedTuple):
+    """Events of one publisher and dataset that wait: how many, of how many chains, and since when the oldest does."""
+
+    publisher: int
+    dataset: int
+    events: int
+    chains: int
+    since_us: int
+
+
+def waiting_by(tx: Tx, *, poison: bytes, halted: bool) -> list[Stuck]:
+    """Count what waits for a link, or (`halted`) what stopped its own chain because its decision met a defect."""
+    rows = tx.rows(
+        "SELECT publisher, dataset, count(*), count(DISTINCT subject), min(since_us) FROM waiting"
+        f" WHERE local {'=' if halted else '<>'} ? GROUP BY publisher, dataset ORDER BY publisher, dataset",
+        (poison,),
+    )
+    return [Stuck._make(row) for row in rows]
+
+
+def standing(tx: Tx) -> tuple[list[tuple[int, str, int]], list[tuple[int, int]]]:
+    """Return agreements that are not in force as (number, phase, since), and suspended agencies as (number, since)."""
+    agreements = tx.rows("SELECT number, phase, since_us FROM agreement_state WHERE phase NOT IN ('in_force', 'ended')")
+    agencies = tx.rows("SELECT number, since_us FROM agency_state WHERE suspended = 1")
+    return [(n, phase, since) for n, phase, since in agreements], [(n, since) for n, since in agencies]
+
+
+class Ending(NamedTuple):
+    """A public key that soon counts no longer, and whose owner has no other that lasts longer."""
+
+    of: str
+    whose: str
+    kid: str
+    until_us: int
+
+
+def ending_keys(tx: Tx, *, before_us: int) -> list[Ending]:
+    """Find the agencies' and officers' keys that end before a moment, those that have ended lately included."""
+    found = []
+    for table, owner in (("agency_key", "agency"), ("officer_key", "officer")):
+        columns = {row[1] for row in tx.rows(f"SELECT * FROM pragma_table_info('{table}')")}
+        if {owner, "kid", "until_us"} <= columns:
+            rows = tx.rows(
+                f"SELECT {owner}, kid, max(until_us) FROM {table} GROUP BY {owner} HAVING max(until_us) < ?",
+                (before_us,),
+            )
+            found += [Ending(owner, str(whose), str(kid), until_us) for whose, kid, until_us in rows]
+    return found
+
+
+def newest_us(tx: Tx) -> int:
+    """Return the time of the newest audit row; 0 where there is none."""
+    row = tx.one("SELECT at_us FROM audit ORDER BY id DESC LIMIT 1")
+    return int(row[0]) if row else 0
+
+
+def roots(tx: Tx) -> Sequence[tuple[bytes, int]]:
+    """Return the names of the roots that open this store, with since when, oldest first."""
+    return [(bytes(root), since_us) for root, since_us in tx.rows(
+        "SELECT root, max(since_us) FROM hub_key GROUP BY root ORDER BY 2, 1"
+    )]  # fmt: skip

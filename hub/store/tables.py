@@ -3,6 +3,7 @@
 Hot tables are lean: integer and short binary keys, no index that the hot path does not need, content apart from state.
 Insert-only from the first day: `agreement_signature`, `audit`, `delivery`, `event_seen`, `event_unheard`,
 `history`, `interned`, `consent_event`, `receipt`.
+A delivery's payload is overwritten when its time is over (`delivered.py`); the row stays.
 Queue and sequence state (`queue`, `handout.acked_us`, `position`, `recipient_counter`) lives elsewhere and may change.
 Times are UTC microseconds. Personal values are sealed; what is not sealed are random ids, keyed hashes and numbers.
 """
@@ -691,3 +692,29 @@ class SealingKey(SQLModel, table=True):
     public: bytes = binary()  # X25519, 32 bytes
     from_us: int = integer()
     until_us: int = integer()
+
+
+# Operations.
+
+
+class HubKey(SQLModel, table=True):
+    """The hub's own secrets by name, wrapped under the root key that `root` names (8 bytes derived from it).
+
+    They were derived from the first root, so that nothing changed for a store of before; a new root only wraps them
+    anew. While a rotation is under way both wrappings are there: one key file or the other always opens the store.
+    """
+
+    __tablename__ = "hub_key"
+    __table_args__ = clustered("root", "name")
+    root: bytes = binary()
+    name: str
+    wrapped: bytes = binary()
+    since_us: int = integer()  # of this root
+
+
+class LastHeard(SQLModel, table=True):
+    """When a dataset's publisher was last heard, once per batch: what silence beyond its rhythm is measured from."""
+
+    __tablename__ = "last_heard"
+    dataset: int = Field(primary_key=True)
+    at_us: int = integer()

@@ -15,6 +15,7 @@ from hub.web.agreements_admin import agreement_admin_routes
 from hub.web.backfills import backfill_admin_routes
 from hub.web.file_drop import file_routes
 from hub.web.running import Administered
+from hub.web.steering import steering_routes
 from hub.web.why import why_routes
 
 JSON = "application/json"
@@ -30,6 +31,7 @@ def admin_routes() -> APIRouter:
         dead_letter_routes(),
         file_routes(),
         backfill_admin_routes(),
+        steering_routes(),
     ):
         router.include_router(inner)
 

@@ -34,10 +34,14 @@ class Retention:
         drop_decided: Callable[[int], int],
         keep_days: int,
         log: Log,
+        delivered: Callable[[], int] = lambda: 0,
     ) -> None:
-        """`drop_decided(n)` lets the bus forget up to n records behind its position, and says how many."""
+        """`delivered` empties a piece of what was delivered long ago, and says how many.
+
+        `drop_decided(n)` lets the bus forget up to n records behind its position, and says how many.
+        """
         self._world, self._desk, self._log = world, desk, log
-        self._day_keys, self._drop_decided = day_keys, drop_decided
+        self._day_keys, self._drop_decided, self._delivered = day_keys, drop_decided, delivered
         self._keep_days = max(keep_days, SHORTEST_DAYS)
         self._cleared_day, self._let_go = 0, LetGo()
 
@@ -57,6 +61,7 @@ class Retention:
             ("erasures", 1, lambda: finish_erasures(world)),
             ("behind", CHAINS, lambda: self._let_go.step(world)),
             ("backfilled", PIECE, lambda: forget_backfilled(world, PIECE)),
+            ("delivered", PIECE, self._delivered),
         ):
             gone = _in_pieces(drop, piece, stop)
             if gone and kind not in ("records", "behind"):
@@ -89,7 +94,10 @@ def retention_worker(
     drop_decided: Callable[[int], int],
     keep_days: int,
     log: Log,
+    delivered: Callable[[], int],
 ) -> Worker:
     """Make the thread, unstarted."""
-    rounds = Retention(world, desk, day_keys=day_keys, drop_decided=drop_decided, keep_days=keep_days, log=log)
+    rounds = Retention(
+        world, desk, day_keys=day_keys, drop_decided=drop_decided, keep_days=keep_days, log=log, delivered=delivered
+    )
     return Worker("retention", rounds.step, log=log)

@@ -357,10 +357,25 @@ CREATE TABLE hold_key (
  WITHOUT ROWID
 
 ;
+CREATE TABLE hub_key (
+	root BLOB NOT NULL, 
+	name VARCHAR NOT NULL, 
+	wrapped BLOB NOT NULL, 
+	since_us INTEGER NOT NULL, 
+	PRIMARY KEY (root, name)
+)
+ WITHOUT ROWID
+
+;
 CREATE TABLE interned (
 	id INTEGER NOT NULL, 
 	body VARCHAR NOT NULL, 
 	PRIMARY KEY (id)
+);
+CREATE TABLE last_heard (
+	dataset INTEGER NOT NULL, 
+	at_us INTEGER NOT NULL, 
+	PRIMARY KEY (dataset)
 );
 CREATE TABLE legal_hold (
 	number INTEGER NOT NULL, 
@@ -519,4 +534,4 @@ CREATE INDEX queue_held ON queue (person, subscription, delivery) WHERE state = 
 CREATE INDEX receipt_consent ON receipt (consent);
 CREATE INDEX waiting_local ON waiting (local);
 CREATE INDEX waiting_subject ON waiting (subject, dataset);
-INSERT INTO alembic_version VALUES ('0009');
+INSERT INTO alembic_version VALUES ('0010');

@@ -1,0 +1,134 @@
+"""`hub doctor`: see what is wrong with a hub, whether it runs or not, and say what to do. Changes nothing."""
+
+import json
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from hub.operations.findings import Finding
+    from hub.ports import Clock
+    from hub.settings import Settings
+    from hub.store.catalogue import Approved
+
+COLOURS = {"PASS": "green", "WARN": "yellow", "FAIL": "bold red"}
+
+
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per finding.")] = False,
+) -> None:
+    """Look at settings, keys, engines, catalogue, disk and clock; exit code 1 where anything failed."""
+    from hub.clock import system_clock
+
+    found = list(examine(system_clock))
+    if as_json:
+        for one in found:
+            print(json.dumps(one._asdict()))
+    else:
+        _draw(found)
+    if any(one.level == "FAIL" for one in found):
+        raise typer.Exit(1)
+
+
+def examine(clock: "Clock") -> "Iterable[Finding]":
+    """Take every step that can be taken. What stands in the way of one is its finding; never raises HubError."""
+    from hub.core.errors import HubError
+    from hub.operations import doctor as steps
+    from hub.operations.findings import fail, passed
+    from hub.settings import DEMO_MARK, load, refuse_unsafe
+
+    try:
+        settings = load()
+        if "mode" not in settings.model_fields_set and (settings.data_dir / DEMO_MARK).exists():
+            settings = load(mode="demo")
+    except HubError as error:
+        yield from (fail("settings", f"{item.where}: {item.what}", item.remedy) for item in error.items)
+        return
+    unsafe = refuse_unsafe(settings)
+    yield from (fail("settings", f"{item.where}: {item.what}", item.remedy) for item in unsafe)
+    if not unsafe:
+        yield passed("settings", f"readable, and safe for {settings.mode}")
+    yield from steps.folder(settings)
+    key, root = steps.key_file(settings)
+    yield key
+    found, approved = steps.store(settings, root, clock)
+    yield from found
+    yield steps.edge(settings)
+    yield from _policy(approved)
+    yield from _hub(settings)
+
+
+def _policy(approved: "Approved | None") -> "Iterable[Finding]":
+    """Load the compiled policy, over the approved catalogue where there is one."""
+    from hub.app import COMPILED
+    from hub.core.catalogue import from_document
+    from hub.core.errors import HubError
+    from hub.operations.findings import fail, passed
+    from hub.policy.embedded import EmbeddedPolicy
+    from hub.store.catalogue import NOTHING
+
+    try:
+        policy = EmbeddedPolicy(approved.catalogue if approved else from_document(NOTHING), COMPILED)
+    except HubError as error:
+        yield fail("policy", error.what, error.remedy or "Install this version of the hub anew.")
+        return
+    revision = policy.revision()
+    policy.close()
+    if approved and approved.revision and approved.revision != revision:
+        yield fail("policy", "it is not the one that was approved: nothing is decided", "Run `hub catalogue apply`.")
+    else:
+        yield passed(
+            "policy", "loads" + (", and is the one that was approved" if approved and approved.revision else "")
+        )
+
+
+def _hub(settings: "Settings") -> "Iterable[Finding]":
+    """Ask the running hub, where one runs."""
+    import stat
+
+    import httpx
+
+    from hub.commands.operator import ask, running
+    from hub.core.errors import HubError
+    from hub.operations import doctor as steps
+    from hub.operations.findings import fail, passed, warn
+
+    client, held = running(settings), steps.held(settings.store_path)
+    if client is None and held:
+        yield fail(
+            "hub", "a process holds the store and does not answer at the socket", "See its log; end it, start it."
+        )
+        return
+    if client is None:
+        yield warn("hub", "none runs here", "Start it with `hub serve`; nothing is lost meanwhile.")
+        return
+    mode = stat.S_IMODE(settings.admin_path.stat().st_mode)
+    if mode & 0o077:
+        yield fail("socket", f"others may steer the hub (mode {mode:o})", f"chmod 600 {settings.admin_path}")
+    else:
+        yield passed("socket", "the hub's own user's alone")
+    try:
+        with client:
+            said: dict[str, Any] = ask(client, "GET", "/status")
+    except (httpx.HTTPError, HubError, ValueError) as error:
+        yield fail("hub", f"it does not say how it is ({type(error).__name__})", "See its log; restart it.")
+        return
+    yield from (fail("hub", one["what"], one["remedy"]) for one in said["troubles"])
+    yield from (warn("hub", one["what"], one["remedy"]) for one in (*said["alarms"], *said["problems"]))
+    if not said["troubles"]:
+        yield passed("hub", "runs and is ready")
+
+
+def _draw(found: "list[Finding]") -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=True)
+    for one in found:
+        console.print(f"[{COLOURS[one.level]}]{one.level}[/]  {one.check:<12} ", end="")
+        console.print(one.what, markup=False)
+        if one.remedy:
+            console.print(f"{'':<19}{one.remedy}", markup=False)
+    worst = [level for level in ("FAIL", "WARN") if any(one.level == level for one in found)]
+    counts = ", ".join(f"{sum(one.level == level for one in found)} {level}" for level in worst)
+    console.print(counts or "All well.")

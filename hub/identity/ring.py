@@ -1,0 +1,168 @@
+"""The hub's own secrets as the store keeps them, and the root key file that opens them.
+
+At a store's first start each secret is derived from the root, as it was before secrets were stored, and kept wrapped
+under a key that is derived from the root too. So a new root changes none of them: it wraps them anew, in one
+transaction, beside the former wrapping. Whichever file is there opens the store, after a crash at any moment. The
+former wrapping goes at the first start with the new file, which proves that it is in its place.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import NamedTuple
+
+from cryptography.exceptions import InvalidTag
+
+from hub.core.errors import HubError, Kind
+from hub.identity.keys import ROOT_BYTES, Keyring, derive, keyed, keyring, seal, unseal, unwrap_person
+from hub.ports import Clock
+from hub.store.engine import Lane, Row, Store, Tx
+from hub.store.operations import record
+
+NAME_BYTES = 8  # of a root's public name: enough to tell two files apart, and it says nothing of the key
+
+
+class RootRotated(NamedTuple):
+    """Names of the two roots. Until the first start with the new file both open the store."""
+
+    root: str
+    former: str
+
+
+def root_name(root: bytes) -> bytes:
+    """Name a root key by a value derived from it, so that the wrong file is told from a damaged store."""
+    return derive(root, "hub/1/root-name", NAME_BYTES)
+
+
+def open_ring(store: Store, root: bytes, clock: Clock) -> Keyring:
+    """Open the secrets under this root; at the first start with it, make that known. Raises HubError(STARTUP).
+
+    1. wrapped under it: open them          2. wrapped under others only: the wrong file, refused
+    3. none at all: a new store, or one of an older version, whose sealed rows must open under this root
+    """
+    here = root_name(root)
+    with store.read() as tx:
+        rows = tx.rows("SELECT root, name, wrapped, since_us FROM hub_key")
+        theirs = [row for row in rows if row[0] == here]
+        if rows and not theirs:  # 2.
+            raise _wrong(here, {bytes(row[0]) for row in rows})
+        if not rows:  # 3.
+            prove(tx, keyring(root))
+    ring = _opened(root, theirs)
+    missing = Keyring.__dataclass_fields__.keys() - {row[1] for row in theirs}
+    newest = max((row[3], row[0]) for row in rows)[1] if rows else here
+    if missing or (len(rows) > len(theirs) and newest == here):
+        store.write(lambda tx: _settle(tx, root, ring, missing, clock()), lane=Lane.URGENT)
+    return ring
+
+
+def check_root(tx: Tx, root: bytes) -> None:
+    """Say whether this root opens the store, reading only. Raises HubError(STARTUP) as `open_ring` does."""
+    here, rows = root_name(root), tx.rows("SELECT root, name, wrapped, since_us FROM hub_key")
+    theirs = [row for row in rows if row[0] == here]
+    if rows and not theirs:
+        raise _wrong(here, {bytes(row[0]) for row in rows})
+    ring = _opened(root, theirs)
+    if not rows:
+        prove(tx, ring)
+
+
+def rotate_root(store: Store, ring: Keyring, *, former: bytes, new: bytes, clock: Clock) -> RootRotated:
+    """Wrap every secret under a new root as well, in one transaction. The store opens with either file afterwards.
+
+    `former` is the name of the present root, `new` the next root itself.
+    Raises HubError CONFLICT where both files hold the same key.
+    """
+    here, there = former, root_name(new)
+    if here == there:
+        raise HubError(
+            Kind.CONFLICT,
+            "the new file holds the key that is in use",
+            where="new_file",
+            remedy="Make another: `hub keys new FILE`.",
+            code="root-same",
+        )
+
+    def transaction(tx: Tx) -> None:
+        row = tx.one("SELECT coalesce(max(since_us), 0) FROM hub_key WHERE root = ?", (here,))
+        assert row is not None
+        now_us = max(clock(), row[0] + 1)  # a clock that was set back must not make the new one the older
+        tx.run("DELETE FROM hub_key WHERE root <> ?", (here,))  # a rotation that no start has finished is taken back
+        _wrap(tx, new, ring, Keyring.__dataclass_fields__.keys(), now_us)
+        said: dict[str, object] = {"act": "rotate", "key": "root", "from": here.hex(), "to": there.hex()}
+        record(tx, said, now_us=now_us, salt=act_salt(ring))
+
+    store.write(transaction, lane=Lane.URGENT)
+    return RootRotated(there.hex(), here.hex())
+
+
+def act_salt(ring: Keyring) -> Callable[[bytes], bytes]:
+    """Derive the salt of an audit row that is about no person from the row's nonce."""
+    return lambda nonce: keyed(ring.leaf, nonce.hex())
+
+
+def _opened(root: bytes, rows: list[Row]) -> Keyring:
+    """Unwrap what is stored; what is not (a secret that this version is the first to know) is derived."""
+    derived = keyring(root)
+    try:
+        found = {row[1]: unseal(_wrapping(root), row[2], row[1].encode()) for row in rows}
+    except InvalidTag as cause:
+        raise HubError(
+            Kind.STARTUP,
+            "the store's own keys are damaged: the key file is the right one, and they do not open",
+            where="hub_key",
+            remedy="Restore the store from its last good backup; `hub doctor` says what else is damaged.",
+            code="hub-keys-damaged",
+        ) from cause
+    return replace(derived, **{name: secret for name, secret in found.items() if hasattr(derived, name)})
+
+
+def _settle(tx: Tx, root: bytes, ring: Keyring, missing: set[str], now_us: int) -> None:
+    """Store what is not stored yet, and destroy the other wrapping: this start has proved the new file.
+
+    A rotation that a version with more secrets finds half done, by the former file, is taken back: the new file is not
+    at hand to wrap them under.
+    """
+    _wrap(tx, root, ring, missing, now_us)
+    if tx.run("DELETE FROM hub_key WHERE root <> ?", (root_name(root),)):
+        said: dict[str, object] = {"act": "rotated", "key": "root", "to": root_name(root).hex()}
+        record(tx, said, now_us=now_us, salt=act_salt(ring))
+
+
+def _wrap(tx: Tx, root: bytes, ring: Keyring, names: Iterable[str], now_us: int) -> None:
+    rows = [
+        (root_name(root), name, seal(_wrapping(root), getattr(ring, name), name.encode()), now_us)
+        for name in sorted(names)
+    ]
+    tx.insert("hub_key(root, name, wrapped, since_us)", rows)
+
+
+def _wrapping(root: bytes) -> bytes:
+    return derive(root, "hub/1/own-keys", ROOT_BYTES)
+
+
+def prove(tx: Tx, ring: Keyring) -> None:
+    """Open something that is sealed under what this root gives: no wrong key may become an older store's own.
+
+    Raises HubError(STARTUP).
+    """
+    person = tx.one("SELECT id, key FROM person WHERE key IS NOT NULL LIMIT 1")
+    day = tx.one("SELECT agency, day, key FROM day_key WHERE key IS NOT NULL LIMIT 1")
+    try:
+        if person is not None:
+            unwrap_person(ring.wrapping, person[0], person[1])
+        if day is not None:
+            unseal(ring.wrapping, day[2], b"day" + day[0].to_bytes(4) + day[1].to_bytes(4))
+    except InvalidTag as cause:
+        raise _wrong(b"", set()) from cause
+
+
+def _wrong(here: bytes, known: set[bytes]) -> HubError:
+    opens = " or ".join(sorted(name.hex() for name in known))
+    what = f"it is key {here.hex()}, and this store opens with key {opens}" if known else "it does not open this store"
+    return HubError(
+        Kind.STARTUP,
+        f"the key file holds another store's key: {what}",
+        where="key_file",
+        remedy="Point HUB_KEY_FILE to the file that belongs to this store; an older backup needs the file of its time.",
+        code="key-file-wrong",
+    )

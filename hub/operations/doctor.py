@@ -1,0 +1,239 @@
+"""What `hub doctor` looks at on the machine and in the store: reading only, whether a hub runs or not.
+
+folder, disk, stop flag, key file, store, schema, clock, bus, catalogue. The command adds settings, policy and the hub.
+"""
+
+import fcntl
+import os
+import shutil
+import sqlite3
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from hub.core.agreement import Catalogue
+from hub.core.errors import HubError
+from hub.identity.keys import read_key_file
+from hub.identity.ring import check_root
+from hub.operations.findings import Finding, fail, passed, warn
+from hub.operations.state import DAY_US, DISK_BYTES, DISK_SHARE, ENDING_DAYS, US
+from hub.ports import Clock
+from hub.settings import Settings
+from hub.stop_flag import STOP_FLAG, read_stops
+from hub.store.catalogue import Approved, approved_within
+from hub.store.engine import Tx
+from hub.store.migrate import HEAD, REVISIONS
+from hub.store.operations import newest_us
+
+SKEW_US = 2 * US  # two readings of one clock; more means that it went back
+CLOCK_SET_US = int(datetime(2025, 1, 1, tzinfo=UTC).timestamp()) * US  # before any hub: a clock that nobody set
+BACKUP = "Stop the hub and restore the store from its last good backup; deploy/README.md says how."
+
+
+def folder(settings: Settings) -> list[Finding]:
+    """Look at the data directory, the stop flag in it, and the disk below."""
+    path = settings.data_dir
+    if not path.is_dir():
+        return [fail("data_dir", f"{path} is no folder", "Make it, for the hub's own user alone, or set HUB_DATA_DIR.")]
+    found = []
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if not os.access(path, os.W_OK | os.X_OK) or _read_only_mount(path):
+        found.append(fail("data_dir", "it cannot be written by this user", "Run as the hub's user; check the mount."))
+    elif mode & 0o022:
+        found.append(fail("data_dir", f"others may write into it (mode {mode:o})", f"chmod 700 {path}"))
+    elif mode & 0o055:
+        found.append(warn("data_dir", f"others may look into it (mode {mode:o})", f"chmod 700 {path}"))
+    else:
+        found.append(passed("data_dir", "the hub's own"))
+    usage = shutil.disk_usage(path)
+    free = f"{usage.free / 1e9:.1f} of {usage.total / 1e9:.1f} GB are free"
+    if usage.free < max(DISK_BYTES, DISK_SHARE * usage.total):
+        severe = fail if usage.free < DISK_BYTES // 8 else warn
+        found.append(severe("disk", free, "Make room; on a full disk publishing ends. `hub retention run` lets go."))
+    else:
+        found.append(passed("disk", free))
+    stops = read_stops(path / STOP_FLAG)
+    if stops.unreadable:
+        found.append(
+            fail(
+                "stop flag",
+                f"{stops.unreadable}: everything is stopped",
+                "hub stop-release --resume --all, if not meant",
+            )
+        )
+    elif stops:
+        named = ", ".join(one.code or "everything" for one in stops.lines)
+        found.append(
+            warn("stop flag", f"stopped: {named}", "hub stop-release --list says since when and how to resume.")
+        )
+    else:
+        found.append(passed("stop flag", "nothing is stopped"))
+    return found
+
+
+def key_file(settings: Settings) -> tuple[Finding, bytes | None]:
+    """Look whether the key file is there, private and a key; whether it is this store's, `store` says."""
+    try:
+        root = read_key_file(settings.key_path)
+    except HubError as error:
+        return fail("key file", error.what, error.remedy), None
+    return passed("key file", "there, and private"), root
+
+
+@contextmanager
+def read_only(path: Path) -> Iterator[Tx]:
+    """Open a store for reading, beside a hub or without one. Raises sqlite3.Error."""
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=5)
+        connection.execute("SELECT count(*) FROM sqlite_master")
+    except sqlite3.OperationalError:  # a folder that cannot be written has no room for SQLite's own helper files
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True, isolation_level=None)
+    try:
+        connection.execute("BEGIN")
+        yield Tx(connection)
+    finally:
+        connection.close()
+
+
+def held(store_path: Path) -> bool:
+    """Say whether some process owns this store now."""
+    lock = store_path.with_suffix(".lock")
+    try:
+        with lock.open("r") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+def store(settings: Settings, root: bytes | None, clock: Clock) -> tuple[list[Finding], Approved | None]:
+    """Look into the store: whole, of this version, this key's, not from the future; and what is approved in it."""
+    path = settings.store_path
+    if not path.is_file():
+        first = "There is none before the first start; after it: restore the backup, or correct HUB_STORE_DSN."
+        severe = warn if not path.with_suffix(".lock").exists() else fail
+        return [severe("store", f"{path.name} is not there", first)], None
+    try:
+        with read_only(path) as tx:
+            damaged = [str(row[0]) for row in tx.rows("PRAGMA quick_check(5)") if row[0] != "ok"]
+            if damaged:
+                return [fail("store", f"SQLite finds it damaged ({len(damaged)} places at least)", BACKUP)], None
+            return _within(tx, path, root, clock)
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorname", type(error).__name__)
+        return [fail("store", f"SQLite cannot read it ({code})", BACKUP)], None
+    except HubError as error:
+        return [fail("store", error.what, error.remedy or BACKUP)], None
+
+
+def edge(settings: Settings) -> Finding:
+    """Look into the small store that keeps publishing up while the other is down."""
+    path = settings.data_dir / "edge.sqlite"
+    if not path.is_file():
+        return warn(
+            "local store", "edge.sqlite is not there", "The next start makes it; used logins are remembered anew."
+        )
+    try:
+        with read_only(path) as tx:
+            sound = tx.rows("PRAGMA quick_check(1)") == [("ok",)]
+    except sqlite3.Error:
+        sound = False
+    if not sound:
+        away = "Stop the hub, wait five minutes (used logins are forgotten with it), and move the file away."
+        return fail("local store", "edge.sqlite is damaged", away)
+    return passed("local store", "whole")
+
+
+def catalogue(approved: Approved, phases: dict[int, str], now_us: int) -> list[Finding]:
+    """Look at what is approved: signed, not ending soon, not due for review."""
+    if not approved.revision:
+        return [fail("catalogue", "none is approved: nothing is decided", "Run `hub catalogue apply`.")]
+    known = approved.catalogue
+    counts = f"{len(known.agencies)} agencies, {len(known.agreements)} agreements, digest {known.digest[:16]}"
+    found = [passed("catalogue", counts)]
+    unsigned = sorted(one.code for one in known.agreements.values() if phases.get(one.number, "unsigned") == "unsigned")
+    paused = sorted(one.code for one in known.agreements.values() if phases.get(one.number) == "suspended")
+    if unsigned:
+        found.append(
+            warn("agreements", f"unsigned, so nothing leaves under them: {_some(unsigned)}", "Have them signed.")
+        )
+    if paused:
+        found.append(warn("agreements", f"suspended: {_some(paused)}", "Their officers resume them when it is time."))
+    return found + _ends(known, now_us)
+
+
+def _within(tx: Tx, path: Path, root: bytes | None, clock: Clock) -> tuple[list[Finding], Approved | None]:
+    tables = {str(row[0]) for row in tx.rows("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if "alembic_version" not in tables:
+        return [fail("store", f"{path.name} holds no hub's tables", "Correct HUB_DATA_DIR or HUB_STORE_DSN.")], None
+    found = [passed("store", "whole")]
+    revision = str(tx.rows("SELECT version_num FROM alembic_version")[0][0])
+    if revision not in REVISIONS:
+        newer = "Start the newer version, or restore the backup of before it."
+        return [*found, fail("schema", f"written by a newer hub (schema {revision[:32]})", newer)], None
+    if revision != HEAD:
+        older = warn("schema", f"schema {revision}; this version makes {HEAD} of it", "Back up, then start the hub.")
+        return [*found, older], None
+    found.append(passed("schema", f"schema {HEAD}"))
+    if root is not None:
+        found.append(_own_key(tx, root))
+    found += [_clock(newest_us(tx), clock()), _bus(tx)]
+    approved = approved_within(tx)
+    phases: dict[int, str] = dict(tx.rows("SELECT number, phase FROM agreement_state"))
+    return found + catalogue(approved, phases, clock()), approved
+
+
+def _own_key(tx: Tx, root: bytes) -> Finding:
+    try:
+        check_root(tx, root)
+    except HubError as error:
+        return fail("key", error.what, error.remedy)
+    return passed("key", "the file's key opens this store")
+
+
+def _clock(stored_us: int, now_us: int) -> Finding:
+    if now_us < CLOCK_SET_US:
+        return fail("clock", "it was never set", "Set it by NTP before the hub starts: ages and deadlines hang on it.")
+    if stored_us > now_us + SKEW_US:
+        behind = f"it is {(stored_us - now_us) / US:.0f} s behind the store's newest entry: it went back"
+        wait = "Set it by NTP. If the store came from a machine ahead of time, wait until the clock has passed it."
+        return fail("clock", behind, wait)
+    return passed("clock", "not behind the store's newest entry")
+
+
+def _bus(tx: Tx) -> Finding:
+    rows = tx.rows(
+        "SELECT t.name FROM bus_topic t LEFT JOIN position p ON p.partition = t.name WHERE p.partition IS NULL"
+    )
+    if rows:
+        return fail("bus", f"{len(rows)} topics have no position: their events would not be decided", BACKUP)
+    return passed("bus", "readable, every topic with its position")
+
+
+def _ends(known: Catalogue, now_us: int) -> list[Finding]:
+    soon_us = now_us + ENDING_DAYS * DAY_US
+    today = datetime.fromtimestamp(now_us / US, UTC).date().isoformat()
+    ended = sorted(one.code for one in known.agreements.values() if one.valid_until_us <= now_us)
+    ending = sorted(one.code for one in known.agreements.values() if now_us < one.valid_until_us <= soon_us)
+    review = sorted(one.code for one in known.agreements.values() if one.review_on and one.review_on <= today)
+    found = []
+    for codes, said, remedy in (
+        (ended, "over, so nothing leaves under them", "Remove them from the catalogue, or have new ones agreed."),
+        (ending, f"end within {ENDING_DAYS} days", "Ask their parties now; a new version needs both signatures."),
+        (review, "due for review", "Review them with their parties, and set the next date in the catalogue."),
+    ):
+        if codes:
+            found.append(warn("agreements", f"{said}: {_some(codes)}", remedy))
+    return found or [passed("agreements", f"none ends within {ENDING_DAYS} days or is due for review")]
+
+
+def _some(codes: list[str]) -> str:
+    return ", ".join(codes[:5]) + (f" and {len(codes) - 5} more" if len(codes) > 5 else "")
+
+
+def _read_only_mount(path: Path) -> bool:
+    return bool(os.statvfs(path).f_flag & os.ST_RDONLY)

@@ -1,0 +1,101 @@
+"""What an operator's acts need of a running hub, and what is put together from it."""
+
+from pathlib import Path
+from time import monotonic
+from typing import Any, Protocol
+
+from hub.core.agreement import Catalogue
+from hub.exchange.world import World
+from hub.identity.day_keys import DayKeys
+from hub.identity.keys import Keyring, read_key_file
+from hub.identity.ledger import Ledger, carry
+from hub.identity.ring import rotate_root
+from hub.logs import Log
+from hub.operations.key_list import list_keys
+from hub.operations.retention import Kept
+from hub.operations.state import US, Around, status
+from hub.ports import Clock
+from hub.settings import Settings
+from hub.stop_flag import read_stops
+from hub.store.engine import Store
+from hub.store.operations import Salt
+
+
+class Intake(Protocol):
+    """The bus, as far as an operator sees it."""
+
+    def backlog(self) -> int: ...
+    def decided(self) -> int: ...
+    def drop_decided(self, limit: int) -> int: ...
+
+
+class Steered(Protocol):
+    """A hub that is put together; its threads may run or not."""
+
+    @property
+    def settings(self) -> Settings: ...
+    @property
+    def store(self) -> Store: ...
+    @property
+    def clock(self) -> Clock: ...
+    @property
+    def world(self) -> World: ...
+    @property
+    def bus(self) -> Intake: ...
+    @property
+    def day_keys(self) -> DayKeys: ...
+    @property
+    def stop_flag(self) -> Path: ...
+    @property
+    def act_salt(self) -> Salt: ...
+    @property
+    def keys(self) -> Keyring: ...
+    @property
+    def ledger(self) -> Ledger: ...
+    @property
+    def log(self) -> Log: ...
+    @property
+    def root(self) -> bytes:
+        """The public name of the root key that is in use."""
+
+    @property
+    def began(self) -> tuple[float, int]:
+        """When it was put together: monotonic seconds, and the clock's microseconds."""
+
+    def approved(self) -> Catalogue: ...
+
+
+def status_of(hub: Steered) -> dict[str, Any]:
+    """See `hub.operations.state.status`."""
+    began_s, began_us = hub.began
+    moved_s = (hub.clock() - began_us) / US - (monotonic() - began_s)
+    around = Around(hub.bus.backlog(), hub.store.wal_bytes(), hub.root, read_stops(hub.stop_flag), moved_s)
+    found = status(hub.settings, hub.store, hub.approved(), around, hub.clock())
+    return {"uptime_s": round(monotonic() - began_s), **found}
+
+
+def keys_of(hub: Steered) -> list[dict[str, Any]]:
+    """See `hub.operations.key_list.list_keys`."""
+    with hub.store.read() as tx:
+        return list_keys(tx, hub.root, hub.clock())
+
+
+def rotate_root_of(hub: Steered, new_file: Path) -> dict[str, Any]:
+    """Wrap the hub's own secrets under the root in `new_file` as well, and lay the ledger of erasures beside that file.
+
+    Who is erased after this and before the restart is in the former ledger only; the start with the new file counts, and
+    says so. Raises HubError(CONFLICT, STARTUP).
+    """
+    new = read_key_file(new_file)
+    carry(hub.ledger, new_file)
+    done = rotate_root(hub.store, hub.keys, former=hub.root, new=new, clock=hub.clock)
+    hub.log.warning("root_key.rotated")
+    return done._asdict()
+
+
+def kept_by(hub: Steered) -> Kept:
+    """Put together what retention works on, for its thread and for an operator's run."""
+    bus = hub.bus
+    return Kept(
+        hub.settings, hub.store, hub.world, hub.day_keys, bus.decided, bus.drop_decided, hub.clock, hub.act_salt
+    )
