@@ -13,6 +13,7 @@ from hub.core.leaf import LeafKind
 from hub.failpoints import arm, disarm
 from hub.identity.keys import Keyring, keyring, make_key_file, new_key, read_key_file, seal, wrap_person
 from hub.identity.ring import check_root, open_ring, root_name, rotate_root
+from hub.operations.steered import rotate_root_of
 from hub.store.engine import Store
 from hub.store.migrate import ensure, upgrade
 from tests.test_serve import command, environment, production, serving
@@ -155,7 +156,7 @@ def test_a_running_hub_rotates_and_everybody_keeps_their_names(tmp_path: Path) -
         (said,) = place.agency("civil-registry").publish([birth()]).accepted
         place.decided(said.token)
         (before,) = place.pull("family-benefits")
-        done = place.hub.rotate_root(tmp_path / "second.key")
+        done = rotate_root_of(place.hub, tmp_path / "second.key")
         assert done["root"] == root_name(read_key_file(tmp_path / "second.key")).hex()
     later = 120 * 1_000_000
     with town(data, clock=lambda: system_clock() + later, key_file=tmp_path / "second.key") as place:

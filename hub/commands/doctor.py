@@ -1,7 +1,7 @@
 """`hub doctor`: see what is wrong with a hub, whether it runs or not, and say what to do. Changes nothing."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -34,9 +34,8 @@ def doctor(
 def examine(clock: "Clock") -> "Iterable[Finding]":
     """Take every step that can be taken. What stands in the way of one is its finding; never raises HubError."""
     from hub.core.errors import HubError
-    from hub.operations import doctor as steps
-    from hub.operations.findings import fail, passed
-    from hub.settings import DEMO_MARK, load, refuse_unsafe
+    from hub.operations.findings import fail
+    from hub.settings import DEMO_MARK, load
 
     try:
         settings = load()
@@ -45,18 +44,46 @@ def examine(clock: "Clock") -> "Iterable[Finding]":
     except HubError as error:
         yield from (fail("settings", f"{item.where}: {item.what}", item.remedy) for item in error.items)
         return
-    unsafe = refuse_unsafe(settings)
-    yield from (fail("settings", f"{item.where}: {item.what}", item.remedy) for item in unsafe)
-    if not unsafe:
-        yield passed("settings", f"readable, and safe for {settings.mode}")
-    yield from steps.folder(settings)
+    yield from looked_at(settings, clock)
+
+
+def looked_at(settings: "Settings", clock: "Clock") -> "Iterable[Finding]":
+    """Take every step after the settings could be read."""
+    from hub.operations import doctor as steps
+    from hub.operations.findings import fail, passed
+    from hub.settings import refuse_unsafe
+
+    def safe() -> "list[Finding]":
+        items = refuse_unsafe(settings)
+        unsafe = [fail("settings", f"{item.where}: {item.what}", item.remedy) for item in items]
+        return unsafe or [passed("settings", f"readable, and safe for {settings.mode}")]
+
+    yield from _may("settings", safe)
+    yield from _may("data_dir", lambda: steps.folder(settings))
     key, root = steps.key_file(settings)
     yield key
-    found, approved = steps.store(settings, root, clock)
-    yield from found
-    yield steps.edge(settings)
-    yield from _policy(approved)
-    yield from _hub(settings)
+    approved: list[Approved] = []
+
+    def store() -> "list[Finding]":
+        found, there = steps.store(settings, root, clock)
+        approved.extend([there] if there else [])
+        return found
+
+    yield from _may("store", store)
+    yield from _may("local store", lambda: [steps.edge(settings)])
+    yield from _policy(approved[0] if approved else None)
+    yield from _may("hub", lambda: list(_hub(settings)))
+
+
+def _may(check: str, step: "Callable[[], list[Finding]]") -> "list[Finding]":
+    """Take a step that this user may not be allowed to take."""
+    from hub.operations.findings import fail
+
+    try:
+        return step()
+    except OSError as error:
+        what = f"this user may not look at it ({error.strerror})"
+        return [fail(check, what, "Run this as the hub's own user, or see who owns the data directory.")]
 
 
 def _policy(approved: "Approved | None") -> "Iterable[Finding]":

@@ -125,6 +125,7 @@ def _rotate_root(settings: "Settings", file: Path) -> dict[str, Any]:
 
 def _act(settings: "Settings", path: str, file: Path | None) -> dict[str, Any]:
     from hub.commands.operator import ask, opened, running
+    from hub.operations.steered import rotate_root_of
 
     client = running(settings)
     if client is not None:
@@ -133,19 +134,14 @@ def _act(settings: "Settings", path: str, file: Path | None) -> dict[str, Any]:
             done: dict[str, Any] = ask(client, "POST", path, sent)
             return done
     with opened(settings) as hub:
-        return hub.rotate_root(file) if file else hub.rotate_token_key()
+        return rotate_root_of(hub, file) if file else hub.rotate_token_key()
 
 
 def _draw(found: list[dict[str, Any]]) -> None:
     from datetime import UTC, datetime
 
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("key", "", "for", "since", "rotation", box=box.SIMPLE)
     for one in found:
         since = datetime.fromtimestamp(one["since_us"] / 1e6, UTC).strftime("%Y-%m-%d") if one["since_us"] else ""
-        named = one["id"] or (str(one["count"]) if one["count"] != 1 else "")
-        table.add_row(one["name"], named, one["for"], since, one["rotate"])
-    Console(highlight=False).print(table)
+        named = one["id"] or (f"{one['count']} of them" if one["count"] != 1 else "")
+        print("  ".join(word for word in (f"{one['name']:<10}", since, named, one["for"]) if word))
+        print(f"{'':<12}{one['rotate']}")

@@ -8,12 +8,13 @@ former wrapping goes at the first start with the new file, which proves that it 
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
 
 from hub.core.errors import HubError, Kind
-from hub.identity.keys import ROOT_BYTES, Keyring, derive, keyed, keyring, seal, unseal, unwrap_person
+from hub.identity.keys import ROOT_BYTES, Keyring, derive, keyed, keyring, read_key_file, seal, unseal, unwrap_person
 from hub.ports import Clock
 from hub.store.engine import Lane, Row, Store, Tx
 from hub.store.operations import record
@@ -26,6 +27,14 @@ class RootRotated(NamedTuple):
 
     root: str
     former: str
+
+
+def read_new_root(path: Path) -> bytes:
+    """Read the root that is to come. Raises HubError(INVALID): what is wrong with a file that somebody names."""
+    try:
+        return read_key_file(path)
+    except HubError as error:
+        raise HubError(Kind.INVALID, error.what, where="new_file", remedy=error.remedy, code=error.code) from error
 
 
 def root_name(root: bytes) -> bytes:

@@ -103,10 +103,10 @@ def held(store_path: Path) -> bool:
     try:
         with lock.open("r") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
     except FileNotFoundError:
         return False
-    except OSError:
-        return True
     return False
 
 
@@ -182,7 +182,11 @@ def _within(tx: Tx, path: Path, root: bytes | None, clock: Clock) -> tuple[list[
     if root is not None:
         found.append(_own_key(tx, root))
     found += [_clock(newest_us(tx), clock()), _bus(tx)]
-    approved = approved_within(tx)
+    try:
+        approved = approved_within(tx)
+    except (HubError, LookupError, ValueError, StopIteration) as error:
+        damaged = fail("catalogue", f"what is stored does not hold together ({type(error).__name__})", BACKUP)
+        return [*found, damaged], None
     phases: dict[int, str] = dict(tx.rows("SELECT number, phase FROM agreement_state"))
     return found + catalogue(approved, phases, clock()), approved
 

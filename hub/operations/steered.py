@@ -7,9 +7,9 @@ from typing import Any, Protocol
 from hub.core.agreement import Catalogue
 from hub.exchange.world import World
 from hub.identity.day_keys import DayKeys
-from hub.identity.keys import Keyring, read_key_file
+from hub.identity.keys import Keyring
 from hub.identity.ledger import Ledger, carry
-from hub.identity.ring import rotate_root
+from hub.identity.ring import read_new_root, rotate_root
 from hub.logs import Log
 from hub.operations.key_list import list_keys
 from hub.operations.retention import Kept
@@ -83,10 +83,10 @@ def keys_of(hub: Steered) -> list[dict[str, Any]]:
 def rotate_root_of(hub: Steered, new_file: Path) -> dict[str, Any]:
     """Wrap the hub's own secrets under the root in `new_file` as well, and lay the ledger of erasures beside that file.
 
-    Who is erased after this and before the restart is in the former ledger only; the start with the new file counts, and
-    says so. Raises HubError(CONFLICT, STARTUP).
+    Who is erased between this and the restart is in the former ledger only: the start with the new file counts, and
+    refuses. Raises HubError(CONFLICT, INVALID).
     """
-    new = read_key_file(new_file)
+    new = read_new_root(new_file)
     carry(hub.ledger, new_file)
     done = rotate_root(hub.store, hub.keys, former=hub.root, new=new, clock=hub.clock)
     hub.log.warning("root_key.rotated")

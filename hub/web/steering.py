@@ -9,7 +9,7 @@ from anyio import to_thread
 from fastapi import APIRouter, Body, Request, Response
 
 from hub.operations.retention import run_recorded
-from hub.operations.steered import kept_by, keys_of
+from hub.operations.steered import kept_by, keys_of, rotate_root_of
 from hub.web.running import Administered
 
 JSON = "application/json"
@@ -26,7 +26,7 @@ def steering_routes() -> APIRouter:
     @router.post("/root-key")
     async def rotate_root(request: Request, new_file: Annotated[Path, Body(embed=True)]) -> Response:
         """Wrap the hub's own secrets under the root in a file as well; either opens the store until a start with it."""
-        done = await to_thread.run_sync(_hub(request).rotate_root, new_file)
+        done = await to_thread.run_sync(rotate_root_of, _hub(request), new_file)
         return Response(orjson.dumps(done), media_type=JSON)
 
     @router.post("/retention")
