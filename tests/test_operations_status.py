@@ -15,6 +15,7 @@ from hub.commands.status import draw
 from hub.exchange.gate import Gate
 from hub.exchange.intake import POISON
 from hub.identity.keys import Keyring
+from hub.identity.people import NewLink, link
 from hub.logs import open_log
 from hub.metrics import render
 from hub.operations.key_list import SECRETS
@@ -128,8 +129,11 @@ def test_an_event_that_waits_and_is_decided_later_is_not_heard_anew(hub: Hub, ca
         before = last_heard(tx)
     assert list(before.values()) == [calendar.now_us]
     calendar.pass_days(1)
-    hub.store.write(lambda tx: tx.run("UPDATE link SET level = level"))
-    Gate(hub.world).revisit()
+    people = [NewLink("civil-registry", one, f"R-{one}", 3, None) for one in ("C-1", "P-1")]
+    assert set(link(hub.register, "population-register", people)) == {"linked"}
+    revisited = Gate(hub.world).revisit()
+    assert revisited is not None
+    assert revisited.events == 1
     with hub.store.read() as tx:
         assert last_heard(tx) == before
 
