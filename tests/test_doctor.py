@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import tempfile
 from base64 import urlsafe_b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
@@ -88,13 +88,26 @@ def test_a_key_file_that_is_none_is_found(data: Path, spoil: Callable[[Path], ob
 
 
 def test_a_damaged_page_is_found(data: Path) -> None:
-    """SQLite opens such a file; its own check, or the reading itself, says that it is not whole."""
+    """One page of an index that nothing else here reads: SQLite opens such a file, and only its own check finds it."""
     path = data / "hub.sqlite"
-    with path.open("r+b") as file:
-        for page in range(3, path.stat().st_size // 4_096, 2):
-            file.seek(page * 4_096)
-            file.write(os.urandom(4_096))
+    with closing(sqlite3.connect(path)) as connection:
+        ((page,),) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'receipt_consent'").fetchall()
+    overwrite(path, [page])
+    assert wrong(look(data))["store"] == "FAIL SQLite finds it damaged (1 places at least)"
+
+
+def test_many_damaged_pages_are_found(data: Path) -> None:
+    """Whether its own check gets to the end or not."""
+    overwrite(data / "hub.sqlite", range(3, (data / "hub.sqlite").stat().st_size // 4_096, 2))
     assert wrong(look(data))["store"].startswith("FAIL SQLite ")
+
+
+def overwrite(path: Path, pages: Iterable[int]) -> None:
+    """Put noise in the place of pages, which are counted from 1."""
+    with path.open("r+b") as file:
+        for page in pages:
+            file.seek((page - 1) * 4_096)
+            file.write(os.urandom(4_096))
 
 
 @pytest.mark.parametrize("content", [b"", b"not a database at all, " * 500])
