@@ -168,8 +168,10 @@ def _of_the_house(found: dict[str, Any], wal_restart_bytes: int, now_us: int) ->
         said.append((moved, "See that NTP runs and slews; deadlines and orders of the last hours may be off."))
     for one in found["keys_ending"]:
         ended = "has ended" if one["until_us"] <= now_us else f"ends on {_day(one['until_us'])}"
-        remedy = f"Ask {one['whose']} for its next public key; `hub agency add-key` registers it."
-        said.append((f"the last key of {one['of']} {one['whose']} {ended}", remedy))
+        whose = one["whose"] if one["of"] == "agency" else f"the officers of {one['whose']}"
+        said.append(
+            (f"the last key of {whose} {ended}", f"Ask {one['whose']} for the next public key and register it.")
+        )
     if found["token_key_days"] > TOKEN_ROTATED_DAYS:
         said.append((f"the token key is {found['token_key_days']} days old", "Run `hub keys rotate token`."))
     if found["root_rotation_pending"]:

@@ -115,8 +115,8 @@ def standing(tx: Tx) -> tuple[list[tuple[int, str, int]], list[tuple[int, int]]]
 class Ending(NamedTuple):
     """A public key that soon counts no longer, and whose owner has no other that lasts longer."""
 
-    of: str
-    whose: str
+    of: str  # agency | officers
+    whose: str  # the agency's code: an officer's name is nobody's here
     kid: str
     until_us: int
 
@@ -124,14 +124,13 @@ class Ending(NamedTuple):
 def ending_keys(tx: Tx, *, before_us: int) -> list[Ending]:
     """Find the agencies' and officers' keys that end before a moment, those that have ended lately included."""
     found = []
-    for table, owner in (("agency_key", "agency"), ("officer_key", "officer")):
-        columns = {row[1] for row in tx.rows(f"SELECT * FROM pragma_table_info('{table}')")}
-        if {owner, "kid", "until_us"} <= columns:
+    for table, of in (("agency_key", "agency"), ("officer_key", "officers")):
+        if tx.rows("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (table,)):
             rows = tx.rows(
-                f"SELECT {owner}, kid, max(until_us) FROM {table} GROUP BY {owner} HAVING max(until_us) < ?",
+                f"SELECT agency, kid, max(until_us) FROM {table} GROUP BY agency HAVING max(until_us) < ?",
                 (before_us,),
             )
-            found += [Ending(owner, str(whose), str(kid), until_us) for whose, kid, until_us in rows]
+            found += [Ending(of, str(whose), str(kid), until_us) for whose, kid, until_us in rows]
     return found
 
 
