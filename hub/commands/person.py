@@ -73,12 +73,16 @@ def ledger(
     """Say how many erasures the ledger beside the key knows of, or write a lost one anew."""
     from hub.commands.operator import settings_now
     from hub.identity import ledger as ledgers
-    from hub.identity.keys import keyring, read_key_file
+    from hub.identity.keys import read_key_file
+    from hub.identity.ring import check_root
+    from hub.operations.doctor import read_only
     from hub.store.engine import Store
     from hub.store.erasures import erased_persons, erasures_known
 
     settings = settings_now()
-    key, path = keyring(read_key_file(settings.key_path)).erasure, ledgers.ledger_path(settings.key_path)
+    root, path = read_key_file(settings.key_path), ledgers.ledger_path(settings.key_path)
+    with read_only(settings.store_path) as tx:
+        key = check_root(tx, root).erasure
     if not rebuild:
         print(f"{path}: {len(ledgers.Ledger(path, key).erased)} erasures, every line whole.")
         return

@@ -64,15 +64,17 @@ def open_ring(store: Store, root: bytes, clock: Clock) -> Keyring:
     return ring
 
 
-def check_root(tx: Tx, root: bytes) -> None:
-    """Say whether this root opens the store, reading only. Raises HubError(STARTUP) as `open_ring` does."""
-    here, rows = root_name(root), tx.rows("SELECT root, name, wrapped, since_us FROM hub_key")
+def check_root(tx: Tx, root: bytes) -> Keyring:
+    """Open the secrets under this root, reading only: also of a store of before. Raises as `open_ring` does."""
+    here, there = root_name(root), tx.rows("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'hub_key'")
+    rows = tx.rows("SELECT root, name, wrapped, since_us FROM hub_key") if there else []
     theirs = [row for row in rows if row[0] == here]
     if rows and not theirs:
         raise _wrong(here, {bytes(row[0]) for row in rows})
     ring = _opened(root, theirs)
     if not rows:
         prove(tx, ring)
+    return ring
 
 
 def rotate_root(store: Store, ring: Keyring, *, former: bytes, new: bytes, clock: Clock) -> RootRotated:
