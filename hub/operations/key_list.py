@@ -45,9 +45,12 @@ def list_keys(tx: Tx, root: bytes, now_us: int) -> list[dict[str, Any]]:
     known = roots(tx)
     first_us = min((since for _, since in known), default=0)
     moments = orjson.loads(fact(tx, FACT) or "[]")
-    row = tx.one("SELECT (SELECT count(*) FROM person WHERE key IS NOT NULL), (SELECT count(*) FROM waiting_key),"
-                 " (SELECT count(*) FROM day_key WHERE key IS NOT NULL), (SELECT count(*) FROM agency_key"
-                 " WHERE until_us > ?), (SELECT count(*) FROM webhook_key WHERE until_us > ?)", (now_us, now_us))  # fmt: skip
+    row = tx.one(
+        "SELECT (SELECT count(*) FROM person WHERE key IS NOT NULL), (SELECT count(*) FROM waiting_key),"
+        " (SELECT count(*) FROM day_key WHERE key IS NOT NULL), (SELECT count(*) FROM agency_key WHERE until_us > ?),"
+        " (SELECT count(*) FROM webhook_key WHERE until_us > ?)",
+        (now_us, now_us),
+    )
     assert row is not None
     pending = [name.hex() for name, _ in known if name != root]
     how = (
