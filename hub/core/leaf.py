@@ -36,7 +36,6 @@ class LeafKind(IntEnum):
     LEGAL_HOLD = 12
     DEAD_LETTER = 13
     OPERATION = 14  # an operator: stop and resume, a key, a retention run
-    WAY_OUT = 11  # an agency's endpoint or sealing key: registered, proven, rotated, disabled, removed
     BACKFILL = 16
 
 
