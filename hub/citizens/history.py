@@ -35,6 +35,7 @@ from hub.store.overdue import due_of
 
 PAGE = 50  # audit rows; an event that goes to five recipients is one of them
 NEWEST = 2**62
+_DECIDED = frozenset({LeafKind.DECISION, LeafKind.ASK})  # whose details have the same form
 _OWN = {LeafKind.CONSENT: "consent", LeafKind.LINK: "link"}  # whose detail is the person's alone
 
 
@@ -55,8 +56,12 @@ class HandedOut:
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """What was decided about one event for one recipient, in one role of the person's."""
+    """What was decided about one event, or one question, for one recipient, in one role of the person's.
 
+    Of a question `fields` are what was asked for, and `handed_out` says when it reached the provider: it held no value.
+    """
+
+    kind: str  # decision | ask | own-ask: the person's own question, about what this recipient would get
     audit: int
     moment_us: int
     provider: str
@@ -103,12 +108,12 @@ def history(desk: CitizenDesk, principal: Principal, *, after: int = NEWEST, lim
         shown, more = rows[:limit], len(rows) > limit
         if not shown:
             return HistoryPage((), None)
-        own = {row.id: own_details(row, person, key) for row in shown if row.kind == LeafKind.DECISION}
+        own = {row.id: own_details(row, person, key) for row in shown if row.kind in _DECIDED}
         handed = _handed(tx, person, {audit for audit, details in own.items() if details}, desk.clock())
         bodies = scopes(tx, sorted({number for details in own.values() for one in details for _, number in one[0]}))
     entries: list[Entry] = []
     for row in shown:
-        if row.kind == LeafKind.DECISION:
+        if row.kind in _DECIDED:
             for outcomes, tags in own[row.id]:
                 entries += [
                     _decided(desk.catalogue, row, bodies[number], tags, handed.get((row.id, subscription), ()))
@@ -183,7 +188,10 @@ def _decided(
     catalogue: Catalogue, row: AuditRow, said: Mapping[str, Any], tags: tuple[str, str], handed: tuple[HandedOut, ...]
 ) -> Decided:
     dataset = catalogue.datasets.get(said["dataset"])
+    asked = row.kind == LeafKind.ASK
+    kind = "decision" if not asked else "own-ask" if said.get("asker") == "person" else "ask"
     return Decided(
+        kind,
         row.id,
         row.at_us,
         dataset.provider if dataset else "",
@@ -198,7 +206,7 @@ def _decided(
         tuple(said["withheld"]),
         tuple(sorted({*said["reasons"], *said["overall"]})),
         *tags,
-        handed,
+        tuple(replace(one, fields=(), used=None) for one in handed) if asked else handed,
     )
 
 

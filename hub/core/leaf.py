@@ -36,6 +36,7 @@ class LeafKind(IntEnum):
     LEGAL_HOLD = 12
     DEAD_LETTER = 13
     OPERATION = 14  # an operator: stop and resume, a key, a retention run
+    ASK = 15
     BACKFILL = 16
 
 

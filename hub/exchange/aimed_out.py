@@ -16,6 +16,7 @@ from hub.store.aims import (
     refuse_question,
     was_opened,
 )
+from hub.store.asks import answer_lost
 from hub.store.deliveries import DELIVERY, QUEUE, DeliveryKind, QueueState, public_id
 from hub.store.engine import Tx
 from hub.store.interned import intern_id, remember
@@ -33,7 +34,7 @@ def settle_aimed(
         if _delete(world, tx, recipient, one, delivery=delivery, audit=audit, now_us=now_us):
             delivery += 1
     for one in cancelled:
-        if one.candidate.kind == DeliveryKind.QUESTION:
+        if one.candidate.kind in (DeliveryKind.QUESTION, DeliveryKind.ANSWER):
             _refuse(tx, one, now_us)
     left = {
         (one.candidate.subscription, one.candidate.person)
@@ -63,9 +64,12 @@ def _delete(
 
 
 def _refuse(tx: Tx, one: Judged, now_us: int) -> None:
-    """Close the ask of a question that may not reach its provider any more."""
+    """Close the ask of a question that may not reach its provider any more, or of an answer that may not its asker."""
     assert one.aim is not None
     reasons = canonical(orjson.loads(one.body[1])["reasons"])
     remember(tx, {intern_id(reasons): reasons}, set())
+    if one.candidate.kind == DeliveryKind.ANSWER:
+        answer_lost(tx, one.aim.of, now_us=now_us, reasons=intern_id(reasons))
+        return
     state = AskState.EXPIRED if b"ask.expired" in reasons else AskState.REFUSED
     refuse_question(tx, one.aim.of, state, now_us=now_us, reasons=intern_id(reasons))

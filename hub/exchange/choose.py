@@ -19,7 +19,7 @@ from hub.exchange.standing import Horizon, agreement_state, choice_state, standi
 from hub.exchange.verdicts import Missing
 from hub.exchange.world import World, born_of
 from hub.identity.keys import OpenKey
-from hub.store.aims import WITH_CASE, AimRow, aims_at, was_opened
+from hub.store.aims import FOR_PERSON, WITH_CASE, AimRow, aims_at, was_opened
 from hub.store.deliveries import AIMED, DECIDED, DeliveryKind, Part, QueueState, unpack_parts
 from hub.store.engine import Tx, marks
 from hub.store.facts import (
@@ -256,6 +256,8 @@ def _judge(world: World, facts: _Facts, one: Candidate, states: dict[int, Agreem
         )
     recipient = world.catalogue.agencies[subscription.recipient].number
     aim = facts.aims.get(one.delivery)
+    if aim is not None and aim.asks == FOR_PERSON:
+        return _for_oneself(facts, one, aim, state)
     if one.kind != DeliveryKind.DATA:
         subscription, state = _as_aimed(facts, one, aim, subscription, state)
     standings, stretches = [], []
@@ -283,6 +285,22 @@ def _as_aimed(
     if one.kind == DeliveryKind.QUESTION and not facts.horizon.before(aim.until_us):
         state = state._replace(closed="ask.expired")
     return for_ask(subscription, facts.asked[aim.fields], with_case=aim.asks == WITH_CASE), state
+
+
+def _for_oneself(facts: _Facts, one: Candidate, aim: AimRow, state: AgreementState) -> Judged:
+    """Let a person's own question go: it holds no value, and what it asks for goes to that person alone.
+
+    So no consent is looked at; that there is an agreement in force, a deadline to come and a key, is.
+    """
+    reasons = [] if state.phase == "in_force" else [f"agreement.{state.phase}"]
+    if not facts.horizon.before(aim.until_us):
+        reasons.append("ask.expired")
+    if one.parts[0].person not in facts.keys:
+        reasons.append("person.erased")
+    asked = facts.asked[aim.fields]
+    if reasons:
+        return Judged(one, "refusal", (frozenset(),), _body("refusal", [[]], sorted(reasons)), (0,), aim)
+    return Judged(one, "release", (asked,), _body("release", [sorted(asked)], []), (0,), aim)
 
 
 def _standing(facts: _Facts, subscription: Subscription, recipient: int, part: Part) -> tuple[Standing, int]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
 from hub.core.agreement import Catalogue
-from hub.store.deliveries import DECIDED, Part
+from hub.store.deliveries import DECIDED, DeliveryKind, Part
 
 PASSED_OVER = (
     20  # pages of one hand-out that may be all disputed: behind 10,000 of them others wait, and not withdrawals
@@ -71,6 +71,7 @@ class Disputes:
         line = self._catalogue.subscriptions.get(row.subscription)
         if line is not None:
             agencies.append(self._catalogue.agencies[line.agreement.provider].number)
+            agencies += [self._catalogue.agencies[line.recipient].number] if row.kind == DeliveryKind.QUESTION else []
         persons = {row.person, *[part.person for part in row.parts]}
         if any((person, agency) in self._links for person in persons for agency in agencies):
             self._waiting.add(chain)

@@ -78,6 +78,15 @@ def backfill_notice(
     return _rows(world, dict(said), public, to, audit=audit, delivery=delivery, now_us=now_us)
 
 
+def ask_notice(
+    world: World, ask: bytes, asker: int, state: str, *, audit: int, delivery: int, now_us: int
+) -> tuple[DeliveryRow, tuple[Any, ...]]:
+    """Say that an ask ended without an answer: no_answer, expired, or refused after it was put."""
+    public = keyed(world.keys.delivery, "ask ended", ask.hex())  # it ends once, so no other notice has this name
+    text = {"type": "ask.closed", "ask": ask.hex(), "state": state}
+    return _rows(world, text, public, asker, audit=audit, delivery=delivery, now_us=now_us)
+
+
 def _rows(
     world: World, text: object, public: bytes, publisher: int, *, audit: int, delivery: int, now_us: int
 ) -> tuple[DeliveryRow, tuple[Any, ...]]:

@@ -27,8 +27,11 @@ from hub.identity.keys import (
     unwrap_person,
     wrap_person,
 )
+from hub.identity.questions import asked_on_level, end_asks
 from hub.identity.resting import Resting, on_level, on_link, stop_taken, take_off
 from hub.ports import Clock
+from hub.store.aims import AskState
+from hub.store.asks import open_asks_of
 from hub.store.engine import Lane, Store, Tx
 from hub.store.facts import PERSON_FENCE, raise_fence
 
@@ -263,6 +266,10 @@ def _take_off(register: Register, tx: Tx, person: int, act: str, agency: str, le
     opened, cancelled = take_off(tx, resting)
     audit = _record(register, tx, person, act, agency, level, cancelled)
     stop_taken(register.keys, tx, opened, audit=audit, now_us=register.clock())
+    lines = None if act == "unlinked" else asked_on_level(register.catalogue, agency=agency, above=level)
+    asks = open_asks_of(tx, person=person, agency=register.catalogue.agencies[agency].number, lines=lines)
+    reason = "person.unlinked" if act == "unlinked" else "assurance.too_low"
+    end_asks(register.keys, tx, asks, AskState.REFUSED, reason, audit=audit, now_us=register.clock())
 
 
 def _doubt(register: Register, tx: Tx, agency: str, local_id: str, *, disputed: bool) -> str:

@@ -22,6 +22,7 @@ from hub.store.history import HANDED, OUTCOME, PERSON
 PAGES_READ = 5_000  # audit rows looked through, from a decision on, for what became of its deliveries
 SEARCHED_ROWS = 200_000  # newest audit rows looked through for one event: some seconds
 _CHUNK_ROWS = 1_000
+_DECIDED = (LeafKind.DECISION.value, LeafKind.ASK.value)  # whose details have the same form
 _RUN_DELIVERIES = 1_000  # one decision's deliveries follow one another; no dataset has as many subscriptions
 _COUNT_BYTES = 2  # at the head of a person's detail: how many outcomes follow
 
@@ -120,8 +121,8 @@ def last_decisions(log: Log, count: int = 1) -> tuple[Decided, ...]:
     """Return the latest decisions, the oldest of them first."""
     with log.store.read() as tx:
         rows = tx.rows(
-            "SELECT id, at_us, leaf, detail FROM audit WHERE kind = ? ORDER BY id DESC LIMIT ?",
-            (LeafKind.DECISION.value, count),
+            "SELECT id, at_us, leaf, detail FROM audit WHERE kind IN (?, ?) ORDER BY id DESC LIMIT ?",
+            (*_DECIDED, count),
         )
     return tuple(_decided(log, _Row._make(row)) for row in reversed(rows))
 
@@ -151,8 +152,8 @@ def decision_of_delivery(log: Log, public: bytes) -> Decided | None:
     with log.store.read() as tx:
         rows = tx.rows(
             "SELECT a.id, a.at_us, a.leaf, a.detail FROM delivery d JOIN audit a ON a.id = d.audit"
-            " WHERE d.public = ? AND a.kind = ? LIMIT 1",
-            (public, LeafKind.DECISION.value),
+            " WHERE d.public = ? AND a.kind IN (?, ?) LIMIT 1",
+            (public, *_DECIDED),
         )
     return _decided(log, _Row._make(rows[0])) if rows else None
 

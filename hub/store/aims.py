@@ -8,7 +8,7 @@ from hub.store.deliveries import QueueState
 from hub.store.engine import Tx, loads, marks, padded
 
 DELIVERY_AIM = "delivery_aim(delivery, of, original, fields, asks, until_us)"
-WITH_CASE, WITHOUT_CASE = 1, 2  # `asks`: 0 is no ask
+WITH_CASE, WITHOUT_CASE, FOR_PERSON = 1, 2, 3  # `asks`: 0 is no ask
 
 
 class AskState(IntEnum):

@@ -445,7 +445,7 @@ class DeliveryAim(SQLModel, table=True):
     of: bytes = binary()  # 16 bytes: the recipient's own id of the corrected delivery, or the ask's id
     original: int = integer()  # the corrected delivery; 0 of an ask
     fields: int = integer()  # interned list of the fields that were asked for
-    asks: int  # 1 with a case, 2 without
+    asks: int  # 1 with a case, 2 without, 3 for the person
     until_us: int = integer()  # the ask's deadline
 
 
@@ -459,17 +459,19 @@ class Ask(SQLModel, table=True):
     __tablename__ = "ask"
     __table_args__ = (
         Index("ask_open", "deadline_us", sqlite_where=text("state = 1")),
+        Index("ask_answer", "deadline_us", sqlite_where=text("answer IS NOT NULL")),
         Index("ask_person", "person", "subscription"),
     )
     id: int = integer(primary=True)
-    public: bytes = unique_binary()  # 16 bytes, random
+    public: bytes = unique_binary()  # 16 bytes: random, or a keyed hash of the asker's own id of it
     asker: int  # 0: the person
     provider: int
     dataset: int
     subscription: int
     person: int = integer()
     fields: int = integer()  # interned list
-    asks: int  # 1 with a case, 2 without
+    asks: int  # 1 with a case, 2 without, 3 for the person
+    question: int = integer()  # the delivery that puts it to the provider; 0: it was never put
     state: int  # AskState
     stretch: int  # of the consent it rests on: one answer per grant
     asked_us: int = integer()

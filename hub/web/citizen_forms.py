@@ -149,7 +149,7 @@ def history_json(page: HistoryPage, titles: Titles) -> dict[str, Any]:
 
 def _entry(one: Entry, titles: Titles) -> dict[str, Any]:
     if isinstance(one, Decided):
-        return {"kind": "decision", **shown(one), **_titles(shown(one), titles), "in_words": _reasons(one, titles)}
+        return {**shown(one), **_titles(shown(one), titles), "in_words": _reasons(one, titles)}
     return _acted(one, titles)
 
 

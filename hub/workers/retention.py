@@ -8,6 +8,7 @@ from threading import Event
 
 from hub.citizens.desk import CitizenDesk
 from hub.citizens.endings import AT_ONCE, end_overdue
+from hub.exchange.asked import expire_asks
 from hub.exchange.erase_rest import finish_erasures
 from hub.exchange.expiry import PIECE, expire_held, expire_waiting
 from hub.exchange.let_go import CHAINS, LetGo, forget_backfilled
@@ -57,6 +58,7 @@ class Retention:
             ("records", RECORDS, lambda: self._drop_decided(RECORDS)),
             ("waiting", PIECE, lambda: expire_waiting(world)),
             ("held", PIECE, lambda: expire_held(world)),
+            ("asks", PIECE, lambda: expire_asks(world)),
             ("consents", AT_ONCE, self._end_consents),
             ("erasures", 1, lambda: finish_erasures(world)),
             ("behind", CHAINS, lambda: self._let_go.step(world)),

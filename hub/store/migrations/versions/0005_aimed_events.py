@@ -20,6 +20,7 @@ def upgrade() -> None:  # long: one statement per table
         sa.Column("person", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("fields", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("asks", sa.Integer(), nullable=False),
+        sa.Column("question", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("state", sa.Integer(), nullable=False),
         sa.Column("stretch", sa.Integer(), nullable=False),
         sa.Column("asked_us", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -32,6 +33,7 @@ def upgrade() -> None:  # long: one statement per table
         sa.UniqueConstraint("public"),
     )
     op.create_index("ask_open", "ask", ["deadline_us"], unique=False, sqlite_where=sa.text("state = 1"))
+    op.create_index("ask_answer", "ask", ["deadline_us"], unique=False, sqlite_where=sa.text("answer IS NOT NULL"))
     op.create_index("ask_person", "ask", ["person", "subscription"], unique=False)
     op.create_table(
         "backfill",
