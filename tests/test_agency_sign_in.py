@@ -88,7 +88,7 @@ def test_the_metadata_names_what_the_server_does(world: World) -> None:
         (("publish",), "agency:read events:write deliveries:read agreements:write ways-out:write"),
         (
             ("subscribe",),
-            "agency:read deliveries:read agreements:write ways-out:write consent-requests:write",
+            "agency:read deliveries:read agreements:write ways-out:write consent-requests:write asks:write",
         ),
         (("link",), "agency:read links:write"),
     ],

@@ -59,6 +59,9 @@ SCOPES = {  # route -> the scope it asks for; its own agency, which has it, and 
     "/v1/backfills": ("deliveries:read", "lindum"),
     "/v1/backfills/{backfill}/progress": ("events:write", "civil-registry"),
     "/v1/backfills/{backfill}/end": ("events:write", "civil-registry"),
+    "/v1/asks": ("asks:write", "lindum"),
+    "/v1/asks/{ask}": ("deliveries:read", "lindum"),
+    "/v1/asks/{ask}/no-answer": ("events:write", "civil-registry"),
 }
 OTHER = "health-insurance"  # publishes and subscribes, and has nothing to do with what is asked for here
 AGREEMENT = "AGR-16"  # of which nothing else that is called here makes use
@@ -79,6 +82,8 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/v1/backfills/{backfill}/progress"): {"cursor": "row 7", "persons": 9},
     ("POST", "/backfills"): {"agreement": "AGR-2", "purpose": "KINDER-PLACE", "dataset": "none"},
     ("POST", "/backfills/close"): {"backfill": "none"},
+    ("POST", "/v1/asks"): {"subject": "L-9", "purpose": "KINDER-PLACE", "dataset": "pop.residence", "case": "c"},
+    ("POST", "/v1/me/asks"): {"recipient": "lindum", "purpose": "KINDER-PLACE", "dataset": "pop.residence"},
     ("POST", "/v1/me/consents"): {"recipient": "lindum", "purpose": "KINDER-PLACE"},
     ("POST", "/v1/me/consents/{consent}/narrow"): ITEMS,
     ("POST", "/v1/me/objections"): {"recipient": "family-benefits", "purpose": "FAM-ALLOW"},

@@ -25,7 +25,7 @@ RECENT_TOKENS = 4_096  # remembered as verified: ten times the agencies of a lar
 SCOPES_OF_RIGHT = {
     # notices come in a publisher's feed too
     "publish": ("events:write", "deliveries:read", "agreements:write", "ways-out:write"),
-    "subscribe": ("deliveries:read", "consent-requests:write", "agreements:write", "ways-out:write"),
+    "subscribe": ("deliveries:read", "consent-requests:write", "asks:write", "agreements:write", "ways-out:write"),
     "link": ("links:write",),
 }
 SCOPES_OF_ALL = ("agency:read",)

@@ -14,6 +14,7 @@ from hub.store.deliveries import DeliveryKind
 from hub.store.facts import read_rules, rules_of
 from hub.store.overdue import overdue
 from hub.web.agreements import agreement_routes
+from hub.web.asks import ask_routes
 from hub.web.backfills import backfill_routes
 from hub.web.consent_requests import consent_request_routes
 from hub.web.deliveries import delivery_routes
@@ -41,6 +42,7 @@ def agency_routers() -> tuple[APIRouter, ...]:
         webhook_routes(),
         backfill_routes(),
         own_catalogue_routes(),
+        ask_routes(),
         _about_routes(),
     )
 

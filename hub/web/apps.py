@@ -7,6 +7,7 @@ from hub.web.admin import admin_routes
 from hub.web.agency import agency_routers
 from hub.web.bodies import FormLimit
 from hub.web.citizen import citizen_routes
+from hub.web.citizen_asks import citizen_ask_routes
 from hub.web.demo import demo_routes
 from hub.web.operations import metrics_routes, operation_routes, public_metrics
 from hub.web.problems import install
@@ -22,6 +23,7 @@ def public_app(hub: Administered) -> FastAPI:
     for router in (*agency_routers(), sign_in_routes(hub.agency_tokens)):
         app.include_router(router)
     app.include_router(citizen_routes(dev_sign_in=hub.settings.dev_sign_in or hub.settings.mode == "demo"))
+    app.include_router(citizen_ask_routes())
     app.include_router(operation_routes())
     if (measured := public_metrics(hub.settings)) is not None:
         app.include_router(measured)

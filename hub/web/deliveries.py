@@ -90,7 +90,7 @@ async def _pull(request: Request, hub: Running, agency: str, limit: int, wait_s:
     """Hand out now, or as soon as there is something within `wait_s`."""
     pulled = await _hand_out(hub, agency, limit)
     recipient = hub.world.catalogue.agencies[agency].number
-    if pulled.handed or wait_s == 0 or _crowded(hub, recipient):
+    if pulled.handed or wait_s == 0 or crowded(hub, recipient):
         return pulled
     until_s = monotonic() + wait_s
     with hub.bell.listening(recipient) as ear:
@@ -106,7 +106,7 @@ async def _pull(request: Request, hub: Running, agency: str, limit: int, wait_s:
                 return Pulled(EMPTY, 0, 0)
 
 
-def _crowded(hub: Running, recipient: int) -> bool:
+def crowded(hub: Running, recipient: int) -> bool:
     """Say whether nobody else may wait: all places are taken, or half of them by this recipient."""
     most = hub.settings.long_polls_max
     return hub.bell.listeners() >= most or hub.bell.listeners(recipient) >= max(1, most // 2)

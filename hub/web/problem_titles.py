@@ -103,6 +103,13 @@ TITLES = MappingProxyType(
         "backfill-done": "This was backfilled before",
         "backfill-closed": "The backfill is closed",
         "subscription-unknown": "There is no such subscription of the agency's",
+        # asks
+        "ask-beyond-agreement": "The ask goes beyond the agreement",
+        "ask-deadline": "The deadline is not one for an ask",
+        "ask-repeated": "The id names another ask",
+        "ask-unknown": "There is no such ask of the agency's",
+        "ask-closed": "The ask is closed already",
+        "asks-too-many": "Too many asks within a day",
         # links between local ids and persons
         "agency-unknown": "There is no such agency",
         "link-malformed": "This is not a link",
