@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from agency_adapters import agreement_commands, fhir
+from agency_adapters.ask_commands import add_ask_commands
 from agency_adapters.backfill_commands import app as backfill_app
 from agency_adapters.channel import Channel, open_http
 from agency_adapters.client import KNOWN_KINDS, NOTICE, HubClient
@@ -307,6 +308,9 @@ def _outcomes(result: PublishResult) -> None:
         else:
             told |= {"status": "accepted", "token": item.token}
         _line(told)
+
+
+add_ask_commands(app, line, tell)
 
 
 def main() -> None:

@@ -1,7 +1,8 @@
 """The client of the hub: publish, ask what became of it, take deliveries, link people, ask for consent."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
+from secrets import token_urlsafe
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
@@ -27,7 +28,7 @@ from agency_adapters.results import (
 from agency_adapters.sealing import SealKeys, open_sealed
 from agency_adapters.seen import Seen
 
-KNOWN_KINDS = frozenset({"data", "correction", "stop", "delete", "test"})
+KNOWN_KINDS = frozenset({"data", "correction", "stop", "delete", "test"})  # an ask is for who answers: asks.py
 NOTICE = "notice"  # may be acknowledged unread, so that later kinds of message never block an old client
 PAGE_DELIVERIES = 500  # the hub's limit for a page and for one call of acknowledgements
 PAGE_LINKS = 500
@@ -132,14 +133,16 @@ class HubClient:
             already += int(body.get("already", 0))
         return Acknowledged(acknowledged, already)
 
-    def deliveries(self, seen: Seen, *, limit: int | None = None, wait_s: int = 0) -> Iterator[Delivery]:
+    def deliveries(
+        self, seen: Seen, *, limit: int | None = None, wait_s: int = 0, kinds: Set[str] = KNOWN_KINDS
+    ) -> Iterator[Delivery]:
         """Yield what is there, each once; asking for the next says that the last one is handled.
 
         1. pull a page (the first waits up to `wait_s` seconds, 0 or more)   2. drop what was handled before
         3. yield; when the caller returns, remember it as handled            4. acknowledge the page
         A delivery of a kind this client does not know is yielded, never acknowledged and never remembered: it comes
         again to a newer client. A `notice` is acknowledged like the known ones. An exception in the caller's loop ends
-        it before step 4, and what was not handled comes again.
+        it before step 4, and what was not handled comes again. `kinds`: those that the caller handles.
         """
         left = limit
         waited_s = 0
@@ -150,7 +153,7 @@ class HubClient:
             waited_s += wait_now_s
             handled: list[Delivery] = []
             for delivery in page.deliveries:
-                known = delivery.kind in KNOWN_KINDS or delivery.kind == NOTICE
+                known = delivery.kind in kinds or delivery.kind == NOTICE
                 if delivery.id not in unknown and not seen.has(delivery.id, delivery.kind):
                     left = None if left is None else left - 1
                     yield delivery
@@ -209,6 +212,36 @@ class HubClient:
         if deadline is not None:
             body["deadline"] = deadline
         return str(self._post("/v1/consent-requests", body, repeatable=False).get("id", ""))
+
+    def ask(
+        self,
+        subject: str,
+        purpose: str,
+        dataset: str,
+        *,
+        case: str,
+        fields: Sequence[str] = (),
+        actor: str = "",
+        deadline: str | None = None,
+        ask_id: str | None = None,
+    ) -> Mapping[str, Any]:
+        """Ask a dataset's provider about a person, named by this agency's own id; return the ask with its state.
+
+        No `fields`: all that is agreed. Repeated under the same `ask_id` (one is made where none is given) until the
+        hub answers, so nobody is asked twice. The answer comes as a delivery whose `ask` is the ask's id.
+        """
+        body: dict[str, Any] = {"subject": subject, "purpose": purpose, "dataset": dataset, "case": case}
+        body |= {"fields": list(fields), "actor": actor, "id": ask_id or token_urlsafe(16)}
+        return self._post("/v1/asks", body if deadline is None else {**body, "deadline": deadline})
+
+    def asked(self, ask: str, *, wait_s: int = 0) -> Mapping[str, Any]:
+        """Say how an ask stands, waiting up to `wait_s` (0..30) for it to be closed. Raises `HubProblem` (404)."""
+        path = f"/v1/asks/{quote(ask, safe='')}"
+        return json_object(self.channel.send(Ask("GET", path, {"wait_s": str(wait_s)}, read_s=TIMEOUT_S + wait_s)))
+
+    def no_answer(self, ask: str) -> Mapping[str, Any]:
+        """Say that this agency has no answer to what it is asked. Raises `HubProblem` (409: closed otherwise)."""
+        return self._post(f"/v1/asks/{quote(ask, safe='')}/no-answer", {})
 
     def agency(self) -> Mapping[str, Any]:
         """Return what the hub knows of this agency: agreements in force, subscriptions, datasets, `time_us`."""
