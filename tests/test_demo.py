@@ -31,10 +31,12 @@ from hub.settings import DEMO_MARK, Settings
 ROOT = Path(__file__).resolve().parents[1]
 SYNTHEA = ROOT.parent / "shared" / "data" / "synthea-r4"
 TODAY = date(2026, 3, 1)
-STORIES_GIVE = {"refusals": 4, "holds": 0, "events": 8, "decisions": 22, "releases": 18}
+STORIES_GIVE = {
+    "refusals": 4, "holds": 0, "events": 16, "decisions": 30, "releases": 26, "asks": 10, "asks_refused": 4,
+}  # fmt: skip
 KEYS = {
     "events", "decisions", "releases", "refusals", "holds", "deliveries_acknowledged", "fields_released",
-    "fields_withheld", "withdraw_ms", "seconds",
+    "fields_withheld", "withdraw_ms", "seconds", "asks", "asks_refused",
 }  # fmt: skip
 
 
@@ -151,9 +153,17 @@ def test_the_stories_end_as_they_should(tmp_path: Path) -> None:
         "2 parents were reported, 1 went to the Family Benefits Office",
         "A child's birth weight never leaves the civil registry.",
         "A utility company never learns who else lives in the household.",
+        "Nobody is asked about without an open case.",
+        "Diagnoses and laboratory results stay with the doctor",
+        "The Traffic Police does not accept it",
+        "The Fund has its flag ✓",
+        "Signs of arrears serve early help only, never debt collection.",
+        "An's guardian and the visitor at the counter are one person: the card is printed",
+        "each yes is for one question.",
     ):
         assert words in told, told
-    for secret in ("3410", "2980", "88 Harbour Road", "ZZ11INVENTED", "CR-99107"):
+    withheld = ("Harbour", "H52.1", "I10", "speeding", "9999 0000", "2810", "-184", "MTR-55230", "broken arm", "HI-30")
+    for secret in ("3410", "2980", "88 Harbour Road", "ZZ11INVENTED", "CR-99107", *withheld):
         assert secret not in told
     assert "Traceback" not in told
 
@@ -164,7 +174,8 @@ def test_the_figures_are_one_json_object(tmp_path: Path) -> None:
     assert set(counted) == KEYS
     assert {name: counted[name] for name in STORIES_GIVE} == STORIES_GIVE
     assert counted["decisions"] == counted["releases"] + counted["refusals"] + counted["holds"]
-    assert counted["deliveries_acknowledged"] == counted["releases"] + 2  # and the two stops
+    put = counted["asks"] - counted["asks_refused"]
+    assert counted["deliveries_acknowledged"] == counted["releases"] + 2 + put  # and the two stops, and the questions
     assert 0 < counted["withdraw_ms"] < 5_000
     keys = sorted((tmp_path / "hub" / "demo-agencies").glob("*.key"))
     assert keys
@@ -183,6 +194,7 @@ def test_an_export_that_nobody_here_wrote_is_played_over(tmp_path: Path) -> None
     assert counted["releases"] > 500
     assert counted["refusals"] > 500
     assert counted["deliveries_acknowledged"] == counted["releases"] + 1
+    assert counted["asks"] == 0
 
 
 # Beside a running demo.
@@ -229,6 +241,21 @@ def test_the_unlinked_test_person_waits(country: Country) -> None:
     """Nobody knows whom the birth is about, so it is neither released nor refused."""
     assert dict(publish_as(country, "S1", "TEST-UNLINKED"))["civil.birth.registered"] == "waiting"
     assert country.collect("lindum") == []
+
+
+def test_the_withdrawn_test_person_gives_a_stop_and_no_data(country: Country) -> None:
+    """It can be played again: each time there is a new yes, taken back before anything was acknowledged."""
+    for _ in range(2):
+        assert {state for _, state in publish_as(country, "S1", "TEST-WITHDRAWN")} == {"handled"}
+        assert [(one.kind, one.subject) for one in country.collect("lindum")] == [("stop", "TEST-WITHDRAWN")]
+
+
+def test_the_poisonous_test_person_stops_nobody_but_itself(country: Country) -> None:
+    """What is published about it fails, visibly; the granted one's next birth is decided all the same."""
+    assert {state for _, state in publish_as(country, "S1", "TEST-POISON")[-2:]} == {"failed"}
+    assert country.collect("lindum") == []
+    assert {state for _, state in publish_as(country, "S1", "TEST-GRANTED")} == {"handled"}
+    assert len(country.collect("lindum")) == 2
 
 
 def test_a_second_demo_on_the_same_directory_is_refused(country: Country) -> None:

@@ -89,6 +89,7 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/v1/me/objections"): {"recipient": "family-benefits", "purpose": "FAM-ALLOW"},
     ("POST", "/dev/sign-in"): {"person": "population-register:R-1"},
     ("POST", "/demo/agency-keys"): {"agency": "tax", "jwk": {}},
+    ("POST", "/demo/poison"): {"person": "population-register:R-1"},
     ("POST", "/catalogue"): {"document": {}, "expected": ""},
     ("POST", "/agency-keys"): {"agency": "tax", "jwk": {}},
     ("POST", "/agency-keys/end"): {"agency": "tax", "kid": "none"},

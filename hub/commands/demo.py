@@ -42,6 +42,8 @@ class Standing(StrEnum):
     REFUSED = "TEST-REFUSED"
     EXPIRED = "TEST-EXPIRED"
     UNLINKED = "TEST-UNLINKED"
+    WITHDRAWN = "TEST-WITHDRAWN"
+    POISON = "TEST-POISON"
 
 
 @app.callback(invoke_without_command=True)
@@ -58,7 +60,7 @@ def demo(
         str, typer.Option(help="With --fhir: the day on which ages count, YYYY-MM-DD; else today.")
     ] = "",
 ) -> None:
-    """Start a hub with an invented country, tell two stories, and stay up until Ctrl-C."""
+    """Start a hub with an invented country, tell its stories, and stay up until Ctrl-C."""
     if context.invoked_subcommand is not None:
         return
     from rich.console import Console

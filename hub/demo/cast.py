@@ -14,7 +14,8 @@ from hub.core.errors import HubError, Kind
 REGISTER = "population-register"  # links everybody's ids; its own id names a person at the demo's sign-in
 P2 = 2  # how well the register knows them: UK GPG 45, medium
 _HERE = Path(__file__).resolve().parents[2] / "deploy" / "demo"
-_PLACE = re.compile(r"\{([a-z0-9-]+)(\.born)?\}")
+_PLACE = re.compile(r"\{([a-z0-9_-]+)(\.born)?\}")
+_DAYS = {"today": 0, "in_5_years": 5 * 365, "a_year_ago": -365}  # places that stand for a day, so far from the demo's
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +94,8 @@ class Cast:
         place = _PLACE.fullmatch(value) if isinstance(value, str) else None
         if place is None:
             return value
-        if place[1] == "today":
-            return self.today.isoformat()
+        if place[1] in _DAYS:
+            return (self.today + timedelta(days=_DAYS[place[1]])).isoformat()
         person = self.people[child if place[1] == "child" else place[1]]
         return person.born.isoformat() if place[2] else person.ids[publisher]
 

@@ -68,6 +68,9 @@ class Citizen:
     def grant(self, consent: str, *, until: str = "") -> Mapping[str, Any]:
         return self._send("POST", f"/v1/me/consents/{consent}/grant", {"until": until} if until else {})
 
+    def grant_unasked(self, recipient: str, purpose: str) -> Mapping[str, Any]:
+        return self._send("POST", "/v1/me/consents", {"recipient": recipient, "purpose": purpose})
+
     def refuse(self, consent: str) -> Mapping[str, Any]:
         return self._send("POST", f"/v1/me/consents/{consent}/refuse", {})
 

@@ -82,15 +82,15 @@ class Country:
             )
         return len(links)
 
-    def publish(self, happening: Happening, *, child: str = "") -> Published:
-        """Publish one event and wait until the gate is done with it."""
+    def publish(self, happening: Happening, *, child: str = "", answers: str = "") -> Published:
+        """Publish one event, the answer to an ask where one is named, and wait until the gate is done with it."""
         dataset = self.catalogue.datasets[happening.dataset]
         publisher = dataset.provider
         about = child if happening.about == "child" else happening.about
         data = self.cast.data_of(happening, publisher, child=child)
         subject = self.cast.people[about].ids[publisher]
         event = self.event(happening.dataset, publisher=publisher, subject=subject, data=data)
-        (token,) = self.hand_in(publisher, [event])
+        (token,) = self.hand_in(publisher, [event | ({"answers": answers} if answers else {})])
         state = _settled(self.agency(publisher), token)
         return Published(event["case"], happening.dataset, about, subject, data, publisher, state)
 
@@ -116,6 +116,12 @@ class Country:
             raise _refused(result.refused[0])
         self.tally.published.update({one["case"]: tuple(one["data"]) for one in events})
         return [one.token for one in result.accepted]
+
+    def poison(self, who: str) -> None:
+        """Have the demo's hub damage what it holds of a test person, as a failing disk would."""
+        person = f"{REGISTER}:{self.cast.people[who].ids[REGISTER]}"
+        with httpx.Client(base_url=self.address, trust_env=False, timeout=TIMEOUT_S) as http:
+            http.post("/demo/poison", json={"person": person}).raise_for_status()
 
     def collect(self, agency: str) -> list[Delivery]:
         """Take everything there is for an agency, and acknowledge it."""

@@ -112,6 +112,23 @@ class Pages:
         others = [self._agency(one.recipient) for one in known if only and one.recipient not in only]
         self._panel(Group(table, Text(f"\n{_listed(others)}: as before.", KEPT)) if others else table, heading)
 
+    def ask(self, asked: Mapping[str, Any], *, who: str, asker: str, case: str) -> None:
+        """Show what an office asked about somebody, and whether the hub put the question."""
+        dataset = self.catalogue.datasets[asked["dataset"]]
+        titles = self._titles(asked["dataset"])
+        rows = Table.grid(padding=(0, 2))
+        rows.add_column(style="bold")
+        rows.add_column()
+        rows.add_row("Asks for", _listed(_small(titles[name]) for name in asked["fields"]))
+        rows.add_row("Of the", self._agency(dataset.provider))
+        rows.add_row("Open case", Text(case) if case else Text("none", NO))
+        if asked["state"] == "refused":
+            why = self.reasons(telling(asked["reasons"]), asked["dataset"])
+            rows.add_row("The hub says", Text(f"✗ not asked. {why}", NO))
+        else:
+            rows.add_row("The hub says", Text("✓ asked", GOT))
+        self._panel(rows, f"{self._agency(asker)} asks about {who}")
+
     def nobody(self, names: Sequence[str], dataset: str, *, rules: Sequence[str]) -> None:
         """Name what nobody got, and the rules that would not have it otherwise whatever anybody agreed."""
         titles = self._titles(dataset)
@@ -209,6 +226,8 @@ class Pages:
                 text.append("✓ ", GOT)
                 text.append(f"{titles[name]}: ")
                 text.append(f"{_shown(value)}\n", GOT)
+        if not delivery.subject:  # nothing of the person themselves is in it; the ask says whom it is about
+            return text.append("about whom was asked", "cyan")
         whose = "a name made for it alone" if delivery.subject.startswith(MADE_UP) else "its own number"
         return text.append(f"about {_shown(delivery.subject)}, {whose}", "cyan")
 
@@ -231,6 +250,8 @@ TOTALS = {
     "decisions": "times the hub decided: this report, for this office, about this person",
     "releases": "times an office received something",
     "refusals": "times an office received nothing",
+    "asks": "questions that offices had about one person",
+    "asks_refused": "of these, questions that nobody was asked",
     "holds": "times something was kept until its person has answered",
     "deliveries_acknowledged": "deliveries and stops that offices confirmed",
     "fields_released": "single items that went",

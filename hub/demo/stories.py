@@ -88,9 +88,9 @@ def _ivy(country: Country, pages: Pages) -> None:
     )
     yes = {"KINDER-PLACE": "Nora said yes."}
     born = play(country, "ivy-birth", reader="nora")
-    _show(pages, born, "Ivy was born", yes)
-    _show(pages, play(country, "ivy-residence", reader="nora"), "Ivy lives in Lindum", yes)
-    _show(pages, play(country, "nora-account", reader="nora"), "Nora has a bank account", {})
+    show(pages, born, "Ivy was born", yes)
+    show(pages, play(country, "ivy-residence", reader="nora"), "Ivy lives in Lindum", yes)
+    show(pages, play(country, "nora-account", reader="nora"), "Nora has a bank account", {})
     went = {name for got in born.deliveries.values() for one in got for name in one.document["data"]}
     left = [name for name in born.event.data if name not in went]
     pages.nobody(left, NEWBORN, rules=["policy.birth_weight_never_released"])
@@ -107,7 +107,7 @@ def _mira(country: Country, pages: Pages) -> None:
     )
     born = play(country, "mira-birth", reader="darya")
     said = {"KINDER-PLACE": "Darya said no.", "FAM-ALLOW": "The law allows it; Pavel objected for his part."}
-    _show(pages, born, "Mira was born", said, only=("family-benefits", "lindum"))
+    show(pages, born, "Mira was born", said, only=("family-benefits", "lindum"))
     parents = [
         one.document["data"].get("parent_ids", ()) for one in born.deliveries["family-benefits"] if one.kind == "data"
     ]
@@ -129,7 +129,7 @@ def _sami(country: Country, pages: Pages) -> None:
     pages.receipt(gone.receipt, took_ms=gone.took_ms, whose="Layla")
     deliveries = {one: country.collect(one) for one in country.recipients(event.dataset)}
     born = Played(event, deliveries, read(country, event, reader="layla"))
-    _show(pages, born, "Sami was born", {"KINDER-PLACE": "Layla said yes, and withdrew it."}, only=("lindum",))
+    show(pages, born, "Sami was born", {"KINDER-PLACE": "Layla said yes, and withdrew it."}, only=("lindum",))
     stops = [one for one in deliveries["lindum"] if one.kind == "stop"]
     pages.say(
         f"What lay ready never left. Lindum came, and found {len(stops)} message instead: [yellow]stop[/], "
@@ -145,7 +145,7 @@ def _an(country: Country, pages: Pages) -> None:
         "[bold]Three years on.[/] An's parents had agreed to an invitation to kindergarten, and no longer want it."
     )
     turned = play(country, "an-turned-3", reader="xiaohe")
-    _show(pages, turned, "An turned three", {"KINDER-START": "Xiaohe said yes once, and withdrew it."})
+    show(pages, turned, "An turned three", {"KINDER-START": "Xiaohe said yes once, and withdrew it."})
 
 
 def move(country: Country, pages: Pages) -> None:
@@ -158,16 +158,16 @@ def move(country: Country, pages: Pages) -> None:
     with country.citizen("xiaohe") as xiaohe:
         pages.switches(xiaohe.uses(), "pop.address.changed", whose="Xiaohe's")
     moved = play(country, "xiaohe-move", reader="xiaohe")
-    _show(pages, moved, "Xiaohe moved", {"UTILITY-MOVE": "Xiaohe said yes."})
+    show(pages, moved, "Xiaohe moved", {"UTILITY-MOVE": "Xiaohe said yes."})
     went = {name for got in moved.deliveries.values() for one in got for name in one.document["data"]}
     left = [name for name in moved.event.data if name not in went | {"resident"}]
     rules = ["policy.household_never_to_utilities", "policy.old_address_never_to_school"]
     pages.nobody(left, moved.event.dataset, rules=rules)
     pages.say("[bold]And somebody else.[/] Darya moves too. Lindum Utilities has asked her; she has not answered yet.")
     waits = {"UTILITY-MOVE": "Only with a yes; Darya has not answered."}
-    _show(pages, play(country, "darya-move", reader="darya"), "Darya moved", waits, only=("utilities",))
+    show(pages, play(country, "darya-move", reader="darya"), "Darya moved", waits, only=("utilities",))
 
 
-def _show(pages: Pages, played: Played, title: str, grounds: Mapping[str, str], *, only: Sequence[str] = ()) -> None:
+def show(pages: Pages, played: Played, title: str, grounds: Mapping[str, str], *, only: Sequence[str] = ()) -> None:
     event, deliveries, decisions = played
     pages.event(event, title=title, deliveries=deliveries, decisions=decisions, grounds=grounds, only=only)

@@ -48,6 +48,7 @@ class Tally:
     acknowledged: int = 0
     decisions: dict[tuple[int, str, str], Seen] = field(default_factory=dict)
     withdraw_ms: list[float] = field(default_factory=list)
+    asks: list[str] = field(default_factory=list)  # what became of each, at once
 
     def saw(self, entries: Iterable[Seen]) -> None:
         """Take in what a history says. Read later it says more: that a release went."""
@@ -91,6 +92,8 @@ class Tally:
             "refusals": outcomes["refusal"],
             "holds": outcomes["hold"],
             "deliveries_acknowledged": self.acknowledged,
+            "asks": len(self.asks),
+            "asks_refused": self.asks.count("refused"),
             "fields_released": sum(len(one.document["data"]) for one in data),
             "fields_withheld": offered - went,
             "withdraw_ms": round(max(self.withdraw_ms, default=0.0), 1),
