@@ -18,6 +18,7 @@ from typing import Any
 
 import orjson
 
+from hub.bench.ask_roles import answering, asking
 from hub.bench.line import Line, bearer
 from hub.bench.sql_client import outbox, plain
 from hub.bench.synthetic import DATASET, PUBLISHER, contents
@@ -184,7 +185,15 @@ def withdraw(task: Task) -> Callable[[], Found]:
 
 
 ROLES: Mapping[str, Callable[[Task], Callable[[], Found]]] = MappingProxyType(
-    {"publish": publish, "take": take, "withdraw": withdraw, "outbox": outbox, "plain": plain}
+    {
+        "publish": publish,
+        "take": take,
+        "withdraw": withdraw,
+        "outbox": outbox,
+        "plain": plain,
+        "ask": asking,
+        "answer": answering,
+    }
 )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from hub.bench import files, gate, handout, latency, publish, scale, sql, usual, webhooks, withdraw
+from hub.bench import asks, files, gate, handout, latency, publish, scale, sql, usual, webhooks, withdraw
 from hub.bench.measure import Result, Say, Sizes
 
 BENCHMARKS: Mapping[str, Callable[[Sizes, Path, Say], Result]] = MappingProxyType(
@@ -19,5 +19,6 @@ BENCHMARKS: Mapping[str, Callable[[Sizes, Path, Say], Result]] = MappingProxyTyp
         "webhooks": webhooks.measure,
         "scale": scale.measure,
         "sql": sql.measure,
+        "asks": asks.measure,
     }
 )

@@ -10,7 +10,7 @@ if TYPE_CHECKING:  # a hub that starts does not load what only measurements need
 
     from hub.bench.measure import Result, Sizes
 
-NAMES = ("gate", "handout", "publish", "latency", "usual", "withdraw", "scale", "webhooks", "files", "sql")
+NAMES = ("gate", "handout", "publish", "latency", "usual", "withdraw", "scale", "webhooks", "files", "sql", "asks")
 
 
 def bench(

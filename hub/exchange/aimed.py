@@ -99,7 +99,14 @@ def _answers(bench: Bench, event: Taken, subjects: Sequence[Subject]) -> Aimed:
         return _nobody(bench, event, "agreement.ended", ask)
     wanted = for_ask(subscription, frozenset(ask.fields[1]), with_case=ask.asks == WITH_CASE)
     aim = AimRow(public, 0, ask.fields[0], ask.asks, ask.deadline_us)
-    return _aimed(bench, event, [_line(bench, wanted, kind=DeliveryKind.ANSWER, aim=aim)], ask)
+    anew = "" if _is_same_grant(ask, subscription, subjects[0]) else "consent.new_stretch"
+    return _aimed(bench, event, [_line(bench, wanted, kind=DeliveryKind.ANSWER, aim=aim, closed=anew)], ask)
+
+
+def _is_same_grant(ask: AskFact, subscription: Subscription, who: Subject) -> bool:
+    """Does the consent still run that it was asked under? A later one is good for questions of its own."""
+    choice = who.fact.choices.get((ask.asker, subscription.purpose.number))
+    return not subscription.purpose.basis.needs_consent or (choice is not None and choice.stretch == ask.stretch)
 
 
 def _closed(bench: Bench, ask: AskFact, who: Subject) -> str:

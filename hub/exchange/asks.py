@@ -241,7 +241,8 @@ def _decide(world: World, tx: Tx, ground: Ground, closed: str = "") -> Decision:
         raise unavailable()
     state = agreement_state(line, rules, ground.provider, ground.asker, Horizon(world.clock(), world.zone))
     once = line.purpose.basis is Basis.EXPLICIT_REQUEST and ground.standing.state == "given"
-    if once and is_grant_used(tx, person=who.person, subscription=line.number, stretch=ground.stretch):
+    now_us, stretch = world.clock(), ground.stretch
+    if once and is_grant_used(tx, person=who.person, subscription=line.number, stretch=stretch, now_us=now_us):
         closed = "ask.grant_used"
     state = AgreementState(state.phase, closed)
     missing = Missing()

@@ -32,6 +32,7 @@ class AskFact(NamedTuple):
     asks: int
     state: int
     deadline_us: int
+    stretch: int  # of the consent it was asked under
 
 
 class Original(NamedTuple):
@@ -111,7 +112,7 @@ def _named(tx: Tx, named: Sequence[bytes]) -> str:
 def _asks(tx: Tx, asks: Sequence[bytes]) -> str:
     return tx.text(
         "SELECT json_group_array(json_array(hex(a.public), a.id, a.asker, a.provider, a.dataset, a.subscription,"
-        " a.person, a.fields, json(i.body), a.asks, a.state, a.deadline_us)) FROM ask a"
+        " a.person, a.fields, json(i.body), a.asks, a.state, a.deadline_us, a.stretch)) FROM ask a"
         f" JOIN interned i ON i.id = a.fields WHERE a.public IN ({marks(len(asks))})",
         asks,
     )

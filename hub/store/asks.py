@@ -72,13 +72,13 @@ def _row(row: Sequence[object]) -> AskRow:
     return AskRow._make(whole)
 
 
-def is_grant_used(tx: Tx, *, person: int, subscription: int, stretch: int) -> bool:
-    """Say whether a question was put, or answered, under this very grant. Read it under the person's fence."""
+def is_grant_used(tx: Tx, *, person: int, subscription: int, stretch: int, now_us: int) -> bool:
+    """Say whether a question is open, or was answered, under this very grant. Read it under the person's fence."""
     return (
         tx.one(
             "SELECT 1 FROM ask INDEXED BY ask_person WHERE person = ? AND subscription = ? AND stretch = ?"
-            " AND asker > ? AND state IN (?, ?) LIMIT 1",
-            (person, subscription, stretch, THE_PERSON, AskState.ASKED.value, AskState.ANSWERED.value),
+            " AND asker > ? AND (state = ? OR (state = ? AND deadline_us > ?)) LIMIT 1",
+            (person, subscription, stretch, THE_PERSON, AskState.ANSWERED.value, AskState.ASKED.value, now_us),
         )
         is not None
     )
