@@ -76,6 +76,32 @@ def test_a_second_answer_reaches_nobody_and_its_provider_is_told(hub: Hub) -> No
     }  # fmt: skip
 
 
+def test_what_is_answered_is_asked_no_more(hub: Hub) -> None:
+    """The provider that read the question once and answered is not asked again; it may still acknowledge."""
+    known(hub)
+    known(hub, "B")
+    asked, unread = put(hub), put(hub, "B")
+    page = hub.pull(BY_LAW._replace(recipient=BY_LAW.publisher), 1)
+    answered(hub, asked)
+    answered(hub, unread, "B")
+    hub.pass_by(61)
+    assert questions(hub) == []
+    assert hub.acknowledge(page, BY_LAW._replace(recipient=BY_LAW.publisher)).acknowledged == 1
+
+
+def test_a_grant_is_good_for_the_questions_put_under_it(hub: Hub) -> None:
+    """An answer to an earlier one does not go under a later grant, and does not use that up."""
+    person = known(hub, "A", BY_REQUEST)
+    consent = hub.grant(person, BY_REQUEST)
+    asked = put(hub, "A", BY_REQUEST)
+    hub.withdraw(person, consent)
+    hub.grant(person, BY_REQUEST)
+    answered(hub, asked, "A", BY_REQUEST)
+    row = state(hub, asked, BY_REQUEST)
+    assert (row.word, "consent.new_stretch" in row.reasons) == ("refused", True)
+    assert put(hub, "A", BY_REQUEST).row.word == "asked"
+
+
 def test_an_answer_about_somebody_else_reaches_nobody_and_leaves_the_ask_open(hub: Hub) -> None:
     """The provider mixed two people up; the question still stands."""
     known(hub)

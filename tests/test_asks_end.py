@@ -229,6 +229,18 @@ def test_a_person_sees_what_would_go_before_they_consent(hub: Hub) -> None:
         own_ask(hub.world, known(hub, "B", BY_CONSENT), asked.row.public.hex())
 
 
+def test_the_answer_to_ones_own_question_reaches_no_agency(hub: Hub) -> None:
+    """Not even the recipient that the person has said yes to: it did not ask."""
+    person = known(hub, "A", BY_CONSENT)
+    hub.grant(person, BY_CONSENT)
+    asked = ask_for_oneself(
+        hub.world, person, recipient="traffic-police", purpose="LICENCE-RENEW", dataset="health.fitness"
+    )
+    answered(hub, asked, "A", BY_CONSENT)
+    assert hub.drain(BY_CONSENT) == ([], 0)
+    assert state(hub, asked, BY_CONSENT._replace(recipient="health-ministry")).word == "answered"
+
+
 def test_a_preview_is_forgotten_when_its_hour_is_over(hub: Hub) -> None:
     """At once for who looks; and from the store as soon as somebody cleans up."""
     person = known(hub, "A", BY_CONSENT)

@@ -162,7 +162,9 @@ class Walk(RuleBasedStateMachine):
         """The first that is in time and about the right person closes it; it goes only where the grant still runs."""
         if not self.asks:
             return
-        one = data.draw(st.sampled_from(self.asks))
+        self._answer(data.draw(st.sampled_from(self.asks)), wrong)
+
+    def _answer(self, one: Put, wrong: bool) -> None:
         self.serial += 1
         about = next(name for name in NAMES if (name == one.name) is not wrong)
         aim = {"answers": one.asked.row.public.hex()}
@@ -170,6 +172,22 @@ class Walk(RuleBasedStateMachine):
         self.hub.decide()
         if one.state == "asked" and self.hub.clock() < one.deadline_us and not wrong:
             one.state, one.answer = ("answered", "ready") if self._runs(one) else ("refused", "")
+
+    @rule(name=names, matter=matters, first=st.booleans(), mind=st.none() | st.booleans(), late=st.booleans())
+    def go_the_whole_way(self, name: str, matter: Matter, first: bool, mind: bool | None, late: bool) -> None:
+        """Ask, let it be read or not, answer; withdraw before the answer or after it, or grant anew in between."""
+        self.ask(name, matter, 1, None)
+        if not self.asks:
+            return
+        if first:
+            self.take_questions(matter)
+        acts = [self.withdraw, self.change_ones_mind_twice]
+        if mind is not None and not late:
+            acts[mind](name, matter)
+        self._answer(self.asks[-1], wrong=False)
+        if mind is not None and late:
+            acts[mind](name, matter)
+        self.take_answers(matter)
 
     @rule(data=st.data())
     def have_no_answer(self, data: st.DataObject) -> None:
@@ -258,6 +276,6 @@ class Walk(RuleBasedStateMachine):
 
 
 Walk.TestCase.settings = settings(
-    max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=50, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 test_asks_end_as_the_model_says_in_any_order = Walk.TestCase

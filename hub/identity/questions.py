@@ -13,8 +13,6 @@ from hub.store.deliveries import QueueState
 from hub.store.engine import Tx
 from hub.store.interned import intern_id, remember
 
-_STATES = (QueueState.READY.value, QueueState.OPENED.value)  # a question is never held, and nothing goes before it
-
 
 class _Question(NamedTuple):
     public: bytes
@@ -41,22 +39,19 @@ def end_asks(
     if rows:
         remember(tx, {intern_id(reasons): reasons}, set())
     for row in rows:
+        _stop(keys, tx, row, audit=audit, now_us=now_us)
         close_ask(tx, row.id, state, now_us=now_us, reasons=intern_id(reasons), answer=None)
-        _take_back(keys, tx, row, audit=audit, now_us=now_us)
 
 
-def _take_back(keys: Keyring, tx: Tx, row: AskRow, *, audit: int, now_us: int) -> None:
-    values = (row.provider, *_STATES, row.question)
+def _stop(keys: Keyring, tx: Tx, row: AskRow, *, audit: int, now_us: int) -> None:
+    """Queue a `stop` where the provider has the question and has not acknowledged it."""
     found = tx.one(
         "SELECT d.public, d.subscription, d.version, q.person, q.number FROM queue q JOIN delivery d"
-        " ON d.id = q.delivery WHERE q.recipient = ? AND q.state IN (?, ?) AND q.delivery = ?",
-        values,
+        " ON d.id = q.delivery WHERE q.recipient = ? AND q.state = ? AND q.delivery = ?",
+        (row.provider, QueueState.OPENED.value, row.question),
     )
-    if found is None:
-        return
-    tx.run("DELETE FROM queue WHERE recipient = ? AND state IN (?, ?) AND delivery = ?", values)
-    question = _Question._make(found)
-    if question.number:
+    if found is not None:
         last = tx.one("SELECT coalesce(max(id), 0) + 1 FROM delivery")
         assert last is not None
+        question = _Question._make(found)
         stop_opened(keys, tx, row.provider, [question], first_delivery=last[0], audit=audit, now_us=now_us)

@@ -181,14 +181,21 @@ def was_opened(tx: Tx, *, recipient: int, person: int, delivery: int) -> bool:
 
 
 def close_ask(tx: Tx, ask: int, state: AskState, *, now_us: int, reasons: int | None, answer: bytes | None) -> bool:
-    """Close an open ask. Returns whether it was open."""
-    return (
-        tx.run(
-            "UPDATE ask SET state = ?, closed_us = ?, reasons = ?, answer = ? WHERE id = ? AND state = ?",
-            (state.value, now_us, reasons, answer, ask, AskState.ASKED.value),
-        )
-        > 0
+    """Close an open ask, and take its question off its provider's queue. Returns whether it was open.
+
+    A provider that has the question already may acknowledge it all the same.
+    """
+    closed = tx.run(
+        "UPDATE ask SET state = ?, closed_us = ?, reasons = ?, answer = ? WHERE id = ? AND state = ?",
+        (state.value, now_us, reasons, answer, ask, AskState.ASKED.value),
     )
+    if closed:
+        tx.run(
+            "DELETE FROM queue WHERE recipient = (SELECT provider FROM ask WHERE id = ?) AND state IN (?, ?)"
+            " AND delivery = (SELECT question FROM ask WHERE id = ?)",
+            (ask, QueueState.READY.value, QueueState.OPENED.value, ask),
+        )
+    return closed > 0
 
 
 def refuse_question(tx: Tx, public: bytes, state: AskState, *, now_us: int, reasons: int) -> None:
