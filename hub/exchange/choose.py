@@ -256,7 +256,7 @@ def _judge(world: World, facts: _Facts, one: Candidate, states: dict[int, Agreem
         )
     recipient = world.catalogue.agencies[subscription.recipient].number
     aim = facts.aims.get(one.delivery)
-    if aim is not None and aim.asks == FOR_PERSON:
+    if one.kind == DeliveryKind.QUESTION and aim is not None and aim.asks == FOR_PERSON:
         return _for_oneself(facts, one, aim, state)
     if one.kind != DeliveryKind.DATA:
         subscription, state = _as_aimed(facts, one, aim, subscription, state)
