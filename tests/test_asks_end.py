@@ -11,6 +11,7 @@ from hub.exchange.own_asks import OWN_A_DAY, OWN_US, ask_for_oneself, own_ask
 from hub.identity.people import dispute, settle, unlink
 from tests.asks_world import BY_CONSENT, BY_LAW, answered, known, put, questions, state
 from tests.promise_hub import crashing
+from tests.protocol_checks import faults
 from tests.protocol_world import Hub, S, opened
 
 DAY_S = 86_400
@@ -20,6 +21,7 @@ DAY_S = 86_400
 def hub(tmp_path: Path) -> Iterator[Hub]:
     with opened(tmp_path) as one:
         yield one
+        assert faults(one) == []
 
 
 # What a person stops.
@@ -276,19 +278,22 @@ def test_a_person_asks_a_bounded_number_of_times_a_day(hub: Hub) -> None:
 
 
 @pytest.mark.parametrize("point", ["asking.before_commit", "asking.committed"])
-def test_a_crash_around_its_commit_neither_loses_nor_doubles_an_ask(hub: Hub, point: str) -> None:
+def test_a_crash_around_its_commit_neither_loses_nor_doubles_an_ask(tmp_path: Path, point: str) -> None:
     """Asked again under the same id it is the same one; the provider is asked once."""
+    hub = Hub(tmp_path)
     known(hub)
     after = crashing(hub, point, lambda: put(hub, id="q-1"))
     asked = put(after, id="q-1")
     assert asked.row.word == "asked"
     assert len(questions(after)) == 1
+    assert faults(after) == []
     after.close()
 
 
 @pytest.mark.parametrize("point", ["gate.before_commit", "gate.committed"])
-def test_a_crash_around_its_commit_neither_loses_nor_doubles_an_answer(hub: Hub, point: str) -> None:
+def test_a_crash_around_its_commit_neither_loses_nor_doubles_an_answer(tmp_path: Path, point: str) -> None:
     """The ask is closed exactly when its answer is queued."""
+    hub = Hub(tmp_path)
     known(hub)
     asked = put(hub)
     hub.publish("a", "A", BY_LAW, aim={"answers": asked.row.public.hex()})
@@ -297,4 +302,5 @@ def test_a_crash_around_its_commit_neither_loses_nor_doubles_an_answer(hub: Hub,
     events, _ = after.drain(BY_LAW)
     assert [one["ask"] for one in events] == [asked.row.public.hex()]
     assert state(after, asked).word == "answered"
+    assert faults(after) == []
     after.close()

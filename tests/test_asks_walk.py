@@ -17,6 +17,7 @@ from hub.exchange.asks import Asked
 from hub.failpoints import arm, disarm
 from hub.identity.people import NewLink, dispute, link, settle, unlink
 from tests.asks_world import BY_CONSENT, BY_REQUEST, known, put
+from tests.protocol_checks import faults
 from tests.protocol_world import LINKER, Hub, Matter, S
 
 MATTERS = (BY_CONSENT, BY_REQUEST)
@@ -68,8 +69,11 @@ class Walk(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         disarm()
-        self.hub.close()
-        shutil.rmtree(self.directory)
+        try:
+            assert faults(self.hub) == []
+        finally:
+            self.hub.close()
+            shutil.rmtree(self.directory)
 
     # People.
     @rule(name=names, matter=matters)

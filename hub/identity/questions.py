@@ -45,12 +45,14 @@ def end_asks(
 
 def _stop(keys: Keyring, tx: Tx, row: AskRow, *, audit: int, now_us: int) -> None:
     """Queue a `stop` where the provider has the question and has not acknowledged it."""
+    place = (row.provider, QueueState.OPENED.value, row.question)
     found = tx.one(
         "SELECT d.public, d.subscription, d.version, q.person, q.number FROM queue q JOIN delivery d"
         " ON d.id = q.delivery WHERE q.recipient = ? AND q.state = ? AND q.delivery = ?",
-        (row.provider, QueueState.OPENED.value, row.question),
+        place,
     )
     if found is not None:
+        tx.run("DELETE FROM queue WHERE recipient = ? AND state = ? AND delivery = ?", place)
         last = tx.one("SELECT coalesce(max(id), 0) + 1 FROM delivery")
         assert last is not None
         question = _Question._make(found)

@@ -181,9 +181,9 @@ def was_opened(tx: Tx, *, recipient: int, person: int, delivery: int) -> bool:
 
 
 def close_ask(tx: Tx, ask: int, state: AskState, *, now_us: int, reasons: int | None, answer: bytes | None) -> bool:
-    """Close an open ask, and take its question off its provider's queue. Returns whether it was open.
+    """Close an open ask; a question that was not opened yet leaves its queue. Returns whether it was open.
 
-    A provider that has the question already may acknowledge it all the same.
+    One that was opened comes until it is acknowledged, like anything that was.
     """
     closed = tx.run(
         "UPDATE ask SET state = ?, closed_us = ?, reasons = ?, answer = ? WHERE id = ? AND state = ?",
@@ -191,9 +191,9 @@ def close_ask(tx: Tx, ask: int, state: AskState, *, now_us: int, reasons: int | 
     )
     if closed:
         tx.run(
-            "DELETE FROM queue WHERE recipient = (SELECT provider FROM ask WHERE id = ?) AND state IN (?, ?)"
+            "DELETE FROM queue WHERE recipient = (SELECT provider FROM ask WHERE id = ?) AND state = ?"
             " AND delivery = (SELECT question FROM ask WHERE id = ?)",
-            (ask, QueueState.READY.value, QueueState.OPENED.value, ask),
+            (ask, QueueState.READY.value, ask),
         )
     return closed > 0
 
