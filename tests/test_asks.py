@@ -11,6 +11,7 @@ from hub.exchange.asked import ask_as_json, no_answer
 from hub.exchange.asks import NewAsk, ask
 from hub.identity.people import NewLink, dispute, link
 from hub.store.aims import AskState
+from hub.web.why import explain
 from tests.asks_world import BY_CONSENT, BY_LAW, BY_REQUEST, answered, known, put, questions, state
 from tests.protocol_checks import faults
 from tests.protocol_world import LINKER, Hub, S, opened
@@ -159,6 +160,18 @@ def test_a_question_without_an_open_case_is_refused_on_record(hub: Hub) -> None:
     assert (asked.row.word, "policy.ask_without_case" in asked.row.reasons) == ("refused", True)
     assert questions(hub) == []
     assert hub.rows("SELECT kind FROM audit JOIN history ON audit = id WHERE person = ? AND kind = 15", (person,))
+
+
+def test_the_operator_reads_of_a_question_as_of_a_decision(hub: Hub) -> None:
+    """Every reason, nobody's name; and what the hand-out made of one that was put."""
+    known(hub)
+    put(hub, case="")
+    put(hub)
+    questions(hub)
+    refused, passed = explain(hub.world, token="", last=2)
+    assert (refused["asked"], refused["recipients"][0]["outcome"]) == (True, "refusal")
+    assert "policy.ask_without_case" in refused["recipients"][0]["persons"][0]["reasons"]
+    assert (passed["recipients"][0]["outcome"], passed["recipients"][0]["then"]) == ("release", "release")
 
 
 def test_nobody_is_asked_about_without_consent_where_it_is_needed(hub: Hub) -> None:

@@ -67,7 +67,10 @@ def _show(console: "Console", one: Mapping[str, Any], catalogue: "Catalogue") ->
     dataset = catalogue.datasets.get(one["dataset"])
     title = dataset.titles[LANGUAGE] if dataset else "Something that nobody subscribes to"
     heading = Text(f"{title}", "bold cyan")
-    heading.append(f"  {one['dataset']}, decided {one['at']}, entry {one['entry']} of the log", "bright_black")
+    heading.append(
+        f"  {one['dataset']}, {'asked' if one['asked'] else 'decided'} {one['at']}, entry {one['entry']} of the log",
+        "bright_black",
+    )
     console.print(heading)
     console.print(Padding(Text("about " + ", ".join(one["persons"])), (0, 2)))
     if one["erased"]:

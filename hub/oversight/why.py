@@ -90,12 +90,14 @@ class Decided:
     persons: tuple[str, ...]
     erased: int
     answers: tuple[Answer, ...]
+    asked: bool = False  # no event: one recipient's question, and whether it was put
 
     def as_json(self) -> dict[str, Any]:
         return {
             "entry": self.entry,
             "at": self.at,
             "dataset": self.dataset,
+            "asked": self.asked,
             "persons": list(self.persons),
             "erased": self.erased,
             "recipients": [one.as_json() for one in self.answers],
@@ -107,6 +109,7 @@ class _Row(NamedTuple):
     at_us: int
     leaf: bytes
     detail: bytes
+    kind: int
 
 
 class _Opened(NamedTuple):
@@ -121,7 +124,7 @@ def last_decisions(log: Log, count: int = 1) -> tuple[Decided, ...]:
     """Return the latest decisions, the oldest of them first."""
     with log.store.read() as tx:
         rows = tx.rows(
-            "SELECT id, at_us, leaf, detail FROM audit WHERE kind IN (?, ?) ORDER BY id DESC LIMIT ?",
+            "SELECT id, at_us, leaf, detail, kind FROM audit WHERE kind IN (?, ?) ORDER BY id DESC LIMIT ?",
             (*_DECIDED, count),
         )
     return tuple(_decided(log, _Row._make(row)) for row in reversed(rows))
@@ -151,7 +154,7 @@ def decision_of_delivery(log: Log, public: bytes) -> Decided | None:
     """Find the decision that made a delivery, by the name its recipient knows it under. None: no decision made it."""
     with log.store.read() as tx:
         rows = tx.rows(
-            "SELECT a.id, a.at_us, a.leaf, a.detail FROM delivery d JOIN audit a ON a.id = d.audit"
+            "SELECT a.id, a.at_us, a.leaf, a.detail, a.kind FROM delivery d JOIN audit a ON a.id = d.audit"
             " WHERE d.public = ? AND a.kind IN (?, ?) LIMIT 1",
             (public, *_DECIDED),
         )
@@ -170,7 +173,7 @@ def _newest(log: Log) -> Iterator[list[_Row]]:
         if not rows:
             return
         seen, below = seen + len(rows), rows[-1][0]
-        yield [_Row._make(row[:4]) for row in rows if row[4] == LeafKind.DECISION.value]
+        yield [_Row._make(row) for row in rows if row[4] == LeafKind.DECISION.value]
 
 
 def _bodies(tx: Tx, numbers: Sequence[int]) -> dict[int, bytes]:
@@ -228,7 +231,8 @@ def _decided(log: Log, row: _Row) -> Decided:
     )
     dataset = next((body["dataset"] for body in bodies.values()), "")
     at = datetime.fromtimestamp(row.at_us // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return Decided(row.entry, at, dataset, names, len(opened) - len(kept), answers)
+    asked = row.kind == LeafKind.ASK
+    return Decided(row.entry, at, dataset, names, len(opened) - len(kept), answers, asked)
 
 
 def _names(opened: Sequence[_Opened], bodies: Mapping[int, Any]) -> tuple[str, ...]:
