@@ -69,6 +69,7 @@ CREATE TABLE ask (
 	person INTEGER NOT NULL, 
 	fields INTEGER NOT NULL, 
 	asks INTEGER NOT NULL, 
+	question INTEGER NOT NULL, 
 	state INTEGER NOT NULL, 
 	stretch INTEGER NOT NULL, 
 	asked_us INTEGER NOT NULL, 
@@ -517,6 +518,7 @@ CREATE TABLE webhook_key (
  WITHOUT ROWID
 
 ;
+CREATE INDEX ask_answer ON ask (deadline_us) WHERE answer IS NOT NULL;
 CREATE INDEX ask_open ON ask (deadline_us) WHERE state = 1;
 CREATE INDEX ask_person ON ask (person, subscription);
 CREATE INDEX backfill_open ON backfill (subscription) WHERE closed_us IS NULL;
