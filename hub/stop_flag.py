@@ -56,6 +56,10 @@ class Stops:
     def agencies(self) -> frozenset[str]:
         return frozenset(one.code for one in self.lines if one.scope == "agency")
 
+    def stops(self, agency: str) -> bool:
+        """Say whether nothing may go to this agency at all."""
+        return self.everything or agency in self.agencies
+
     @property
     def agreements(self) -> frozenset[str]:
         return frozenset(one.code for one in self.lines if one.scope == "agreement")

@@ -250,6 +250,23 @@ def test_the_door_of_the_pull_gives_what_the_webhook_has_put_off(tmp_path: Path)
         assert len(to.deliveries) == 1
 
 
+def test_a_stop_by_name_stops_the_webhooks_of_that_name_alone(post: Post, to: Machine) -> None:
+    """What is stopped for another agency, or under another agreement, keeps nothing of this one's back."""
+    post.prove(to)
+    post.born("1")
+    post.hub.stop_releases(True, scope="agency", code="tax")
+    post.hub.stop_releases(True, scope="agreement", code="AGR-2")
+    post.post()
+    assert len(to.deliveries) == 1
+    post.born("2")
+    post.hub.stop_releases(True, scope="agency", code=AGENCY)
+    post.post()
+    assert len(to.deliveries) == 1
+    post.hub.stop_releases(False, scope="agency", code=AGENCY)
+    post.post()
+    assert len(to.deliveries) == 2
+
+
 def test_a_hub_that_stops_does_not_wait_for_a_receiver_that_hangs(tmp_path: Path) -> None:
     """The connection is cut, and what was on it comes again after the start."""
     release, reached = Event(), Event()

@@ -98,7 +98,8 @@ class Sender:
         if stop.is_set() or self._halted.is_set():
             return 0.0
         now_us = world.clock()
-        if agency is None or row is None or row.state not in ("active", "failing") or world.stopped():
+        idle = row is None or row.state not in ("active", "failing") or world.stopped().stops(self._agency)
+        if agency is None or row is None or idle:
             self._ear.wait(LOOK_S)
             return 0.0
         if row.state == "failing" and now_us < row.next_us:
