@@ -310,7 +310,7 @@ def _outcomes(result: PublishResult) -> None:
         _line(told)
 
 
-add_ask_commands(app, _line, _tell)
+add_ask_commands(app)
 
 
 def main() -> None:

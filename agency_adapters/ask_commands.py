@@ -2,9 +2,8 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -12,14 +11,13 @@ from agency_adapters.asks import Answered, answer_asks, read_answers
 from agency_adapters.client import HubClient
 from agency_adapters.profile import directory_of, read_profile, seen_path
 from agency_adapters.seen import Seen
+from agency_adapters.terminal import line, tell
 
-Line = Callable[[Mapping[str, Any]], None]
-"""Write one JSON line; when it returns, the line has left."""
 ProfileName = Annotated[str | None, typer.Option("--profile", help="Which profile; else the only or the last one.")]
 LONGEST_WAIT_S = 30
 
 
-def add_ask_commands(app: typer.Typer, line: Line, tell: Callable[[str], None]) -> None:
+def add_ask_commands(app: typer.Typer) -> None:
     """Add both to the command line."""
 
     @app.command()

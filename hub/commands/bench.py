@@ -10,7 +10,7 @@ if TYPE_CHECKING:  # a hub that starts does not load what only measurements need
 
     from hub.bench.measure import Result, Sizes
 
-NAMES = ("gate", "handout", "publish", "latency", "usual", "withdraw", "scale", "webhooks", "files", "sql", "asks")
+NAMES = ("gate", "handout", "files", "publish", "latency", "usual", "withdraw", "webhooks", "scale", "sql", "asks")
 
 
 def bench(
