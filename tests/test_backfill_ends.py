@@ -136,7 +136,7 @@ def test_a_line_that_left_the_catalogue_ends_it(hub: Hub) -> None:
 
 
 def test_erasure_and_unlinking_leave_nothing_behind(hub: Hub) -> None:
-    """Their rows go; nobody else's wait because of it."""
+    """Their rows go, unread; nobody else's wait because of it."""
     for local_id in "AB":
         hub.grant(hub.link(local_id))
     of = opened(hub)
@@ -147,6 +147,7 @@ def test_erasure_and_unlinking_leave_nothing_behind(hub: Hub) -> None:
     hub.erase(hub.person("A"))
     unlink(hub.register, agency="population-register", local_id="B")
     end_backfill(hub.world, of, agency="population-register")
+    assert codes(hub.drain()[0]) == []  # the pull takes off the queue what is of somebody erased
     go_round(hub)
     assert (state(hub, of), codes(hub.drain()[0])) == ("closed", [])
 

@@ -224,7 +224,7 @@ def test_the_deletion_of_what_a_recipient_has_does_not_wait_for_backfill(hub: Hu
     hub.publish("correction-2", aim={"corrects": "late"})
     hub.decide()
     events, _ = hub.drain()
-    assert [one["data"] for one in events if one["kind"] == "delete"] == [{"deletes": had["id"]}]
+    assert [one["data"] for one in events if one["kind"] == "delete"] == [{"deletes": [had["id"]]}]
     states = [state for _, state in hub.states()]
     assert states.count(QueueState.BEHIND) == 2  # what has not left, and its own deletion
 
