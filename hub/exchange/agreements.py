@@ -19,6 +19,7 @@ from hub.core.leaf import LeafKind
 from hub.identity.officers import Detached, day_and_time, read_detached, signs
 from hub.ports import Clock
 from hub.store import agreements as phases
+from hub.store.audit import Salt
 from hub.store.engine import Lane, Store, Tx
 from hub.store.facts import AGREEMENT_FENCE, raise_fence
 from hub.store.signatures import (
@@ -46,7 +47,7 @@ class AgreementDesk:
     store: Store
     approved: Callable[[], Catalogue]
     clock: Clock
-    salt: phases.Salt
+    salt: Salt
     ring: Callable[[], None]
     way: Way = field(default_factory=Way)
 

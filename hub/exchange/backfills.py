@@ -5,7 +5,6 @@ recipient alone. While it is open, what happens now to a person stands behind wh
 that ends is `let_go`'s.
 """
 
-import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,15 +12,16 @@ from typing import Any
 
 from hub.core.agreement import Subscription
 from hub.core.errors import HubError, Kind
-from hub.core.leaf import NONCE_BYTES, LeafKind, canonical, commitment, leaf
+from hub.core.leaf import LeafKind, canonical
 from hub.exchange.aimed import ID_BYTES, public_of
 from hub.exchange.feed import rfc3339
 from hub.exchange.intake import topic
 from hub.exchange.notices import backfill_notice
 from hub.exchange.standing import Horizon, agreement_state
 from hub.exchange.world import World
-from hub.identity.keys import keyed, seal, unseal
-from hub.store.audit import add_audit
+from hub.identity.keys import seal, unseal
+from hub.identity.ring import act_salt
+from hub.store.audit import add_act
 from hub.store.backfills import (
     BackfillRow,
     add_backfill,
@@ -132,15 +132,15 @@ def describe(world: World, row: BackfillRow, line: Subscription | None, *, curso
 def record(world: World, tx: Tx, row: BackfillRow, said: Mapping[str, object]) -> int:
     """Write the act's audit row under the agreement's fence. It names no person, so its detail is in the clear."""
     line = world.catalogue.subscriptions.get(row.subscription)
-    fences = b""
+    fences = None
     if line is not None:
         number = line.agreement.number
-        fences = canonical({"agreements": {str(number): raise_fence(tx, AGREEMENT_FENCE, number)}})
-    nonce, now_us = os.urandom(NONCE_BYTES), world.clock()
-    body = canonical({**said, "backfill": row.public.hex(), "subscription": row.subscription})
-    commit = commitment(keyed(world.keys.leaf, nonce.hex()), row.public, body)
-    row_leaf = leaf(LeafKind.BACKFILL, at_us=now_us, nonce=nonce, commitments=[commit])
-    return add_audit(tx, LeafKind.BACKFILL, at_us=now_us, leaf=row_leaf, detail=body, fences=fences)
+        fences = {"agreements": {str(number): raise_fence(tx, AGREEMENT_FENCE, number)}}
+    about = {"backfill": row.public.hex(), "subscription": row.subscription}
+    return add_act(
+        tx, LeafKind.BACKFILL, {**said, **about}, at_us=world.clock(), salt=act_salt(world.keys), name=row.public,
+        fences=fences,
+    )  # fmt: skip
 
 
 def tell(world: World, tx: Tx, row: BackfillRow, what: str, to: int, *, audit: int) -> None:

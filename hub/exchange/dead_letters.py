@@ -5,19 +5,18 @@ again, an event takes its turn: it passes no earlier one. Discarded, its publish
 nobody looks after ends by itself when its time to wait is over (`hub/exchange/expiry.py`).
 """
 
-import os
 from typing import Any
 
 from cryptography.exceptions import InvalidTag
 
 from hub.core.errors import HubError, Kind
-from hub.core.leaf import NONCE_BYTES, LeafKind, canonical, commitment, leaf
+from hub.core.leaf import LeafKind
 from hub.exchange.feed import rfc3339
 from hub.exchange.notices import Unheard, unheard_notice
 from hub.exchange.world import World
-from hub.identity.keys import keyed
+from hub.identity.ring import act_salt
 from hub.metrics import Metrics
-from hub.store.audit import add_audit
+from hub.store.audit import add_act
 from hub.store.dead_letters import LetterRow, letter_by_number, letters, stopped_letters, try_again
 from hub.store.deliveries import DELIVERY, QUEUE
 from hub.store.engine import Tx
@@ -141,13 +140,10 @@ def _found(tx: Tx, number: int) -> LetterRow:
 
 def _record(world: World, tx: Tx, row: LetterRow, said: dict[str, Any]) -> int:
     """Put an act on record. Its detail is in the clear: it is about an event's failure, and names no person."""
-    now_us, nonce = world.clock(), os.urandom(NONCE_BYTES)
-    body = canonical(
-        {**said, "class": row.code, "dataset": row.dataset, "letter": row.number, "publisher": row.publisher}
+    about = {"class": row.code, "dataset": row.dataset, "letter": row.number, "publisher": row.publisher}
+    return add_act(
+        tx, LeafKind.DEAD_LETTER, {**said, **about}, at_us=world.clock(), salt=act_salt(world.keys), name=row.event
     )
-    commit = commitment(keyed(world.keys.leaf, nonce.hex()), row.event, body)
-    row_leaf = leaf(LeafKind.DEAD_LETTER, at_us=now_us, nonce=nonce, commitments=[commit])
-    return add_audit(tx, LeafKind.DEAD_LETTER, at_us=now_us, leaf=row_leaf, detail=body)
 
 
 def _shown(world: World, row: LetterRow) -> dict[str, Any]:

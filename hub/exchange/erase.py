@@ -11,7 +11,6 @@ What stays: random ids, keyed hashes of agencies' ids (an event that is still on
 hand-outs, the log. None of it can be opened. What is queued and was not opened is refused by the next hand-out.
 """
 
-import os
 from dataclasses import dataclass
 from functools import partial
 from time import sleep
@@ -20,19 +19,19 @@ from typing import NamedTuple, Protocol
 import orjson
 
 from hub.core.errors import HubError, Kind
-from hub.core.leaf import NONCE_BYTES, LeafKind, canonical, commitment, leaf
+from hub.core.leaf import LeafKind
 from hub.exchange.erase_rest import go_on
 from hub.exchange.feed import rfc3339
 from hub.exchange.world import World
 from hub.failpoints import reach
 from hub.identity.day_keys import SHORTEST_DAYS, US_PER_DAY
-from hub.identity.keys import keyed
 from hub.identity.ledger import Ledger, check_count
 from hub.identity.people import local_of
+from hub.identity.ring import act_salt
 from hub.identity.stops import stop_opened
 from hub.logs import Log
 from hub.settings import Settings
-from hub.store.audit import add_audit
+from hub.store.audit import add_act
 from hub.store.engine import Lane, Row, Tx, marks
 from hub.store.erasures import ErasureRow, Stage, add_erasure, erasure_of, erasures_known, told
 from hub.store.facts import PERSON_FENCE, raise_fence
@@ -244,10 +243,8 @@ def _check_holds(tx: Tx, person: int, now_us: int) -> None:
 
 def _record(world: World, tx: Tx, person: int, reason: str, destroyed: dict[str, int], now_us: int) -> int:
     """Write the audit row. Its detail is in the clear, for the person has no key any more: it holds counts only."""
-    nonce, body = os.urandom(NONCE_BYTES), canonical({"act": "erased", "destroyed": destroyed, "reason": reason})
-    commit = commitment(keyed(world.keys.leaf, nonce.hex()), b"", body)
-    row_leaf = leaf(LeafKind.ERASURE, at_us=now_us, nonce=nonce, commitments=[commit])
-    audit = add_audit(tx, LeafKind.ERASURE, at_us=now_us, leaf=row_leaf, detail=body)
+    said = {"act": "erased", "destroyed": destroyed, "reason": reason}
+    audit = add_act(tx, LeafKind.ERASURE, said, at_us=now_us, salt=act_salt(world.keys))
     tx.insert("history(person, audit)", [(person, audit)])
     return audit
 

@@ -1,24 +1,18 @@
 """What every way out needs in the store: acts on record, notices to the agency, and deliveries given back unsent."""
 
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-from hub.core.leaf import NONCE_BYTES, LeafKind, canonical, commitment, leaf
+from hub.core.leaf import LeafKind, canonical
 from hub.exchange.world import World
 from hub.identity.keys import keyed, seal
-from hub.store.audit import add_audit
+from hub.store.audit import Salt, add_act
 from hub.store.deliveries import DELIVERY, QUEUE, DeliveryKind, DeliveryRow, QueueState
 from hub.store.engine import Tx, marks
-
-Salt = Callable[[bytes], bytes]
-"""Makes the salt of an audit row's commitment from the row's nonce; the hub's own leaf key stands behind it."""
 
 
 def note_act(tx: Tx, salt: Salt, said: Mapping[str, object], *, now_us: int) -> int:
     """Write an act's audit row; returns its id. The detail is in the clear: it is about an agency, and names nobody."""
-    nonce, body = os.urandom(NONCE_BYTES), canonical(dict(said))
-    row_leaf = leaf(LeafKind.WAY_OUT, at_us=now_us, nonce=nonce, commitments=[commitment(salt(nonce), b"", body)])
-    return add_audit(tx, LeafKind.WAY_OUT, at_us=now_us, leaf=row_leaf, detail=body)
+    return add_act(tx, LeafKind.WAY_OUT, said, at_us=now_us, salt=salt)
 
 
 def put_notice(world: World, tx: Tx, agency: str, text: Mapping[str, object], *, audit: int, now_us: int) -> None:

@@ -22,12 +22,13 @@ from hub.core.errors import HubError, Kind
 from hub.exchange.endpoints import Reach, Resolve, pin, read_endpoint, system_resolve
 from hub.exchange.feed import rfc3339
 from hub.exchange.post import Answer, Limits, Line, Unanswered, trusting
-from hub.exchange.ways_out import Salt, give_back, note_act, put_notice
+from hub.exchange.ways_out import give_back, note_act, put_notice
 from hub.exchange.world import World
 from hub.identity.keys import OpenKey
 from hub.identity.webhook_keys import OVERLAP_US, Signer, new_webhook_key, shown, signed_headers, signer
 from hub.logs import Log
 from hub.settings import Settings
+from hub.store.audit import Salt
 from hub.store.engine import Tx
 from hub.store.webhooks import (
     WebhookRow,

@@ -13,9 +13,10 @@ from hub.exchange.world import World
 from hub.identity.day_keys import US_PER_DAY, DayKeys
 from hub.ports import Clock
 from hub.settings import Settings
+from hub.store.audit import Salt
 from hub.store.delivered import empty, left_to_empty, next_to_empty, note_emptied
 from hub.store.engine import Store, Tx
-from hub.store.operations import Salt, record
+from hub.store.operations import record
 
 RECORDS = 500  # of the bus per piece
 PAUSE_S = 0.02  # between two pieces: a thread that writes without a pause would double everybody's wait for the writer

@@ -17,8 +17,8 @@ from hub.operations.state import US, Around, status
 from hub.ports import Clock
 from hub.settings import Settings
 from hub.stop_flag import read_stops
+from hub.store.audit import Salt
 from hub.store.engine import Store
-from hub.store.operations import Salt
 
 
 class Intake(Protocol):

@@ -12,8 +12,9 @@ from hub.core.agreement import Catalogue
 from hub.core.errors import HubError, Kind
 from hub.ports import Clock
 from hub.stop_flag import Scope, Stop, Stops, read_stops, resume, stop
+from hub.store.audit import Salt
 from hub.store.engine import Lane, Store, Tx
-from hub.store.operations import Salt, fact, put_fact, record
+from hub.store.operations import fact, put_fact, record
 
 NOTED = "stop_release_noted"  # digest of what the last row about it said
 

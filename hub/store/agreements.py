@@ -8,18 +8,14 @@ it as it stands (`hub/store/signatures.py`). A suspension is theirs who made it:
 operator's; it is in force again when none is left. A whole agency is suspended by the operator alone.
 """
 
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from hub.core.errors import HubError, Kind
-from hub.core.leaf import NONCE_BYTES, LeafKind, canonical, commitment, leaf
+from hub.core.leaf import LeafKind
 from hub.ports import Clock
-from hub.store.audit import add_audit
+from hub.store.audit import Salt, add_act
 from hub.store.engine import Lane, Store, Tx
 from hub.store.facts import AGENCY_FENCE, AGREEMENT_FENCE, raise_fence
-
-Salt = Callable[[bytes], bytes]
-"""Makes the salt of an audit row's commitment from the row's nonce; the hub's own leaf key stands behind it."""
 
 OPERATOR = 0  # stands where an agency's number would: agencies are numbered from 1
 ACTS = ("suspend", "resume", "end")
@@ -91,9 +87,7 @@ def record(
     tx: Tx, kind: LeafKind, said: Mapping[str, object], fences: Mapping[str, object], now_us: int, salt: Salt
 ) -> int:
     """Write an act's audit row. Its detail is in the clear: it is about agreements and keys, and names no person."""
-    nonce, body = os.urandom(NONCE_BYTES), canonical(said)
-    row_leaf = leaf(kind, at_us=now_us, nonce=nonce, commitments=[commitment(salt(nonce), b"", body)])
-    return add_audit(tx, kind, at_us=now_us, leaf=row_leaf, detail=body, fences=canonical(fences))
+    return add_act(tx, kind, said, at_us=now_us, salt=salt, fences=fences)
 
 
 def _move(store: Store, number: int, act: str, clock: Clock, salt: Salt, by: int) -> int:

@@ -5,8 +5,7 @@ whose document names one version of every part; the fact `catalogue_digest` says
 Agencies carry no version of their own; each change of one is numbered here.
 """
 
-import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -16,10 +15,10 @@ from hub.core.agreement import Catalogue, Dataset
 from hub.core.agreement_digest import Terms, terms_of
 from hub.core.catalogue import Change, difference, from_document, refuse_rewrites, to_document
 from hub.core.errors import HubError, Item, Kind
-from hub.core.leaf import NONCE_BYTES, LeafKind, canonical, commitment, leaf
+from hub.core.leaf import LeafKind, canonical
 from hub.ports import Clock
 from hub.store.agreements import settle
-from hub.store.audit import add_audit
+from hub.store.audit import Salt, add_act
 from hub.store.engine import Lane, Store, Tx
 from hub.store.facts import AGENCY_FENCE, AGREEMENT_FENCE, POLICY_FENCE, raise_fence
 from hub.store.signatures import fully_signed, keep_terms
@@ -78,7 +77,7 @@ def apply(
     proposed: Catalogue,
     *,
     revision: str,
-    salt: Callable[[bytes], bytes],
+    salt: Salt,
     expected: str | None = None,
 ) -> Applied:
     """Approve a catalogue: what it says is in force when this returns, and nothing decided under the former commits.
@@ -93,9 +92,7 @@ def apply(
     return store.write(lambda tx: _apply(tx, clock(), proposed, revision, salt, expected), lane=Lane.URGENT)
 
 
-def _apply(
-    tx: Tx, now_us: int, proposed: Catalogue, revision: str, salt: Callable[[bytes], bytes], expected: str | None
-) -> Applied:
+def _apply(tx: Tx, now_us: int, proposed: Catalogue, revision: str, salt: Salt, expected: str | None) -> Applied:
     stored = _read(tx)
     approved = from_document(stored.in_force)
     if expected is not None and expected != approved.digest:
@@ -268,23 +265,19 @@ def _audit(
     digest: str,
     revision: str,
     fences: dict[str, dict[str, int]],
-    salt: Callable[[bytes], bytes],
+    salt: Salt,
     now_us: int,
 ) -> int:
     """Write the approval's row. Its detail is in the clear: a catalogue is public and names nobody."""
-    nonce = os.urandom(NONCE_BYTES)
-    body = canonical(
-        {
-            "catalogue": digest,
-            "changes": [
-                {"code": one.code, "kind": one.kind, "noun": one.noun, "version": one.version, "what": one.what}
-                for one in changes
-            ],
-            "revision": revision,
-        }
-    )
-    row_leaf = leaf(LeafKind.CATALOGUE, at_us=now_us, nonce=nonce, commitments=[commitment(salt(nonce), b"", body)])
-    return add_audit(tx, LeafKind.CATALOGUE, at_us=now_us, leaf=row_leaf, detail=body, fences=canonical(fences))
+    said = {
+        "catalogue": digest,
+        "changes": [
+            {"code": one.code, "kind": one.kind, "noun": one.noun, "version": one.version, "what": one.what}
+            for one in changes
+        ],
+        "revision": revision,
+    }
+    return add_act(tx, LeafKind.CATALOGUE, said, at_us=now_us, salt=salt, fences=fences)
 
 
 def _digest(document: Document) -> str:

@@ -5,15 +5,13 @@ whatever an agency can see is known here, and what never became visible comes ag
 """
 
 import json
-import os
 import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from hub.core.leaf import NONCE_BYTES, LeafKind, canonical, commitment, leaf
+from hub.core.leaf import LeafKind
 from hub.ports import Clock
-from hub.store.agreements import Salt
-from hub.store.audit import add_audit
+from hub.store.audit import Salt, add_act
 from hub.store.deliveries import DeliveryKind, QueueState
 from hub.store.engine import Store, Tx, marks
 
@@ -261,7 +259,4 @@ def _batch(row: Sequence[object]) -> Batch:
 
 def _record(tx: Tx, said: dict[str, object], now_us: int, salt: Salt) -> int:
     """Write the act's audit row. It is about an agency and names no person. No decision reads what it changed."""
-    nonce, body = os.urandom(NONCE_BYTES), canonical(said)
-    kind = LeafKind.CATALOGUE  # what is set up with an agency; the detail's `act` tells it from an approved catalogue
-    row_leaf = leaf(kind, at_us=now_us, nonce=nonce, commitments=[commitment(salt(nonce), b"", body)])
-    return add_audit(tx, kind, at_us=now_us, leaf=row_leaf, detail=body)
+    return add_act(tx, LeafKind.WAY_OUT, said, at_us=now_us, salt=salt)

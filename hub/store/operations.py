@@ -1,23 +1,17 @@
 """An operator's acts on record, and what they look at: counts, ages and numbers, never a person."""
 
-import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from hub.core.leaf import NONCE_BYTES, LeafKind, canonical, commitment, leaf
-from hub.store.audit import add_audit
+from hub.core.leaf import LeafKind
+from hub.store.audit import Salt, add_act
 from hub.store.deliveries import QueueState
 from hub.store.engine import Tx
-
-Salt = Callable[[bytes], bytes]
-"""Makes the salt of an audit row's commitment from the row's nonce."""
 
 
 def record(tx: Tx, said: dict[str, object], *, now_us: int, salt: Salt) -> int:
     """Write an operator's act; returns the audit row. Its detail is in the clear, for it names nobody."""
-    nonce, body = os.urandom(NONCE_BYTES), canonical(said)
-    row_leaf = leaf(LeafKind.OPERATION, at_us=now_us, nonce=nonce, commitments=[commitment(salt(nonce), b"", body)])
-    return add_audit(tx, LeafKind.OPERATION, at_us=now_us, leaf=row_leaf, detail=body)
+    return add_act(tx, LeafKind.OPERATION, said, at_us=now_us, salt=salt)
 
 
 def fact(tx: Tx, name: str) -> str:
