@@ -5,6 +5,7 @@ line carries a MAC over itself and the MAC before it, so none can be altered, ta
 cut off; the store therefore counts its erasures (the fact `erasures`), and more of them than lines is noticed.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Iterable
@@ -46,8 +47,7 @@ class Ledger:
                 new = not self.path.exists()
                 descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
                 try:
-                    os.write(descriptor, _line(person, erased_us, mac))
-                    os.fsync(descriptor)
+                    _append(descriptor, _line(person, erased_us, mac))
                 finally:
                     os.close(descriptor)
                 if new:
@@ -142,6 +142,22 @@ def _read(path: Path, key: bytes) -> tuple[dict[int, int], bytes, int | None]:
 
 def _mac(key: bytes, before: bytes, person: int, erased_us: int) -> bytes:
     return blake2b(before + person.to_bytes(8) + erased_us.to_bytes(8), key=key, digest_size=MAC_BYTES).digest()
+
+
+def _append(descriptor: int, line: bytes) -> None:
+    """Write a line durably, or leave nothing of it: the next one would stand behind its half. Raises OSError.
+
+    A disk that has room for a part of it takes that part, and says no word (POSIX write).
+    """
+    before = os.fstat(descriptor).st_size
+    try:
+        if os.write(descriptor, line) < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(descriptor)
+    except OSError:
+        os.ftruncate(descriptor, before)
+        os.fsync(descriptor)
+        raise
 
 
 def _line(person: int, erased_us: int, mac: bytes) -> bytes:
