@@ -19,7 +19,7 @@ from hub.core.errors import HubError, Kind
 from hub.core.leaf import LeafKind
 from hub.exchange.agreements import AgreementDesk, sign_in
 from hub.exchange.feed import rfc3339
-from hub.identity.officers import officer_row, read_detached, sign_detached
+from hub.identity.officers import officer_row, read_detached, same_key, sign_detached
 from hub.settings import OFFICERS
 from hub.store.agency_keys import FOR_EVER_US
 from hub.store.agreements import record
@@ -46,9 +46,20 @@ def add(desk: AgreementDesk, agency: str, jwk: Mapping[str, Any], *, name: str, 
 def add_in(
     tx: Tx, desk: AgreementDesk, agency: str, jwk: Mapping[str, Any], *, name: str, office: str
 ) -> dict[str, Any]:
-    """Register a key in a transaction that is open already."""
+    """Register a key in a transaction that is open already.
+
+    No key is registered twice: what one side signed would be a signature of the other side too, and all read it.
+    """
     now_us = desk.clock()
     row = officer_row(agency, jwk, name=name, office=office, now_us=now_us)
+    if any(same_key(one, row) and one[:2] != row[:2] for one in officers(tx)):
+        raise HubError(
+            Kind.CONFLICT,
+            "this key is registered already, under another agency or another kid",
+            where="x",
+            remedy="One key stands for one officer: make a new one with `hub-agency officer new`.",
+            code="officer-key-shared",
+        )
     if not add_officer(tx, row):
         raise HubError(
             Kind.CONFLICT,

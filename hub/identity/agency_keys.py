@@ -21,6 +21,14 @@ RSA_BITS = (2048, 4096)  # NIST SP 800-131A asks for 2048; above 4096 a signatur
 PRIVATE_PARTS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})  # RFC 7518 6.2.2, 6.3.2, 6.4.1
 PUBLIC_PARTS = frozenset({"kty", "crv", "x", "y", "n", "e"})
 KEYS_PER_AGENCY = 8
+ED25519_P = 2**255 - 19  # RFC 8032 5.1
+SMALL_ORDER = frozenset(  # the y of the eight points whose signatures anybody can make, for they fit almost any message
+    {
+        0, 1, ED25519_P - 1,
+        0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826,
+        0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7,
+    }
+)  # fmt: skip
 REMEDY = "Register a public P-256, Ed25519 or RSA (2048 to 4096 bit) key as a JWK with a kid."
 
 
@@ -92,10 +100,18 @@ def _algorithms(key: jwk.Key) -> tuple[str, ...]:
     if isinstance(key, jwk.ECKey) and key.curve_name == "P-256":
         return ("ES256",)
     if isinstance(key, jwk.OKPKey) and key.curve_name == "Ed25519":
+        if _ed25519_y(key) in SMALL_ORDER:
+            raise _refused("it is a point under which anybody can sign", "/x")
         return ("EdDSA", "Ed25519")
     if isinstance(key, jwk.RSAKey) and RSA_BITS[0] <= key.public_key.key_size <= RSA_BITS[1]:
         return ("PS256",)
     raise _refused("its type, curve or size is not accepted", "/kty")
+
+
+def _ed25519_y(key: jwk.OKPKey) -> int:
+    """Return the y of a public key's point; texts of it that are not the shortest one count as well."""
+    encoded = key.public_key.public_bytes_raw()
+    return (int.from_bytes(encoded, "little") & (2**255 - 1)) % ED25519_P
 
 
 def _refused(reason: str, where: str) -> HubError:

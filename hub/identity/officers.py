@@ -96,6 +96,12 @@ def officer_row(agency: str, jwk: Mapping[str, Any], *, name: str, office: str, 
     return OfficerRow(agency, key.kid, name.strip(), office.strip(), text, now_us, FOR_EVER_US)
 
 
+def same_key(one: OfficerRow, other: OfficerRow) -> bool:
+    """Say whether two rows hold one key, however each of them writes it."""
+    first, second = (OKPKey.import_key(orjson.loads(row.jwk)).thumbprint() for row in (one, other))
+    return first == second
+
+
 def day_and_time(instant_us: int) -> str:
     """Write an instant as people read it, in UTC."""
     return datetime.fromtimestamp(instant_us / 1e6, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

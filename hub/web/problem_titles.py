@@ -123,6 +123,7 @@ TITLES = MappingProxyType(
         "signature-there": "This side has signed already",
         "officer-unknown": "There is no such officer's key",
         "officer-key-ended": "The officer's key has ended",
+        "officer-key-shared": "The officer's key is registered for somebody else",
         "officer-key-there": "The officer's key is registered already",
         "officer-unusable": "The officer's name or office cannot be used",
         "link-unknown": "There is no such link",
