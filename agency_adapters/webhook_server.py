@@ -7,6 +7,7 @@ from agency_adapters.errors import AgencyError
 from agency_adapters.webhook import BODY_BYTES, Receiver, Reply, receive
 
 IDLE_S = 120.0  # of a connection: the hub opens a new one where this one is gone
+LENGTH_CHARS = 12  # of a content-length: a longer text is not looked at, whatever number it is
 TOO_LARGE, LENGTH_REQUIRED, FAILED = 413, 411, 500
 
 
@@ -29,7 +30,7 @@ def server(receiver: Receiver, host: str, port: int) -> ThreadingHTTPServer:
             told = self.headers.get("content-length", "")
             if not told.isdecimal():
                 return self._answer(Reply(LENGTH_REQUIRED, b"{}"), close=True)
-            if int(told[:12]) > BODY_BYTES:
+            if len(told) > LENGTH_CHARS or int(told) > BODY_BYTES:
                 return self._answer(Reply(TOO_LARGE, b"{}"), close=True)
             body = self.rfile.read(int(told))
             try:

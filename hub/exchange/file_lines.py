@@ -20,6 +20,7 @@ ATTRIBUTES = ("id", "type", "subject", "time", "dataschema", "case", "actor", "s
 NEEDED = ("id", "type", "subject", "time")
 PIECE = 65_536
 DEEPEST_CELL = 131_072  # characters of one CSV cell; csv's own limit, longer ones are a quote that was never closed
+LONGEST_ROW = 8 * DEEPEST_CELL  # bytes: far more than an event may have; each comma of it is a cell in memory
 
 
 class Line(NamedTuple):
@@ -58,27 +59,41 @@ def count_ndjson(file: IO[bytes]) -> int:
 
 def csv_rows(file: IO[bytes], catalogue: Catalogue, agency: str) -> Iterator[Line]:
     """Read row by row. Raises HubError(INVALID) for what is no CSV in UTF-8, or has no such columns."""
-    reader = csv.reader(_text(file), strict=True)
+    text = _Text(file)
+    reader = csv.reader(text, strict=True)
     header: list[str] = []
     try:
         header = [unescaped(name) for name in next(reader, [])]
         _check_header(header)
         for at, row in enumerate(reader, 1):
+            text.row_chars = 0
             if len(row) != len(header):
                 raise _refusal(f"row {at} has {len(row)} cells and the header {len(header)}", "file-csv")
             yield _of_row(at, header, [unescaped(cell) for cell in row], catalogue, agency)
     except (csv.Error, UnicodeDecodeError) as cause:
         raise _refusal(
-            f"it is not CSV in UTF-8, or a cell is too long (near line {reader.line_num})", "file-csv"
+            f"it is not CSV in UTF-8, or a cell or a row is too long (near line {reader.line_num})", "file-csv"
         ) from cause
 
 
-def _text(file: IO[bytes]) -> Iterator[str]:
-    """Decode line by line, in pieces no longer than a cell may be: csv's limit ends a quote that was never closed."""
-    decoder = codecs.getincrementaldecoder("utf-8-sig")("strict")
-    while piece := file.readline(DEEPEST_CELL):
-        yield decoder.decode(piece)
-    decoder.decode(b"", final=True)
+class _Text:
+    """A file's text in pieces no longer than a cell may be: csv's limit ends a quote that was never closed.
+
+    A quoted cell across the end of a piece makes one row of both, so that a row could be all of the file, a cell for
+    each comma in it: whoever reads sets `row_chars` to 0 at each row's end, and a longer row is no CSV.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.row_chars = 0
+        self._file, self._decoder = file, codecs.getincrementaldecoder("utf-8-sig")("strict")
+
+    def __iter__(self) -> Iterator[str]:
+        while piece := self._file.readline(DEEPEST_CELL):
+            self.row_chars += len(piece)
+            if self.row_chars > LONGEST_ROW:
+                raise csv.Error("a row is too long")
+            yield self._decoder.decode(piece)
+        self._decoder.decode(b"", final=True)
 
 
 def _parsed(at: int, line: bytes) -> Line:
