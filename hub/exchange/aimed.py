@@ -21,6 +21,7 @@ from hub.store.deliveries import DeliveryKind, QueueState
 from hub.store.interned import intern_id
 
 ID_BYTES = 16
+_NEWS = AimRow(b"", 0, 0, 0, 0)  # what is no answer to anybody
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,26 +62,30 @@ def aim_at(bench: Bench, event: Taken, subjects: Sequence[Subject], out: Prepare
 
 
 def _corrects(bench: Bench, event: Taken, subjects: Sequence[Subject], out: Prepared) -> Aimed:
-    """A correction goes to who was promised the original: the others never got what is wrong."""
+    """A correction goes to who was promised the original: the others never got what is wrong.
+
+    One of an answer holds what was asked for at most, as the answer did.
+    """
     originals = {
-        one.subscription: (one.delivery, one.public, False, one.stands)
+        one.subscription: AimRow(one.public, one.delivery, one.fields, one.asks, 0, False, one.stands, one.names)
         for one in bench.known.aims.originals.get(event.corrected, ())
         if one.kind != DeliveryKind.DELETE and one.person == subjects[0].person
     }
     first, count = out.made.get(event.corrected, (0, 0))
+    own = dict(out.aims) if count else {}
     for at in range(first, first + count):  # decided in this very batch
         public, kind, _, subscription, *_rest = out.deliveries[at]
         if kind != DeliveryKind.DELETE and out.deliveries[at][10] == subjects[0].person:
-            originals[subscription] = (at, public, True, out.deliveries[at][9] > QueueState.OPENED)
+            was, stands = own.get(at, _NEWS), out.deliveries[at][9] > QueueState.OPENED
+            originals[subscription] = AimRow(public, at, was.fields, was.asks, 0, True, stands, was.names)
     lines = []
     for one in bench.world.catalogue.by_dataset.get(event.dataset.name, ()):
-        got = originals.get(one.number)
-        if got is None:
+        aim = originals.get(one.number)
+        if aim is None:
             lines.append(_line(bench, one, closed="correction.no_original"))
             continue
-        original, public, here, stands = got
-        aim = AimRow(public, original, 0, 0, 0, here, stands)
-        lines.append(_line(bench, one, kind=DeliveryKind.CORRECTION, aim=aim))
+        wanted = for_ask(one, frozenset(aim.names), with_case=aim.asks == WITH_CASE) if aim.asks else one
+        lines.append(_line(bench, wanted, kind=DeliveryKind.CORRECTION, aim=aim))
     return _aimed(bench, event, lines)
 
 
@@ -98,7 +103,7 @@ def _answers(bench: Bench, event: Taken, subjects: Sequence[Subject]) -> Aimed:
     if subscription is None:
         return _nobody(bench, event, "agreement.ended", ask)
     wanted = for_ask(subscription, frozenset(ask.fields[1]), with_case=ask.asks == WITH_CASE)
-    aim = AimRow(public, 0, ask.fields[0], ask.asks, ask.deadline_us)
+    aim = AimRow(public, 0, ask.fields[0], ask.asks, ask.deadline_us, names=ask.fields[1])
     anew = "" if _is_same_grant(ask, subscription, subjects[0]) else "consent.new_stretch"
     return _aimed(bench, event, [_line(bench, wanted, kind=DeliveryKind.ANSWER, aim=aim, closed=anew)], ask)
 

@@ -277,10 +277,12 @@ def _judge(world: World, facts: _Facts, one: Candidate, states: dict[int, Agreem
 def _as_aimed(
     facts: _Facts, one: Candidate, aim: AimRow | None, subscription: Subscription, state: AgreementState
 ) -> tuple[Subscription, AgreementState]:
-    """Narrow to what an ask wanted; what is backfilled or asked for is never held; a question has its deadline."""
+    """Narrow to what an ask wanted, a correction of its answer too; what is backfilled or asked for is never held; a
+    question has its deadline.
+    """
     if one.kind == DeliveryKind.BACKFILLED:
         return without_look_back(subscription), state
-    if one.kind == DeliveryKind.CORRECTION or aim is None:
+    if aim is None or not aim.asks:  # a correction of news
         return subscription, state
     if one.kind == DeliveryKind.QUESTION and not facts.horizon.before(aim.until_us):
         state = state._replace(closed="ask.expired")

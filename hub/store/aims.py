@@ -44,6 +44,9 @@ class Original(NamedTuple):
     subscription: int
     person: int  # of its first part
     stands: bool  # it is backfilled, or behind backfill, and has not left
+    fields: int  # of an answer, or a correction of one: what was asked for, interned and as it is
+    names: tuple[str, ...]
+    asks: int
 
 
 class AimKeys(NamedTuple):
@@ -84,6 +87,7 @@ class AimRow(NamedTuple):
     until_us: int
     here: bool = False
     stands: bool = False  # the original is backfilled, or behind backfill, and has not left
+    names: tuple[str, ...] = ()  # what `fields` interns, where it is known
 
 
 def read_aims(tx: Tx, keys: AimKeys, persons: Sequence[int]) -> AimTexts:
@@ -122,9 +126,11 @@ def _originals(tx: Tx, corrected: Sequence[bytes]) -> str:
     return tx.text(
         "SELECT json_group_array(json_array(hex(e.event), d.id, hex(d.public), d.kind, d.subscription,"
         " hex(substr(d.parts, 1, 8)), EXISTS (SELECT 1 FROM queue q WHERE q.recipient = d.recipient"
-        f" AND q.state IN ({QueueState.BEHIND.value}, {QueueState.LATER.value}) AND q.delivery = d.id)))"
-        " FROM event_seen e JOIN delivery d ON d.id >= e.delivery"
-        f" AND d.id < e.delivery + e.deliveries WHERE e.event IN ({marks(len(corrected))})",
+        f" AND q.state IN ({QueueState.BEHIND.value}, {QueueState.LATER.value}) AND q.delivery = d.id),"
+        " coalesce(a.fields, 0), json(coalesce(i.body, '[]')), coalesce(a.asks, 0)))"
+        " FROM event_seen e JOIN delivery d ON d.id >= e.delivery AND d.id < e.delivery + e.deliveries"
+        " LEFT JOIN delivery_aim a ON a.delivery = d.id AND a.asks > 0 LEFT JOIN interned i ON i.id = a.fields"
+        f" WHERE e.event IN ({marks(len(corrected))})",
         corrected,
     )
 
@@ -140,9 +146,11 @@ def _cleared(tx: Tx, persons: Sequence[int]) -> str:
 
 def aims_of(texts: AimTexts) -> AimFacts:
     originals: dict[bytes, tuple[Original, ...]] = {}
-    for event, delivery, public, kind, subscription, person, stands in loads(texts.originals):
+    for event, delivery, public, kind, subscription, person, stands, fields, names, asks in loads(texts.originals):
         subject = int.from_bytes(bytes.fromhex(person), "little")
-        one = Original(delivery, bytes.fromhex(public), kind, subscription, subject, bool(stands))
+        one = Original(
+            delivery, bytes.fromhex(public), kind, subscription, subject, bool(stands), fields, tuple(names), asks
+        )
         originals[bytes.fromhex(event)] = (*originals.get(bytes.fromhex(event), ()), one)
     return AimFacts(
         {
