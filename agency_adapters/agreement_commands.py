@@ -50,7 +50,7 @@ def show(
         _line(view)
         return
     _say("\n".join(agreements.described(terms)))
-    _say(_standing(view))
+    _say(agreements.visible(_standing(view)))
 
 
 @app.command()

@@ -102,7 +102,17 @@ def checked_terms(view: Mapping[str, Any], code: str, agency: str) -> Terms:
 
 
 def described(terms: Terms) -> Iterator[str]:
-    """Say in words, from the terms themselves, what a signature would agree to."""
+    """Say in words, from the terms themselves, what a signature would agree to; each line is one on any terminal."""
+    return map(visible, _described(terms))
+
+
+def visible(line: str) -> str:
+    """Write a line of somebody else's words so that all of it shows: one line, nothing that moves or hides text."""
+    indent = " " * (len(line) - len(line.lstrip(" ")))
+    return indent + "".join(one if one.isprintable() else f"\\u{ord(one):04x}" for one in " ".join(line.split()))
+
+
+def _described(terms: Terms) -> Iterator[str]:
     about = terms.document["agreement"]
     yield f"{about['code']} v{about['version']}: {about['provider']} gives, {about['recipient']} receives"
     for name, granted in sorted(about["ceiling"].items()):

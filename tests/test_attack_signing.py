@@ -3,17 +3,20 @@
 import base64
 import json
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 from joserfc.jwk import OKPKey
 
+from agency_adapters import agreements as theirs
+from hub.core.agreement_page import as_html, as_text
 from hub.core.errors import HubError
 from hub.exchange import officers
 from hub.identity.agency_keys import agency_key
 from hub.identity.officers import officer_row, read_detached, signs
-from tests.signing_world import PROVIDER, RECIPIENT, Signing
+from tests.signing_world import CODE, PROVIDER, RECIPIENT, Signing
 from tests.world import town
 
 P = 2**255 - 19
@@ -67,3 +70,35 @@ def test_no_key_is_an_officers_twice(place: Signing, agency: str, kid: str) -> N
         officers.add(place.town.hub.agreements, agency, jwk, name="Ada Example", office="Registrar")
     assert refused.value.code == "officer-key-shared"
     assert place.rows() == before
+
+
+HIDING = (
+    "Act 5\x1b[1A\x1b[2K\rof nothing",  # a terminal goes up a line and clears it
+    "Act 5\x9b1A\x9b2K",  # the same in one byte (ECMA-48 8.3.16)
+    "Act 5 \u202esesoprup lla\u202c",  # read from right to left
+    "Act 5\n  valid from 2020-01-01 until 2020-01-02",  # a line that says something else
+    "Act 5\u2028\u200b\u2066",
+)
+
+
+@pytest.mark.parametrize("law", HIDING, ids=range(len(HIDING)))
+def test_nothing_in_the_terms_hides_from_who_signs_them(place: Signing, law: str) -> None:
+    """Neither at the officer's own machine, where the hub is not taken at its word, nor on the page that is printed."""
+    place.proposed(law=law)
+    view = place.view(PROVIDER)
+    lines = list(theirs.described(theirs.checked_terms(view, CODE, PROVIDER)))
+    plain = list(theirs.described(theirs.checked_terms(with_law(view), CODE, PROVIDER)))
+    assert all(line.isprintable() for line in lines)
+    assert len(lines) == len(plain)
+    for page in (as_text(view, "proposed"), as_html(view, "proposed")):
+        assert all(line.isprintable() for line in page.splitlines())
+    assert "2020-01-01 until" not in "".join(line for line in lines if line.lstrip().startswith("valid"))
+
+
+def with_law(view: Any) -> Any:
+    """Return the view of the same terms with a law of one plain word."""
+    terms = {**view["documents"]["proposed"]["terms"]}
+    terms["agreement"] = {**terms["agreement"], "law": "Act"}
+    payload = theirs.canonical(terms)
+    told = {**view["documents"]["proposed"], "terms": terms, "digest": sha256(payload).hexdigest()}
+    return {**view, "documents": {"proposed": told}}

@@ -48,7 +48,20 @@ class Section(NamedTuple):
 
 
 def sections_of(view: Mapping[str, Any], which: str) -> Iterator[Section]:
-    """Make the page of one agreement, as `agreement_of` gives it; `which` of its terms: "approved" or "proposed"."""
+    """Make the page of one agreement, as `agreement_of` gives it; `which` of its terms: "approved" or "proposed".
+
+    All that is signed shows: a character that would hide, move or turn other text stands there as its number.
+    """
+    for one in _sections(view, which):
+        table = [[_visible(cell) for cell in row] for row in one.table]
+        yield Section(_visible(one.title), [_visible(line) for line in one.lines], table)
+
+
+def _visible(text: str) -> str:
+    return "".join(one if one.isprintable() else f"\\u{ord(one):04x}" for one in " ".join(text.split()))
+
+
+def _sections(view: Mapping[str, Any], which: str) -> Iterator[Section]:
     document = view["documents"][which]
     terms, datasets, standing = document["terms"], document["datasets"], view[which]
     agreement, purposes = terms["agreement"], terms["purposes"]
