@@ -19,6 +19,7 @@ from hub.exchange.endpoints import Endpoint
 BODY_BYTES = 65_536  # of an answer: the challenge takes a hundred, and nothing else in it is read
 HEAD_BYTES = 65_536
 CHUNK_BYTES = 16_384
+TRIED_MOST = 4  # of a name's addresses: one that has hundreds, none of which answers, would hold a thread for an hour
 OK, MULTIPLE_CHOICES = 200, 300
 
 
@@ -168,7 +169,7 @@ def _read(connection: socket.socket, until_s: float) -> _Reading:
 
 def _connect(endpoint: Endpoint, addresses: Sequence[str], tls: ssl.SSLContext, connect_s: float) -> socket.socket:
     failure: OSError = ConnectionRefusedError()
-    for address in addresses:
+    for address in addresses[:TRIED_MOST]:
         try:
             plain = socket.create_connection((address, endpoint.port), timeout=connect_s)
         except OSError as error:

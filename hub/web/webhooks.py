@@ -1,5 +1,6 @@
 """An agency's ways out over HTTP: its webhook, and the key that its payloads are sealed to."""
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import orjson
@@ -7,6 +8,7 @@ from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from hub.core.errors import HubError, Kind
 from hub.exchange.endpoints import URL_CHARS
 from hub.exchange.ways_out import note_act
 from hub.exchange.webhooks import prove, register, remove, rotate, show
@@ -18,7 +20,7 @@ from hub.web.running import Running, hub_of
 from hub.web.sign_in import caller_with
 
 FORM_BYTES = 10_000
-PROOFS_AT_ONCE = 4  # each waits for somebody else's machine: those that pull must not wait for it too
+PROOFS_AT_ONCE = 4  # each waits for somebody else's machines: those that pull must not wait for it too
 JSON = "application/json"
 Owner = Annotated[Caller, Depends(caller_with("ways-out:write"))]
 
@@ -37,15 +39,37 @@ class NewSealingKey(BaseModel):
     jwk: dict[str, Any]
 
 
+class Proofs:
+    """The few places in which an agency's name server and machine are waited for: one agency has one at most."""
+
+    def __init__(self) -> None:
+        self._places, self._waited_for = CapacityLimiter(PROOFS_AT_ONCE), set[str]()
+
+    async def of(self, agency: str, work: Callable[[], dict[str, Any]]) -> Response:
+        """Do it in a thread. Raises HubError(CONFLICT) while the same agency's machines are waited for already."""
+        if agency in self._waited_for:
+            raise HubError(
+                Kind.CONFLICT,
+                "the endpoint is being proven at this moment",
+                remedy="Ask for its state in a moment.",
+                code="webhook-proving",
+            )
+        self._waited_for.add(agency)
+        try:
+            return _json(await to_thread.run_sync(work, limiter=self._places))
+        finally:
+            self._waited_for.discard(agency)
+
+
 def webhook_routes() -> APIRouter:
     """Serve `/v1/webhook`, `prove` and `rotate` below it, and `/v1/sealing-key`."""
-    router, proofs = APIRouter(), CapacityLimiter(PROOFS_AT_ONCE)
+    router, proofs = APIRouter(), Proofs()
 
     @router.put("/v1/webhook")
     async def put_webhook(request: Request, caller: Owner) -> Response:
         hub = hub_of(request)
         given = read_model(NewWebhook, await read_body(request, FORM_BYTES))
-        return _json(await to_thread.run_sync(register, hub.webhooks, caller.agency, given.url, limiter=proofs))
+        return await proofs.of(caller.agency, lambda: register(hub.webhooks, caller.agency, given.url))
 
     @router.get("/v1/webhook")
     async def get_webhook(request: Request, caller: Owner) -> Response:
@@ -61,7 +85,7 @@ def webhook_routes() -> APIRouter:
     @router.post("/v1/webhook/prove")
     async def post_prove(request: Request, caller: Owner) -> Response:
         hub = hub_of(request)
-        return _json(await to_thread.run_sync(prove, hub.webhooks, caller.agency, limiter=proofs))
+        return await proofs.of(caller.agency, lambda: prove(hub.webhooks, caller.agency))
 
     @router.post("/v1/webhook/rotate")
     async def post_rotate(request: Request, caller: Owner) -> Response:
