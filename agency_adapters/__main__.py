@@ -81,7 +81,8 @@ def init(
         channel = Channel(profile.settings, key, open_http(profile.settings))
         _register_at_demo(channel, {"agency": name, "jwk": public_jwk(key)})
         seen_path(directory, name).unlink(missing_ok=True)  # a demo's world begins anew with each start
-    _tell(f"Profile {name}: {directory / f'{name}.toml'}. {'Registered.' if demo else 'Register this public key:'}")
+    then = "Registered." if demo else "Register this public key, at the hub with `hub agency add-key`:"
+    _tell(f"Profile {name}: {directory / f'{name}.toml'}. {then}")
     _line(public_jwk(key))
 
 

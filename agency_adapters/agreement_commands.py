@@ -33,7 +33,7 @@ def list_agreements(profile: ProfileName = None) -> None:
 def new_officer(file: Annotated[Path, typer.Argument(help="Where to write the private key; nobody else may.")]) -> None:
     """Make an officer's key on their own machine, and print the public half to be registered at the hub."""
     _line(agreements.new_officer_key(file, new_key()))
-    _tell(f"The private key is {file}: keep it. Give the line above to the hub's operator, in person or by telephone.")
+    _tell(f"The private key is {file}: keep it. Its public key goes to the hub's operator.")
 
 
 @app.command()

@@ -24,6 +24,7 @@ _DAY_US = 86_400 * _US
 _FIRST = "Put right the first line that says FAIL; this one needs it."
 _REGISTER = "Register the public key that `hub-agency init` printed; at a demo hub run init again with --demo."
 _OPERATOR = "Ask the hub's operator."
+_UNSIGNED = "`hub-agency agreements` names missing signatures; where it names nothing, ask the hub's operator."
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,7 @@ def _agreements(client: HubClient, into: dict[str, Any], *, clock: Clock) -> Fin
     into["asked_at_us"] = (before_us + clock()) // 2
     counts = {name: len(into.get(name) or ()) for name in ("agreements", "subscriptions", "datasets")}
     if not any(counts.values()):
-        return Finding("agreements", False, "none in force, and no dataset of one's own", _OPERATOR)
+        return Finding("agreements", False, "none in force, and no dataset of one's own", _UNSIGNED)
     return Finding("agreements", True, ", ".join(f"{count} {name}" for name, count in counts.items()))
 
 

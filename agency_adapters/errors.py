@@ -37,7 +37,7 @@ class Problem:
 
     def __str__(self) -> str:
         """Give it as one line for a person at a terminal."""
-        return f"{self.what} (at {self.where})" if self.where else self.what
+        return f"{self.what.removesuffix('.')} (at {self.where})" if self.where else self.what
 
 
 class HubProblem(AgencyError):

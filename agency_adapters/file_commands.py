@@ -26,7 +26,7 @@ ProfileName = Annotated[str | None, typer.Option("--profile", help="Which profil
 @app.command()
 def publish(
     directory: Annotated[Path, typer.Argument(help="The agency's own folder of rows: *.csv, *.ndjson.")],
-    row_map: Annotated[Path, typer.Option("--map", help="TOML: dataset, key, subject, time, [fields].")],
+    row_map: Annotated[Path, typer.Option("--map", help="TOML: dataset, key, subject, time, fields.")],
     profile: ProfileName = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="The hub checks everything and stores nothing.")] = False,
     into: Annotated[

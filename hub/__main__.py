@@ -61,7 +61,9 @@ def tell(error: HubError) -> None:
     where = f" ({error.where})" if error.where else ""
     print(f"{error.what}{where}", file=sys.stderr)
     for item in error.items:
-        print(f"  {item.where + ': ' if item.where else ''}{item.what} {item.remedy}".rstrip(), file=sys.stderr)
+        print(f"  {item.where + ': ' if item.where else ''}{item.what}", file=sys.stderr)
+        if item.remedy:
+            print(f"    {item.remedy}", file=sys.stderr)
     if error.remedy:
         print(error.remedy, file=sys.stderr)
 

@@ -272,7 +272,7 @@ def checked(settings: Settings) -> Settings:
     """Return the settings, or raise HubError(STARTUP) with every reason why they are unsafe in production."""
     items = refuse_unsafe(settings)
     if items:
-        raise _refusal(items, what=f"refusing to start: {len(items)} setting(s) are unsafe in production")
+        raise _refusal(items, what="refusing to start: unsafe in production")
     return settings
 
 
@@ -465,7 +465,7 @@ def _refusal(items: tuple[Item, ...], *, what: str = "the settings cannot be use
         Kind.STARTUP,
         what,
         where="settings",
-        remedy="Correct each item below; deploy/README.md explains every setting.",
+        remedy="Correct each of these; deploy/README.md explains every setting.",
         code="settings",
         items=items,
     )

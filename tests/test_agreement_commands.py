@@ -134,6 +134,8 @@ def sign_at_their_own_machine(run: Run, directory: Path) -> None:
     assert (again.returncode, "is there already" in again.stderr) == (1, True)
     officer = ("--name", "Ada Example", "--office", "Registrar", "--jwk", str(jwk))
     assert "Ada Example signs for lindum" in well(run("hub", "officer", "add", "lindum", *officer))
+    kid = json.loads(jwk.read_text())["kid"]
+    assert kid in well(run("hub", "officer", "list")), "whole: `hub officer end` takes it from there"
     sign = ("hub-agency", "agreement", "sign", CODE, "--profile", "lindum", "--officer", str(key))
     declined = run(*sign, said="n")
     assert declined.returncode == 1

@@ -220,7 +220,7 @@ def test_a_page_for_three_in_the_morning(hub: Hub, capsys: pytest.CaptureFixture
     assert any(line.startswith("LOOK AT  everything is stopped since ") for line in page)
     assert "Safe to restart: NO" in page
     assert any("(see [bold]entry 7[/] of the log)" in line for line in page)
-    assert any("1 events of 1 persons wait for a link" in line for line in page)
+    assert any("1 event of 1 person waiting for a link" in line for line in page)
 
 
 def test_a_broken_set_up_is_told_by_both_commands(tmp_path: Path) -> None:
@@ -237,6 +237,30 @@ def test_a_broken_set_up_is_told_by_both_commands(tmp_path: Path) -> None:
         assert "FAIL  key file     the key file cannot be read" in doctor.stdout
         assert "FAIL  stop flag    the flag file's last line is torn" in doctor.stdout
         assert httpx.get(running.url + "/readyz").status_code == 200
+
+
+def test_what_is_unsafe_since_the_start_locks_no_operator_out(tmp_path: Path) -> None:
+    """A shell without the settings asks a running hub; where none runs the same shell is refused, with each reason."""
+    environ = environment(tmp_path)
+    shell = environ | {"HUB_MODE": "production"}
+    with serving(environ, tmp_path):
+        assert "Safe to restart" in command(shell, tmp_path, "status").stdout
+    refused = command(shell, tmp_path, "status")
+    assert refused.returncode == 1
+    assert "refusing to start: unsafe in production" in refused.stderr
+
+
+def test_agreements_that_wait_for_signatures_are_one_line(capsys: pytest.CaptureFixture[str], hub: Hub) -> None:
+    """A first catalogue is unsigned as a whole; what somebody suspended still has a line of its own."""
+    suspend(hub.store, 3, clock=hub.clock, salt=hub.act_salt)
+    found = hub.status()
+    (one,) = found["paused"]
+    found["paused"] += [one | {"what": f"agreement AGR-{number} is unsigned"} for number in (8, 9)]
+    draw(found)
+    page = capsys.readouterr().out
+    assert "Unsigned: 2 agreements are not in force yet" in page
+    assert "agreement AGR-3 is suspended" in page
+    assert "AGR-8" not in page
 
 
 def test_a_backlog_is_a_problem_beyond_some_seconds_of_work(hub: Hub) -> None:

@@ -44,7 +44,7 @@ def test_a_person_is_erased_where_no_hub_runs(house: Path) -> None:
     """The id comes on standard input; the answer says what was destroyed and what copies may still be."""
     done = run(house, "person", "erase", "tax", "--reason", "request", "--yes", said=f"{ID}\n")
     assert done.returncode == 0, done.stderr
-    assert "Destroyed: 1 keys, 2 names." in done.stdout
+    assert "Destroyed: 1 key, 2 names." in done.stdout
     assert "Nobody had been handed anything." in done.stdout
     assert "can lie on the bus until" in done.stdout
     assert "Backups of the store hold the wrapped key" in done.stdout

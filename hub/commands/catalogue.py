@@ -48,33 +48,38 @@ def apply(
     if client is not None:
         with client:
             approved = from_document(ask(client, "GET", "/catalogue"))
-            _warn(approved, proposed, ask(client, "GET", "/agreements")["signed"])
-            if _agreed(approved, proposed, yes=yes):
+            unsigned = _unsigned(approved, proposed, ask(client, "GET", "/agreements")["signed"])
+            if _agreed(approved, proposed, unsigned, yes=yes):
                 sent = {"document": to_document(proposed), "expected": approved.digest}
                 _done(ask(client, "POST", "/catalogue", sent))
         return
     with opened(settings) as hub:
-        _warn(hub.approved(), proposed, signed_digests(hub.agreements))
-        if _agreed(hub.approved(), proposed, yes=yes):
+        unsigned = _unsigned(hub.approved(), proposed, signed_digests(hub.agreements))
+        if _agreed(hub.approved(), proposed, unsigned, yes=yes):
             _done(hub.approve(proposed, expected=hub.approved().digest))
 
 
-def _warn(approved: "Catalogue", proposed: "Catalogue", signed: list[str]) -> None:
-    """Say which agreements would lie still: their terms change, and not both sides have signed the new ones."""
+def _unsigned(approved: "Catalogue", proposed: "Catalogue", signed: list[str]) -> list[str]:
+    """Name the agreements that would lie still: their terms change, and not both sides have signed the new ones."""
     from hub.core.agreement_digest import terms_of
     from hub.core.catalogue import to_document
 
     before, after = to_document(approved), to_document(proposed)
     known = {terms_of(before, code).digest for code in before["agreements"]} | {*signed}
-    waiting = [code for code in after["agreements"] if terms_of(after, code).digest not in known]
-    if waiting:
-        print(
-            f"Not signed by both sides, so nothing is released under them once this is applied: {', '.join(waiting)}."
-        )
+    by_number = sorted(proposed.agreements.values(), key=lambda one: one.number)
+    return [one.code for one in by_number if terms_of(after, one.code).digest not in known]
+
+
+def _warn(approved: "Catalogue", unsigned: list[str]) -> None:
+    """Say last, where it is read, what would lie still. A first catalogue has no present version to keep in force."""
+    print(f"Not signed by both sides, so nothing is released under them once this is applied: {', '.join(unsigned)}.")
+    if any(code in approved.agreements for code in unsigned):
         print("To keep the present version in force until then: `hub agreement propose`, and apply when it is signed.")
+    else:
+        print("Each comes into force by itself when an officer of each side has signed it.")
 
 
-def _agreed(approved: "Catalogue", proposed: "Catalogue", *, yes: bool) -> bool:
+def _agreed(approved: "Catalogue", proposed: "Catalogue", unsigned: list[str], *, yes: bool) -> bool:
     """Refuse rewrites, show the difference, and ask. Raises HubError(INVALID)."""
     from hub.core.catalogue import difference, refuse_rewrites
 
@@ -84,6 +89,8 @@ def _agreed(approved: "Catalogue", proposed: "Catalogue", *, yes: bool) -> bool:
         print("The files say what is approved already; only the policy's revision is brought up to date.")
         return True
     show(changes)
+    if unsigned:
+        _warn(approved, unsigned)
     if yes or typer.confirm("Put this in force?"):
         return True
     print("Nothing was changed.")

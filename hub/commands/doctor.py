@@ -150,12 +150,13 @@ def _hub(settings: "Settings") -> "Iterable[Finding]":
 def _draw(found: "list[Finding]") -> None:
     from rich.console import Console
 
-    console = Console(highlight=False, soft_wrap=True)
+    from hub.commands.status import hanging
+
+    console = Console(highlight=False)
+    console.soft_wrap = not console.is_terminal
     for one in found:
-        console.print(f"[{COLOURS[one.level]}]{one.level}[/]  {one.check:<12} ", end="")
-        console.print(one.what, markup=False)
-        if one.remedy:
-            console.print(f"{'':<19}{one.remedy}", markup=False)
+        lines = [one.what, one.remedy] if one.remedy else [one.what]
+        hanging(console, f"[{COLOURS[one.level]}]{one.level}[/]  {one.check:<12} ", 19, *lines)
     worst = [level for level in ("FAIL", "WARN") if any(one.level == level for one in found)]
     counts = ", ".join(f"{sum(one.level == level for one in found)} {level}" for level in worst)
     console.print(counts or "All well.")

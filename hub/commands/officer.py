@@ -43,8 +43,6 @@ def end(
 def list_them(as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False) -> None:
     """List every key ever registered, and when it counts."""
     import orjson
-    from rich.console import Console
-    from rich.table import Table
 
     from hub.commands.agreement import at_hub
     from hub.exchange import officers
@@ -53,7 +51,8 @@ def list_them(as_json: Annotated[bool, typer.Option("--json", help="One JSON obj
     if as_json:
         print(orjson.dumps(found).decode())
         return
-    table = Table("agency", "name", "office", "key", "from", "until")
-    for one in found["officers"]:
-        table.add_row(one["agency"], one["name"], one["office"], one["kid"], one["from"], one["until"])
-    Console().print(table)
+    for one in found["officers"]:  # two lines each: a kid that is cut off could not be given to `hub officer end`
+        until = f" until {one['until']}" if one["until"] else ""
+        print(f"{one['agency']}: {one['name']}, {one['office']}\n  {one['kid']}  from {one['from']}{until}")
+    if not found["officers"]:
+        print("No officer is registered. `hub officer add` registers one.")

@@ -18,24 +18,30 @@ TIMEOUT_S = 60.0
 def settings_now() -> Settings:
     """Read the settings as `hub serve` would. Raises HubError(STARTUP).
 
-    Where no mode is said and the data directory carries a demo's mark, it is a demo's.
+    Where no mode is said and the data directory carries a demo's mark, it is a demo's. A hub that runs was checked
+    when it started, and does the work itself: what is unsafe since, or in this shell alone, locks no operator out.
     """
     settings = load()
     if "mode" not in settings.model_fields_set and (settings.data_dir / DEMO_MARK).exists():
         return load(mode="demo")
-    return checked(settings)
+    return settings if _answers(settings) else checked(settings)
 
 
 def running(settings: Settings) -> httpx.Client | None:
     """Return a client of the running hub, or None when none answers at the socket."""
+    return _client(settings) if _answers(settings) else None  # the caller opens it: httpx opens a client once
+
+
+def _answers(settings: Settings) -> bool:
+    """Knock at the operator's socket."""
     if not settings.admin_path.exists():
-        return None
+        return False
     try:
         with _client(settings) as first:
             first.get("/healthz")
-    except httpx.TransportError:  # a socket that a killed hub left behind
-        return None
-    return _client(settings)  # httpx opens a client once: the caller's `with` is this one's
+    except httpx.TransportError:  # a socket that a killed hub left behind, or another user's
+        return False
+    return True
 
 
 def _client(settings: Settings) -> httpx.Client:

@@ -28,6 +28,9 @@ def erase(
     yes: Sure = False,
 ) -> None:
     """Destroy a person's key, and tell everybody who was handed their data to delete it. There is no way back."""
+    if not yes and not sys.stdin.isatty():
+        print("The id is piped in, so nobody can be asked whether this is meant: add --yes.", file=sys.stderr)
+        raise typer.Exit(1)
     local_id = _local_id(agency)
     if not yes and not typer.confirm("Erase this person for good?", err=True):
         raise typer.Exit(1)
@@ -84,7 +87,7 @@ def ledger(
     with read_only(settings.store_path) as tx:
         key = check_root(tx, root).erasure
     if not rebuild:
-        print(f"{path}: {len(ledgers.Ledger(path, key).erased)} erasures, every line whole.")
+        print(f"{path}: {_counted(len(ledgers.Ledger(path, key).erased), 'erasures')}, every line whole.")
         return
     store = Store(settings.store_path)  # refused while a hub runs on it
     try:
@@ -150,12 +153,18 @@ def _end_us(day: str) -> int:
 def _tell(done: dict[str, Any]) -> None:
     """Say what was destroyed, who was told, and what copies may still be."""
     print(f"{'Was erased before' if done['already'] else 'Erased'}, at {done['erased']}, reason {done['reason']}.")
-    print("Destroyed: " + ", ".join(f"{count} {what}" for what, count in done["destroyed"].items() if count) + ".")
+    print("Destroyed: " + ", ".join(_counted(count, what) for what, count in done["destroyed"].items() if count) + ".")
     for agency, count in done["told"].items():
-        print(f"Told to delete: {agency}, {count} deliveries, to be confirmed by {done['due']}.")
+        print(f"Told to delete: {agency}, {_counted(count, 'deliveries')}, to be confirmed by {done['due']}.")
     if not done["told"]:
         print("Nobody had been handed anything." if not done["left"] else "Recipients are being told.")
     if not done["log_cut"]:
         print("The write-ahead log is in use and still holds old pages; the hub cuts it by itself as soon as it can.")
     print(f"Sealed copies of what was published can lie on the bus until {done['bus_until']}; nobody hears of them.")
     print("Backups of the store hold the wrapped key until they are rotated out: keep them no longer than you must.")
+
+
+def _counted(count: int, many: str) -> str:
+    """Write a count and its noun."""
+    one = f"{many.removesuffix('ies')}y" if many.endswith("ies") else many.removesuffix("s")
+    return f"{count} {one if count == 1 else many}"

@@ -35,7 +35,8 @@ def draw(found: dict[str, Any]) -> None:
     """Write the page: what to do first, then how it is. The most pressing thing stands at the top."""
     from rich.console import Console
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False)
+    console.soft_wrap = not console.is_terminal  # whole lines for grep; words, not letters, are wrapped for people
     _head(console, found)
     for one in found["troubles"]:
         _problem(console, "bold red", "NOT READY", one)
@@ -66,13 +67,29 @@ def _head(console: "Console", found: dict[str, Any]) -> None:
 
 
 def _problem(console: "Console", style: str, word: str, one: dict[str, str]) -> None:
-    console.print(f"[{style}]{word}[/]  ", end="")
-    console.print(f"{one['what']}", markup=False)
-    console.print(f"{'':<{len(word) + 2}}{one['remedy']}", markup=False)
+    hanging(console, f"[{style}]{word}[/]  ", len(word) + 2, one["what"], one["remedy"])
+
+
+def hanging(console: "Console", mark: str, width: int, *lines: str) -> None:
+    """Write a mark and, `width` columns in, the lines beside it; a terminal gets them wrapped between words."""
+    from textwrap import wrap
+
+    room = max(console.width - width, 24)
+    for number, line in enumerate(lines):
+        parts = [line] if console.soft_wrap else wrap(line, room, break_long_words=False, break_on_hyphens=False)
+        for at, part in enumerate(parts):
+            console.print(f"{'':<{width}}" if number or at else mark, end="")
+            console.print(part, markup=False)
 
 
 def _paused(console: "Console", found: dict[str, Any]) -> None:
+    unsigned = [one for one in found["paused"] if one["what"].endswith(" is unsigned")]
+    if unsigned:  # before a first signing that is all of them; `hub agreement list` names each
+        which = f"{len(unsigned)} agreements are" if len(unsigned) > 1 else f"{unsigned[0]['what'].split()[1]} is"
+        console.print(f"Unsigned: {which} not in force yet; see `hub agreement list`", markup=False)
     for one in found["paused"]:
+        if one in unsigned:
+            continue
         since = _moment(one["since_us"])
         why = f" ({one['why']})" if one["why"] else ""
         console.print(f"Paused: {one['what']} since {since}{why}", markup=False)
@@ -94,10 +111,12 @@ def _queues(console: "Console", found: dict[str, Any]) -> None:
 
 def _waiting(console: "Console", found: dict[str, Any]) -> None:
     console.print(f"Intake: {found['backlog']} events accepted and not decided")
-    for key, words in (("waiting_for_a_link", "wait for a link"), ("halted", "halted by an event not decidable")):
+    for key, words in (("waiting_for_a_link", "waiting for a link"), ("halted", "halted by an event not decidable")):
         for one in found[key]:
             where = f"{one['publisher']} / {one['dataset']}"
-            said = f"{one['events']} events of {one['chains']} persons {words}, the oldest for {_long(one['oldest_s'])}"
+            events = f"{one['events']} event{'s' * (one['events'] != 1)}"
+            persons = f"{one['chains']} person{'s' * (one['chains'] != 1)}"
+            said = f"{events} of {persons} {words}, the oldest for {_long(one['oldest_s'])}"
             console.print(f"Waiting: {where}: {said}", markup=False)
 
 

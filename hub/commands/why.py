@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 LANGUAGE = "en"  # as every word that an operator reads
 OUTCOMES = {"release": ("released", "green"), "hold": ("held", "yellow"), "refusal": ("refused", "red")}
+FOLLOWS = ("nothing.left", "required.lost")  # what a person's own reason leads to; read after it
 THEN = {
     "release": "It was handed out.",
     "hold": "At the hand-out it was held.",
@@ -94,10 +95,13 @@ def _answer(answer: Mapping[str, Any], catalogue: "Catalogue", dataset: str) -> 
     lines: list[Any] = [text]
     personal = {code for person in answer["persons"] for code in person["reasons"]}
     of_all = [code for code in answer["reasons"] if code not in personal]
-    lines += [Padding(line, (0, 0, 0, 2)) for line in _reasons(of_all, catalogue, dataset)]
+    follows = [code for code in of_all if code.startswith(FOLLOWS)]
+    causes = [code for code in of_all if code not in follows]
+    lines += [Padding(line, (0, 0, 0, 2)) for line in _reasons(causes, catalogue, dataset)]
     for person in answer["persons"]:
         lines.append(Padding(_person(person, catalogue, dataset), (0, 0, 0, 2)))
         lines += [Padding(line, (0, 0, 0, 4)) for line in _reasons(person["reasons"], catalogue, dataset)]
+    lines += [Padding(line, (0, 0, 0, 2)) for line in _reasons(follows, catalogue, dataset)]
     if answer["then"]:
         lines.append(Padding(Text(THEN[answer["then"]], "cyan"), (0, 0, 0, 2)))
         lines += [Padding(line, (0, 0, 0, 4)) for line in _reasons(answer["then_reasons"], catalogue, dataset)]

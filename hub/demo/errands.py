@@ -96,7 +96,7 @@ def early_help(country: Country, pages: Pages) -> None:
     """S5, up to the flag."""
     pages.chapter(
         "Story 4: Help before the bills pile up",
-        "Pavel Lesnogorsky has lost his job. Long before, he agreed that the Social Support Fund may hear of\n"
+        "Pavel Lesnogorsky has lost his job. Long before, he agreed that the Social Support Fund may hear of "
         "such things, so that it can come to him. Nobody else hears of it.",
     )
     said = {"EARLY-HELP": "Pavel said yes, long ago."}
@@ -119,7 +119,7 @@ def counter(country: Country, pages: Pages) -> None:
     """S7."""
     pages.chapter(
         "Story 5: A child's health card, at a counter",
-        "Xiaohe stands at a counter with An. The clerk has signed in as herself, and reads the visit's code from\n"
+        "Xiaohe stands at a counter with An. The clerk has signed in as herself, and reads the visit's code from "
         "a ticket. Xiaohe approves on her own phone, for An and for herself: once, for this card.",
     )
     visit, clerk = "VISIT-0417", "counter-7/clerk-22"

@@ -155,11 +155,16 @@ def catalogue(approved: Approved, phases: dict[int, str], now_us: int) -> list[F
     known = approved.catalogue
     counts = f"{len(known.agencies)} agencies, {len(known.agreements)} agreements, digest {known.digest[:16]}"
     found = [passed("catalogue", counts)]
-    unsigned = sorted(one.code for one in known.agreements.values() if phases.get(one.number, "unsigned") == "unsigned")
-    paused = sorted(one.code for one in known.agreements.values() if phases.get(one.number) == "suspended")
+    by_number = sorted(known.agreements.values(), key=lambda one: one.number)
+    unsigned = [one.code for one in by_number if phases.get(one.number, "unsigned") == "unsigned"]
+    paused = [one.code for one in by_number if phases.get(one.number) == "suspended"]
     if unsigned:
         found.append(
-            warn("agreements", f"unsigned, so nothing leaves under them: {_some(unsigned)}", "Have them signed.")
+            warn(
+                "agreements",
+                f"unsigned, so nothing leaves under them: {_some(unsigned)}",
+                "See `hub agreement list`; have them signed.",
+            )
         )
     if paused:
         found.append(warn("agreements", f"suspended: {_some(paused)}", "Their officers resume them when it is time."))

@@ -133,7 +133,7 @@ def problems(found: dict[str, Any], around: Around, wal_restart_bytes: int, now_
     ]
     for one in found["halted"]:
         what = (
-            f"{one['chains']} persons' events of {one['publisher']} / {one['dataset']} are halted by one not decidable"
+            f"{_persons(one['chains'])} events of {one['publisher']} / {one['dataset']} are halted by one not decidable"
         )
         said.append((f"{what}, the oldest for {_long(one['oldest_s'])}", HALTED))
     for one in found["recipients"]:
@@ -194,12 +194,16 @@ def _paused(
     for number, phase, since_us in agreements:
         if number in codes:
             what = f"agreement {codes[number]} is {phase}"
-            found.append(_pause(what, since_us, f"by its parties: {phase}", "hub agreement: its officers decide"))
+            found.append(_pause(what, since_us, f"by its parties: {phase}", "its officers decide"))
     for number, since_us in agencies:
         if number in names:
             what = f"agency {names[number]} is suspended"
             found.append(_pause(what, since_us, "by the operator or a regulator", "whoever suspended it resumes it"))
     return found
+
+
+def _persons(count: int) -> str:
+    return "1 person's" if count == 1 else f"{count} persons'"
 
 
 def _pause(what: str, since_us: int, why: str, remedy: str) -> dict[str, Any]:
