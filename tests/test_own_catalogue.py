@@ -28,6 +28,8 @@ from hub.demo.stories import begin
 from hub.exchange.own_catalogue import describe_own
 from hub.identity.pseudonyms import alias, pseudonym
 from hub.store.facts import RuleFacts
+from hub.store.file_drop import turn_off, turn_on
+from hub.store.webhooks import WebhookRow, put_webhook
 from tests.protocol_world import NOW_US, shipped
 from tests.world import Town, town
 
@@ -234,6 +236,32 @@ def test_the_hub_serves_both_to_whoever_asks_for_its_own(place: Town) -> None:
     assert {one["phase"] for one in own["agreements"]} == {"in_force"}
     assert client.asyncapi()["id"] == "urn:agency:lindum"
     assert client.asyncapi()["servers"]["hub"]["host"] == place.url.partition("://")[2]
+
+
+def test_the_document_names_the_ways_out_that_are_set_up_and_no_other(place: Town) -> None:
+    """Pull always; a webhook while it is tried, not where it is unproven or was given up; files until turned off."""
+    client, store = place.agency("tax"), place.hub.store
+    number = place.hub.approved().agencies["tax"].number
+    acting: dict[str, Any] = {"clock": place.hub.clock, "salt": place.hub.act_salt}
+
+    def register(state: str) -> None:
+        never = 2**62  # nobody listens there, so no try is due in this test
+        row = WebhookRow("tax", "https://tax.example/hub", state, since_us=never, next_us=never)
+        store.write(lambda tx: put_webhook(tx, row))
+
+    def ways() -> list[str]:
+        found = [one["x-ways-out"] for one in client.asyncapi()["channels"].values() if "x-ways-out" in one]
+        assert all(one == found[0] for one in found)
+        return list(found[0])
+
+    assert ways() == ["pull"]
+    for state, named in (("unproven", False), ("active", True), ("failing", True), ("disabled", False)):
+        register(state)
+        assert ways() == (["pull", "webhook"] if named else ["pull"])
+    turn_on(store, number, form="csv", bom=False, **acting)
+    assert ways() == ["pull", "file"]
+    assert turn_off(store, number, **acting)
+    assert ways() == ["pull"]
 
 
 def texts(schema: Mapping[str, Any]) -> st.SearchStrategy[str]:

@@ -8,6 +8,10 @@ from hub.core.reduced import reduced_schema, titles_of
 from hub.exchange.feed import rfc3339
 from hub.exchange.world import World
 from hub.store.facts import RuleFacts, read_rules, rules_of
+from hub.store.file_drop import drops
+from hub.store.webhooks import webhook_of
+
+IN_USE = ("active", "failing")  # a failing one is tried again; one that is unproven or disabled gets nothing
 
 
 def own_catalogue(world: World, agency: str) -> dict[str, Any]:
@@ -15,6 +19,16 @@ def own_catalogue(world: World, agency: str) -> dict[str, Any]:
     with world.store.read() as tx:
         rules = rules_of(read_rules(tx))
     return describe_own(world.catalogue, agency, rules, now_us=world.clock())
+
+
+def ways_out(world: World, agency: str) -> tuple[str, ...]:
+    """Name the ways by which an agency gets deliveries as things are: pull always, webhook and file where set up."""
+    number = world.catalogue.agencies[agency].number
+    with world.store.read() as tx:
+        webhook = webhook_of(tx, agency)
+        by_file = any(one.agency == number and one.format for one in drops(tx))
+    by_webhook = webhook is not None and webhook.state in IN_USE
+    return ("pull", *(("webhook",) if by_webhook else ()), *(("file",) if by_file else ()))
 
 
 def describe_own(catalogue: Catalogue, agency: str, rules: RuleFacts, *, now_us: int) -> dict[str, Any]:

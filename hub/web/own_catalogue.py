@@ -7,7 +7,7 @@ from anyio import to_thread
 from fastapi import APIRouter, Depends, Request, Response
 
 from hub.core.asyncapi import asyncapi_document
-from hub.exchange.own_catalogue import own_catalogue
+from hub.exchange.own_catalogue import own_catalogue, ways_out
 from hub.identity.agency_tokens import Caller
 from hub.web.running import hub_of
 from hub.web.sign_in import caller_with
@@ -29,7 +29,8 @@ def own_catalogue_routes() -> APIRouter:
     @router.get("/v1/asyncapi.json")
     async def get_asyncapi(request: Request, caller: Known) -> Response:
         hub = hub_of(request)
-        document = asyncapi_document(hub.world.catalogue, caller.agency, issuer=hub.settings.issuer)
+        ways = await to_thread.run_sync(ways_out, hub.world, caller.agency, limiter=hub.agency_threads)
+        document = asyncapi_document(hub.world.catalogue, caller.agency, issuer=hub.settings.issuer, ways=ways)
         return Response(orjson.dumps(document), media_type=ASYNCAPI)
 
     return router
