@@ -28,7 +28,8 @@ from hub.core.errors import HubError, Item, Kind
 
 PREFIX = "HUB_"
 FILE_VARIABLE = "HUB_FILE"  # names the TOML file; not a setting itself
-NOT_SETTINGS = frozenset({FILE_VARIABLE, "HUB_REQUIRE_OPA"})  # the second speaks to the tests only
+FOR_TESTS = frozenset({"HUB_REQUIRE_OPA", "HUB_REQUIRE_ASYNCAPI"})  # speak to the tests only
+NOT_SETTINGS = FOR_TESTS | {FILE_VARIABLE}
 DEMO_MARK = "demo-data"  # a file of this name in data_dir says that invented people live there
 OFFICERS = "officers"  # a folder of this name in data_dir holds the keys of invented officers
 INTAKE_RETENTION_MOST_DAYS = 7  # promise 8: an erased person's intake is unreadable after a week at the latest

@@ -4,6 +4,7 @@ Whatever is delivered fits the document: shown on the demo's deliveries, and on 
 """
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -155,13 +156,13 @@ def test_no_two_subscriptions_share_a_channel() -> None:
 
 
 @pytest.mark.skipif(
-    NODE is None or not (PARSER / "node_modules").is_dir(),
-    reason="deploy/tools/install_asyncapi.sh installs the parser",
+    (NODE is None or not (PARSER / "node_modules").is_dir()) and os.environ.get("HUB_REQUIRE_ASYNCAPI") != "1",
+    reason="`make asyncapi` installs the official parser; HUB_REQUIRE_ASYNCAPI=1 fails without it",
 )
 @pytest.mark.parametrize("agency", ["lindum", "population-register", "family-benefits"])
 def test_the_official_parser_finds_no_error_in_it(agency: str) -> None:
     """One that receives, one that mostly publishes, one with several purposes."""
-    assert NODE is not None
+    assert NODE is not None, "node is not installed"
     ran = subprocess.run(
         [NODE, "check.mjs"], cwd=PARSER, input=json.dumps(document(agency)), capture_output=True, text=True, timeout=60,
         check=False,

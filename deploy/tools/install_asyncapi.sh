@@ -1,6 +1,6 @@
 #!/bin/sh
 # Install the official AsyncAPI parser into .tools/asyncapi, as the lock file beside its package.json has it. Needs
-# node and npm; without them the one test that asks the parser is skipped.
+# node and npm; without them the tests that ask the parser are skipped.
 set -eu
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 to="$here/../../.tools/asyncapi"
