@@ -5,16 +5,18 @@ from collections.abc import Iterator
 from dataclasses import astuple
 from datetime import date
 from pathlib import Path
+from threading import Event, Semaphore
 
 import pytest
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from hub.exchange.erase_rest import finish_erasures
-from hub.failpoints import disarm
+from hub.failpoints import arm, disarm
 from hub.identity.keys import open_key, unseal, unwrap_person
 from hub.identity.people import NewLink, dispute, link
 from tests.canaries import Canary, Index
+from tests.interleaving import Doing
 from tests.protocol_world import CONSENT, LINKER, LOOK_BACK, Hub, opened
 from tests.racing import Rival
 
@@ -154,6 +156,29 @@ def test_while_a_reader_holds_the_log_the_answer_says_so_and_the_worker_cuts_it(
         pass
     assert wrapped not in files(hub)
     assert hub.erase(person).log_cut
+
+
+def test_a_hand_out_that_chose_before_an_erasure_decides_anew_after_it(tmp_path: Path) -> None:
+    """Both wait for the writer, the erasure in the fast lane: what the hand-out had chosen does not leave."""
+    with opened(tmp_path) as hub:
+        person = hub.link("A")
+        hub.grant(person)
+        hub.publish("one")
+        hub.decide()
+        release, queued = Event(), Semaphore(0)
+        hub.store.submit(lambda _tx: release.wait(5.0))
+        arm("store.queued", queued.release)
+        try:
+            handing = Doing(hub.pull)
+            assert queued.acquire(timeout=5.0)
+            erasing = Doing(lambda: hub.erase(person))
+            assert queued.acquire(timeout=5.0)
+            release.set()
+            erasing.result()
+            assert handing.result().opened == ()
+        finally:
+            disarm()
+            release.set()
 
 
 def test_once_an_erasure_has_returned_no_hand_out_of_the_person_commits(tmp_path: Path) -> None:
