@@ -35,7 +35,7 @@ from hub.exchange.webhooks import open_webhooks, rotate
 from hub.exchange.world import FieldSets, Limits, World
 from hub.identity.agency_tokens import AgencyTokens
 from hub.identity.day_keys import DayKeys
-from hub.identity.keys import OpenKeys, make_key_file, open_key, read_key_file
+from hub.identity.keys import OpenKeys, make_key_file, read_key_file
 from hub.identity.ledger import open_ledger
 from hub.identity.local_store import LocalStore
 from hub.identity.people import Register
@@ -99,7 +99,7 @@ class Hub:
         try:
             self.schema = ensure(settings.store_path)
             self.keys = open_ring(self.store, root, clock)
-            self.wrapping, self.act_salt = open_key(self.keys.wrapping), act_salt(self.keys)
+            self.wrapping, self.act_salt = self.keys.wrapping, act_salt(self.keys)
             self._open(stock=stock)
             self._sign_agencies_in()
             self._make_workers()

@@ -29,7 +29,7 @@ from hub.exchange.publish import Accepted, PublishDesk, publish, validators_of
 from hub.exchange.verdicts import Verdicts
 from hub.exchange.world import FieldSets, Limits, World
 from hub.identity.day_keys import DayKeys
-from hub.identity.keys import OpenKeys, keyring, open_key
+from hub.identity.keys import OpenKeys, keyring
 from hub.identity.people import NewLink, Register, link, person_of
 from hub.identity.principal import Principal
 from hub.logs import open_log
@@ -151,7 +151,7 @@ class Town:
         """Open a page as the agency reads it."""
         page = hand_out(self.world, agency, 500)
         keys = self.world.open_keys.of([part.person for one in page.opened for part in one.parts])
-        return [cloud_event(one, keys, open_key(self.keys.wrapping)) for one in page.opened]
+        return [cloud_event(one, keys, self.keys.wrapping) for one in page.opened]
 
     def acknowledge(self, agency: str, deliveries: list[dict[str, Any]]) -> int:
         given = [Acknowledgement(one["number"], one["id"]) for one in deliveries]

@@ -7,7 +7,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from hub.identity.keys import open_key
 from hub.store.file_drop import Drop, turn_on
 from hub.workers.files_ack import take_acknowledgements
 from hub.workers.files_in import Intake, Taken, take
@@ -44,9 +43,7 @@ class Files:
     # The hub's side.
     def write(self) -> Sent:
         with opened_place(self.base, self.agency) as place:
-            return write_batch(
-                self.hub.world, open_key(self.hub.keys.wrapping), place, self.drop, self.agency, self.limits
-            )
+            return write_batch(self.hub.world, self.hub.keys.wrapping, place, self.drop, self.agency, self.limits)
 
     def recover(self) -> int:
         with opened_place(self.base, self.agency) as place:

@@ -34,10 +34,11 @@ from hub.exchange.publish import Accepted, PublishDesk, publish, validators_of
 from hub.exchange.verdicts import Verdicts
 from hub.exchange.world import FieldSets, Limits, World
 from hub.identity.day_keys import DayKeys
-from hub.identity.keys import Keyring, OpenKeys, keyring, open_key
+from hub.identity.keys import Keyring, OpenKeys
 from hub.identity.ledger import Ledger
 from hub.identity.people import NewLink, Register, link, person_of
 from hub.identity.principal import Principal
+from hub.identity.ring import open_ring
 from hub.policy.embedded import EmbeddedPolicy
 from hub.ports import Clock, Policy
 from hub.store.agreements import suspend
@@ -127,7 +128,7 @@ class Hub:
         self.directory.mkdir(parents=True, exist_ok=True)
         self.store = Store(path, synchronous=self.synchronous)
         ensure(path)
-        self.keys: Keyring = keyring(self.root)
+        self.keys: Keyring = open_ring(self.store, self.root, self.clock)
         catalogue, policy = shipped()
         known = catalogue is self.catalogue
         self.policy = Moody(policy if known else EmbeddedPolicy(self.catalogue, COMPILED))
@@ -286,7 +287,7 @@ class Hub:
     def read(self, page: Page) -> list[dict[str, Any]]:
         """Open a committed page into what the recipient gets."""
         keys = self.open_keys.of([part.person for one in page.opened for part in one.parts])
-        return [cloud_event(one, keys, open_key(self.keys.wrapping)) for one in page.opened]
+        return [cloud_event(one, keys, self.keys.wrapping) for one in page.opened]
 
     def acknowledge(self, page: Page, matter: Matter = CONSENT) -> Acknowledged:
         given = [Acknowledgement(one.number, one.public.hex()) for one in page.opened]

@@ -224,7 +224,7 @@ def test_an_event_that_waits_for_somebody_else_forgets_the_erased_person(hub: Hu
     hub.erase(hub.person("P", BIRTH))
     ((subject, sealed),) = hub.rows("SELECT subject, sealed FROM waiting")
     ((wrapped,),) = hub.rows("SELECT key FROM waiting_key")
-    key = unseal(hub.keys.wrapping, wrapped, b"waiting" + subject)
+    key = hub.keys.wrapping.unseal(wrapped, b"waiting" + subject)
     assert orjson.loads(unseal(key, sealed, subject))[5]["parent_ids"] == ["Q"]
     link(hub.register, LINKER, [NewLink("civil-registry", "new", "R-new", 3, date(2026, 1, 31))])
     done = hub.gate.revisit()
@@ -250,7 +250,7 @@ def test_what_begins_to_wait_after_an_erasure_forgets_the_person_when_the_bus_ha
 def plain_of_waiting(hub: Hub) -> bytes:
     ((subject, sealed),) = hub.rows("SELECT subject, sealed FROM waiting")
     ((wrapped,),) = hub.rows("SELECT key FROM waiting_key")
-    return unseal(unseal(hub.keys.wrapping, wrapped, b"waiting" + subject), sealed, subject)
+    return unseal(hub.keys.wrapping.unseal(wrapped, b"waiting" + subject), sealed, subject)
 
 
 # Who is told.

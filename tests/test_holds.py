@@ -1,7 +1,6 @@
 """A held delivery has a key of its own, destroyed with the hold: what nobody said yes to in time stays shut."""
 
 from collections.abc import Iterator
-from dataclasses import astuple
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from hub.citizens.withdraw import withdraw_it
 from hub.exchange.expiry import expire_held
 from hub.exchange.publish import Accepted, publish
 from hub.exchange.world import Limits
-from hub.identity.keys import unseal, unwrap_person
+from hub.identity.keys import secrets_of, unseal, unwrap_person
 from hub.identity.people import NewLink, link, local_of, unlink
 from hub.store.deliveries import unpack_parts
 from tests.citizen_world import DAY_US, S, Town
@@ -45,14 +44,14 @@ def contract(town: Town) -> None:
 
 def keys_left(town: Town) -> list[bytes]:
     """Return every key that can be had of the root and the database: derived, wrapped, and sealed for a person."""
-    derived = list(astuple(town.keys))
+    derived = list(secrets_of(town.keys).values())
     wrapping = town.keys.wrapping
     persons = [
         unwrap_person(wrapping, person, key)
         for person, key in town.rows("SELECT id, key FROM person WHERE key IS NOT NULL")
     ]
     days = [
-        unseal(wrapping, key, b"day" + agency.to_bytes(4) + day.to_bytes(4))
+        wrapping.unseal(key, b"day" + agency.to_bytes(4) + day.to_bytes(4))
         for agency, day, key in town.rows("SELECT agency, day, key FROM day_key WHERE key IS NOT NULL")
     ]
     rows = town.rows("SELECT h.part, h.sealed, d.public FROM hold_key h JOIN delivery d ON d.id = h.delivery")

@@ -11,7 +11,6 @@ from hub.citizens.withdraw import withdraw_it
 from hub.exchange.feed import cloud_event
 from hub.exchange.handout import hand_out
 from hub.exchange.publish import Accepted, publish
-from hub.identity.keys import open_key
 from hub.identity.people import NewLink, link, person_of
 from tests.joins import in_common, leaves, words
 from tests.stateful_world import AGENCIES, DATASETS, NOTICE, Exchange, engines, signed_in
@@ -83,7 +82,7 @@ def settle(hub: Exchange, got: dict[str, list[Any]]) -> None:
     for code in AGENCIES:
         page = hand_out(hub.world, code, 500)
         keys = hub.open_keys.of([part.person for one in page.opened for part in one.parts])
-        got[code] += [cloud_event(one, keys, open_key(hub.keys.wrapping)) for one in page.opened]
+        got[code] += [cloud_event(one, keys, hub.keys.wrapping) for one in page.opened]
 
 
 def aside() -> set[str]:

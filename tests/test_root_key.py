@@ -11,7 +11,7 @@ from hub.clock import system_clock
 from hub.core.errors import HubError
 from hub.core.leaf import LeafKind
 from hub.failpoints import arm, disarm
-from hub.identity.keys import Keyring, keyring, make_key_file, new_key, read_key_file, seal, wrap_person
+from hub.identity.keys import Keyring, keyring, make_key_file, new_key, read_key_file, wrap_person
 from hub.identity.ring import check_root, open_ring, root_name, rotate_root
 from hub.operations.steered import rotate_root_of
 from hub.store.engine import Store
@@ -114,7 +114,7 @@ def test_a_store_of_before_takes_no_wrong_key_for_its_own(path: Path, sealed: st
             connection.execute("INSERT INTO person VALUES (?, ?, ?, ?, ?)", row)
         else:
             bound = b"day" + (1).to_bytes(4) + (20_000).to_bytes(4)
-            connection.execute("INSERT INTO day_key VALUES (1, 20000, ?)", (seal(wrapping, new_key(), bound),))
+            connection.execute("INSERT INTO day_key VALUES (1, 20000, ?)", (wrapping.seal(new_key(), bound),))
     with pytest.raises(HubError, match="does not open this store"):
         opened(path, SECOND)
     assert opened(path, FIRST) == keyring(FIRST)

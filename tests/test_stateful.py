@@ -30,7 +30,6 @@ from hub.exchange.publish import Accepted, publish
 from hub.exchange.status import event_of, event_state
 from hub.exchange.verdicts import Missing
 from hub.failpoints import arm, disarm
-from hub.identity.keys import open_key
 from hub.identity.people import NewLink, dispute, link, person_of, settle, unlink
 from hub.store.agreements import resume, suspend
 from hub.store.deliveries import public_id
@@ -292,7 +291,7 @@ class Walk(RuleBasedStateMachine):
             assert self.hub.engine.down
         else:
             keys = self.hub.open_keys.of([part.person for one in page.opened for part in one.parts])
-            self._receive(recipient, [cloud_event(one, keys, open_key(self.hub.keys.wrapping)) for one in page.opened])
+            self._receive(recipient, [cloud_event(one, keys, self.hub.keys.wrapping) for one in page.opened])
             assert not lost
         self._compare_queue(recipient, wait=wait)
 

@@ -21,10 +21,11 @@ from agency_adapters.results import Delivery
 from agency_adapters.seen import Seen
 from agency_adapters.webhook import Receiver, WebhookRefused, public_key, receive, verify
 from hub.clock import system_clock
+from hub.identity.keys import Wrapping
 from hub.identity.webhook_keys import FOR_EVER_US, Signer, new_webhook_key, shown, signed_headers, signer
 
 NOW_US = 1_800_000_000_000_000
-WRAPPING = b"w" * 32
+WRAPPING = Wrapping(b"w" * 32)
 BODY = b'{"id":"ab","kind":"data","number":1,"type":"t"}'
 ID = "ab" * 16
 

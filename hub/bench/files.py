@@ -17,7 +17,6 @@ from hub.exchange.acknowledge import Acknowledgement, acknowledge
 from hub.exchange.gate import Gate
 from hub.exchange.handout import hand_out
 from hub.exchange.opening import open_all
-from hub.identity.keys import open_key
 from hub.store.file_drop import Drop, turn_on
 from hub.workers.files_ack import take_acknowledgements
 from hub.workers.files_out import Limits, write_batch
@@ -59,7 +58,7 @@ def measure(sizes: Sizes, directory: Path, say: Say) -> Result:
 
 def _pull(made: Synthetic, who: str, share: int) -> float:
     """Take a share in pages, as a pull does; returns rows per second. Acknowledging is not counted."""
-    wrapping, acks = open_key(made.world.keys.wrapping), list[Acknowledgement]()
+    wrapping, acks = made.world.keys.wrapping, list[Acknowledgement]()
     began = perf_counter()
     while len(acks) < share:
         page = hand_out(made.world, who, min(PAGE, share - len(acks)))
@@ -75,7 +74,7 @@ def _pull(made: Synthetic, who: str, share: int) -> float:
 
 def _write(made: Synthetic, base: Path, who: str, share: int) -> float:
     """Take a share as files; returns rows per second. Acknowledging is not counted."""
-    world, wrapping = made.world, open_key(made.world.keys.wrapping)
+    world, wrapping = made.world, made.world.keys.wrapping
     drop = Drop(world.catalogue.agencies[who].number, "ndjson", bom=False, since_us=0)
     turn_on(world.store, drop.agency, form=drop.format, bom=False, clock=world.clock, salt=lambda nonce: nonce)
     done, batches = 0, list[str]()

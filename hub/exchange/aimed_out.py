@@ -7,7 +7,6 @@ import orjson
 from hub.core.leaf import canonical
 from hub.exchange.choose import Judged
 from hub.exchange.world import World
-from hub.identity.keys import seal
 from hub.store.aims import (
     DELIVERY_AIM,
     AimRow,
@@ -54,7 +53,7 @@ def _delete(
     if not was_opened(tx, recipient=recipient, person=row.person, delivery=aim.original):
         return False
     public = public_id(world.keys.delivery, row.public + aim.of, row.subscription)
-    text = seal(world.keys.wrapping, canonical({"deletes": [aim.of.hex()]}), public)
+    text = world.keys.wrapping.seal(canonical({"deletes": [aim.of.hex()]}), public)
     kind = DeliveryKind.DELETE.value
     tx.insert(DELIVERY, [(delivery, public, kind, recipient, row.subscription, row.version, audit, now_us, b"", text)])
     tx.insert(QUEUE, [(recipient, QueueState.READY.value, delivery, row.subscription, row.person, 0, 0)])

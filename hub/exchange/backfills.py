@@ -19,7 +19,7 @@ from hub.exchange.intake import topic
 from hub.exchange.notices import backfill_notice
 from hub.exchange.standing import Horizon, agreement_state
 from hub.exchange.world import World
-from hub.identity.keys import seal, unseal
+from hub.identity.keys import backfill_place
 from hub.identity.ring import act_salt
 from hub.store.audit import add_act
 from hub.store.backfills import (
@@ -74,10 +74,10 @@ def list_backfills(world: World, agency: str = "") -> list[dict[str, Any]]:
 
 def keep_progress(world: World, agency: str, public: str, *, cursor: str, persons: int) -> dict[str, Any]:
     """Keep a provider's bookmark, sealed, and how many persons there are in all. Raises HubError as `end_backfill`."""
-    sealed = seal(world.keys.wrapping, cursor.encode(), _place(public_of(public)))
 
     def keep(tx: Tx) -> dict[str, Any]:
         row = _own(world, tx, agency, public)
+        sealed = world.keys.wrapping.seal(cursor.encode(), backfill_place(row.public))
         note_progress(tx, row.id, cursor=sealed, persons=persons)
         line = world.catalogue.subscriptions.get(row.subscription)
         return describe(world, row._replace(cursor=sealed, persons=persons), line, cursor=True)
@@ -124,7 +124,7 @@ def describe(world: World, row: BackfillRow, line: Subscription | None, *, curso
         said["closed"] = rfc3339(row.closed_us)
     said |= {"persons": row.persons, "done": row.done}
     if cursor:
-        kept = unseal(world.keys.wrapping, row.cursor, _place(row.public)).decode() if row.cursor else ""
+        kept = world.keys.wrapping.unseal(row.cursor, backfill_place(row.public)).decode() if row.cursor else ""
         said["cursor"] = kept
     return said
 
@@ -208,8 +208,3 @@ def _own(world: World, tx: Tx, agency: str, public: str) -> BackfillRow:
         remedy = "Its recipient may ask the hub's operator for another."
         raise HubError(Kind.CONFLICT, "this backfill is closed", remedy=remedy, code="backfill-closed")
     return row
-
-
-def _place(public: bytes) -> bytes:
-    """Say what a sealed cursor is bound to."""
-    return b"backfill" + public

@@ -15,7 +15,7 @@ from hub.exchange.prepared import Bench, Known, Prepared
 from hub.exchange.rulings import Cut, Line, Memory, Ruled, Ruling, Subject, lines_of, shape_body
 from hub.exchange.verdicts import Missing
 from hub.exchange.world import born_of, dumps
-from hub.identity.keys import OpenKey, seal, unseal_with
+from hub.identity.keys import OpenKey, unseal_with
 from hub.identity.people import link_place
 from hub.identity.pseudonyms import alias, pseudonym
 from hub.store.deliveries import PART, PUBLIC_BYTES, DeliveryKind, QueueState
@@ -202,7 +202,7 @@ def _delete(
 ) -> None:  # fmt: skip
     """Queue a delete, without data, for who got an event that is now corrected and may not have the correction."""
     assert line.aim is not None
-    text = seal(bench.world.keys.wrapping, canonical({"deletes": [line.aim.of.hex()]}), public)
+    text = bench.world.keys.wrapping.seal(canonical({"deletes": [line.aim.of.hex()]}), public)
     deleting = line._replace(kind=_DELETE)
     _queue(bench, event, deleting, "release", public, audit, b"", text, person, out)
 

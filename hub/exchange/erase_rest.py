@@ -15,7 +15,7 @@ from hub.core.leaf import canonical
 from hub.core.minimise import mentions, without_person
 from hub.exchange.world import World, dumps
 from hub.failpoints import reach
-from hub.identity.keys import keyed, seal, unseal
+from hub.identity.keys import keyed, seal, unseal, waiting_place
 from hub.identity.people import local_of
 from hub.store.deliveries import DELIVERY, QUEUE, DeliveryKind, DeliveryRow, QueueState, unpack_parts
 from hub.store.engine import Tx, marks
@@ -134,7 +134,7 @@ def _queue_delete(world: World, tx: Tx, row: ErasureRow, recipient: int, first: 
     public = keyed(world.keys.delivery, "delete", str(row.person), str(recipient), str(first))
     last = tx.one("SELECT coalesce(max(id), 0) + 1 FROM delivery")
     assert last is not None
-    sealed = seal(world.keys.wrapping, canonical(says), public)
+    sealed = world.keys.wrapping.seal(canonical(says), public)
     kind, at_us = DeliveryKind.DELETE.value, world.clock()
     tx.insert(DELIVERY, [DeliveryRow(last[0], public, kind, recipient, 0, 0, row.audit, at_us, b"", sealed)])
     tx.insert(QUEUE, [(recipient, QueueState.READY.value, last[0], 0, 0, 0, 0)])
@@ -178,7 +178,7 @@ def _without(
     names = {one.number: one.name for one in world.datasets.values()}
     if publisher not in codes or dataset not in names:
         return None  # it is not decided under this catalogue either
-    key = unseal(world.keys.wrapping, keys[subject], b"waiting" + subject)
+    key = world.keys.wrapping.unseal(keys[subject], waiting_place(subject))
     said = orjson.loads(unseal(key, sealed, subject))
     form = world.datasets.get((names[dataset], said[2]))
     if form is None:

@@ -10,7 +10,7 @@ import orjson
 from hub.core.agreement import Subscription
 from hub.core.minimise import merge, minimise
 from hub.exchange.holds import unseal_held
-from hub.identity.keys import NONCE_BYTES, OpenKey
+from hub.identity.keys import NONCE_BYTES, OpenKey, Wrapping
 from hub.identity.sealing import SealTo, seal_event
 from hub.store.deliveries import FEED_KINDS, DeliveryKind, Part
 
@@ -36,7 +36,7 @@ class Opened(NamedTuple):
     seal_to: SealTo | None = None  # the recipient's own key, where it registered one
 
 
-def cloud_event(opened: Opened, keys: Mapping[int, OpenKey], wrapping: OpenKey) -> dict[str, Any]:
+def cloud_event(opened: Opened, keys: Mapping[int, OpenKey], wrapping: Wrapping) -> dict[str, Any]:
     """Open a delivery into what the recipient gets, on every way out; sealed to its key where it registered one."""
     event = _open_event(opened, keys, wrapping)
     if opened.seal_to is None:
@@ -44,7 +44,7 @@ def cloud_event(opened: Opened, keys: Mapping[int, OpenKey], wrapping: OpenKey) 
     return seal_event(opened.seal_to, event, public=opened.public, number=opened.number)
 
 
-def _open_event(opened: Opened, keys: Mapping[int, OpenKey], wrapping: OpenKey) -> dict[str, Any]:
+def _open_event(opened: Opened, keys: Mapping[int, OpenKey], wrapping: Wrapping) -> dict[str, Any]:
     """Open each part. Fields lost since the gate stay behind; none are added."""
     event: dict[str, Any] = {
         "specversion": "1.0",
@@ -67,7 +67,7 @@ def _open_event(opened: Opened, keys: Mapping[int, OpenKey], wrapping: OpenKey) 
         event["agreementversion"] = opened.version
     if not opened.parts:
         event.setdefault("type", "hub.notice")
-        event["data"] = orjson.loads(_open(wrapping, opened.payload, opened.public))
+        event["data"] = orjson.loads(wrapping.unseal(opened.payload, opened.public))
         return event
     _tell_aim(event, opened)
     shares, at = [], 0

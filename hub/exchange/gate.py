@@ -24,7 +24,7 @@ from hub.exchange.prepared import Known, Prepared
 from hub.exchange.rulings import Rulings
 from hub.exchange.world import World
 from hub.failpoints import reach
-from hub.identity.keys import new_key, seal, unseal
+from hub.identity.keys import new_key, seal, unseal, waiting_place
 from hub.ports import Batch, Owned
 from hub.store.aims import (
     DELIVERY_AIM,
@@ -158,7 +158,7 @@ class Gate:
         names = {dataset.number: dataset.name for dataset in world.datasets.values()}  # also those that have left
         taken = []
         for row in rows:
-            key = unseal(world.keys.wrapping, keys[row.subject], b"waiting" + row.subject)
+            key = world.keys.wrapping.unseal(keys[row.subject], waiting_place(row.subject))
             plain = unseal(key, row.sealed, row.subject)
             to = f"in.{agencies[row.publisher]}.{names[row.dataset]}"
             event = take(world.keys, world.catalogue, world.datasets, to, plain, row.id)
@@ -324,9 +324,9 @@ class Gate:
         rows = []
         for event, missing in decided.parked:
             if event.subject not in wrapped:
-                wrapped[event.subject] = seal(world.keys.wrapping, new_key(), b"waiting" + event.subject)
+                wrapped[event.subject] = world.keys.wrapping.seal(new_key(), waiting_place(event.subject))
                 tx.insert("waiting_key(subject, key)", [(event.subject, wrapped[event.subject])])
-            key = unseal(world.keys.wrapping, wrapped[event.subject], b"waiting" + event.subject)
+            key = world.keys.wrapping.unseal(wrapped[event.subject], waiting_place(event.subject))
             sealed = seal(key, event.plain, event.subject)
             until_us = now_us + world.limits.waiting_us
             rows.append(

@@ -8,7 +8,7 @@ from hub.core.leaf import NONCE_BYTES, LeafKind, canonical, commitment, leaf
 from hub.exchange.intake import Taken
 from hub.exchange.status import status_token
 from hub.exchange.world import World, dumps
-from hub.identity.keys import keyed, seal
+from hub.identity.keys import keyed
 from hub.store.deliveries import DeliveryKind, DeliveryRow, QueueState, public_id
 
 
@@ -90,7 +90,7 @@ def ask_notice(
 def _rows(
     world: World, text: object, public: bytes, publisher: int, *, audit: int, delivery: int, now_us: int
 ) -> tuple[DeliveryRow, tuple[Any, ...]]:
-    sealed = seal(world.keys.wrapping, dumps(text), public)
+    sealed = world.keys.wrapping.seal(dumps(text), public)
     return (
         DeliveryRow(delivery, public, DeliveryKind.NOTICE, publisher, 0, 0, audit, now_us, b"", sealed),
         (publisher, QueueState.READY, delivery, 0, 0, 0, 0),

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from hub.exchange.feed import Opened, cloud_event
 from hub.exchange.world import World
-from hub.identity.keys import OpenKey
+from hub.identity.keys import Wrapping
 
 BYTES_FRESH_S = 2  # between the commit of a hand-out and its first byte; a withdrawal in between was told of it
 
@@ -17,7 +17,7 @@ class Leaving(NamedTuple):
     event: dict[str, Any]
 
 
-def open_all(world: World, opened: Sequence[Opened], wrapping: OpenKey) -> list[Leaving]:
+def open_all(world: World, opened: Sequence[Opened], wrapping: Wrapping) -> list[Leaving]:
     """Return each delivery with what its recipient gets. One whose person was erased since is left out: no key."""
     persons = sorted({part.person for one in opened for part in one.parts})
     keys = world.open_keys.of(persons)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from hub.core.leaf import LeafKind, canonical
 from hub.exchange.world import World
-from hub.identity.keys import keyed, seal
+from hub.identity.keys import keyed
 from hub.store.audit import Salt, add_act
 from hub.store.deliveries import DELIVERY, QUEUE, DeliveryKind, DeliveryRow, QueueState
 from hub.store.engine import Tx, marks
@@ -21,7 +21,7 @@ def put_notice(world: World, tx: Tx, agency: str, text: Mapping[str, object], *,
     row = tx.one("SELECT coalesce(max(id), 0) + 1 FROM delivery")
     assert row is not None
     public = keyed(world.keys.delivery, "notice", str(audit), agency)
-    sealed = seal(world.keys.wrapping, canonical(dict(text)), public)
+    sealed = world.keys.wrapping.seal(canonical(dict(text)), public)
     kind = DeliveryKind.NOTICE.value
     tx.insert(DELIVERY, [DeliveryRow(row[0], public, kind, recipient, 0, 0, audit, now_us, b"", sealed)])
     tx.insert(QUEUE, [(recipient, QueueState.READY.value, row[0], 0, 0, 0, 0)])

@@ -24,13 +24,14 @@ from hub.exchange.feed import rfc3339
 from hub.exchange.post import Answer, Limits, Line, Unanswered, trusting
 from hub.exchange.ways_out import give_back, note_act, put_notice
 from hub.exchange.world import World
-from hub.identity.keys import OpenKey
+from hub.identity.keys import Wrapping
 from hub.identity.webhook_keys import OVERLAP_US, Signer, new_webhook_key, shown, signed_headers, signer
 from hub.logs import Log
 from hub.settings import Settings
 from hub.store.audit import Salt
 from hub.store.engine import Tx
 from hub.store.webhooks import (
+    KeyRow,
     WebhookRow,
     add_webhook_key,
     drop_webhook,
@@ -71,7 +72,7 @@ class WebhookDesk:
 
     world: Callable[[], World]
     salt: Salt
-    wrapping: OpenKey  # what notices and stops are sealed under
+    wrapping: Wrapping  # what notices and stops are sealed under
     reach: Reach
     limits: Limits
     tls: ssl.SSLContext
@@ -89,7 +90,7 @@ def open_webhooks(
     world: Callable[[], World],
     *,
     salt: Salt,
-    wrapping: OpenKey,
+    wrapping: Wrapping,
     log: Log,
     ring: Callable[[int], None],
 ) -> WebhookDesk:
@@ -178,9 +179,8 @@ def rotate(desk: WebhookDesk, agency: str) -> dict[str, Any]:
     """Sign with a new key as well; the former one signs for a day more. Raises HubError NOT_FOUND, CONFLICT."""
     world = desk.world()
     now_us = world.clock()
-    key = new_webhook_key(world.keys.wrapping, agency, now_us=now_us)
 
-    def transaction(tx: Tx) -> None:
+    def transaction(tx: Tx) -> KeyRow:
         present = webhook_keys(tx, agency, now_us)
         if not present:
             raise _absent()
@@ -191,10 +191,12 @@ def rotate(desk: WebhookDesk, agency: str) -> dict[str, Any]:
                 remedy=f"Rotate again after {rfc3339(min(one.until_us for one in present))}.",
                 code="webhook-key-fresh",
             )
+        key = new_webhook_key(world.keys.wrapping, agency, now_us=now_us)
         add_webhook_key(tx, key, former_until_us=now_us + OVERLAP_US)
         note_act(tx, desk.salt, {"act": "webhook.key.rotated", "agency": agency, "kid": key.kid}, now_us=now_us)
+        return key
 
-    world.store.write(transaction)
+    key = world.store.write(transaction)
     desk.changed.set()
     desk.log.warning("webhook.key.rotated", agency=agency)
     return {"kid": key.kid, "public_key": shown(key.public), "former_until": rfc3339(now_us + OVERLAP_US)}

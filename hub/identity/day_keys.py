@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from hub.identity.keys import Keyring, new_key, seal, unseal
+from hub.identity.keys import Keyring, new_key
 from hub.store.engine import Row, Store, Tx
 
 US_PER_DAY = 86_400_000_000
@@ -51,7 +51,7 @@ class DayKeys:
         return gone
 
     def _ensure(self, tx: Tx, agency: int, days: Sequence[int]) -> list[Row]:
-        fresh = [(agency, day, seal(self._wrapping, new_key(), _place(agency, day))) for day in days]
+        fresh = [(agency, day, self._wrapping.seal(new_key(), day_place(agency, day))) for day in days]
         for row in fresh:  # one that a clock running ahead had destroyed too early is made anew
             tx.run(
                 "INSERT INTO day_key(agency, day, key) VALUES (?, ?, ?)"
@@ -61,11 +61,12 @@ class DayKeys:
         return tx.rows("SELECT day, key FROM day_key WHERE agency = ? AND day IN (?, ?)", (agency, *days))
 
     def _unwrap(self, agency: int, day: int, wrapped: bytes) -> AESGCM:
-        key = AESGCM(unseal(self._wrapping, wrapped, _place(agency, day)))
+        key = AESGCM(self._wrapping.unseal(wrapped, day_place(agency, day)))
         with self._lock:
             self._open[agency, day] = key
         return key
 
 
-def _place(agency: int, day: int) -> bytes:
+def day_place(agency: int, day: int) -> bytes:
+    """Say what a day's wrapped key is bound to."""
     return b"day" + agency.to_bytes(4) + day.to_bytes(4)

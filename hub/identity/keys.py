@@ -11,12 +11,13 @@ import stat
 import threading
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -26,14 +27,75 @@ from hub.core.errors import HubError, Kind
 ROOT_BYTES = 32
 NONCE_BYTES = 12  # AES-GCM, NIST SP 800-38D section 5.2.1.1: 96 bits
 HASH_BYTES = 16
+FORMER_WRAPPING = "wrapping.former"  # its name in the store, while the wrapping key is rotated
 CACHED_KEYS = 200_000  # unwrapped person keys kept in memory: about 60 MB
+
+
+class Wrapping:
+    """The secret that other keys are wrapped under. While it is rotated there are two: the present and the former one.
+
+    Everything is sealed under the present one, and opened by it first: AES-GCM tells which one it was. All who work
+    with a hub's keys share this one object, so that a rotation reaches everybody at the same moment. Thread-safe.
+    """
+
+    def __init__(self, present: bytes, former: bytes | None = None) -> None:
+        self.changing = threading.Lock()  # held by whoever writes these secrets to the store, until they are taken here
+        self.take(present, former)
+
+    def take(self, present: bytes, former: bytes | None) -> None:
+        """Hold these from now on. They stand in the store already, or what is sealed next could be lost."""
+        self._held = _Held(present, AESGCM(present), former, AESGCM(former) if former else None)
+
+    @property
+    def present(self) -> bytes:
+        return self._held.present
+
+    @property
+    def former(self) -> bytes | None:
+        return self._held.former
+
+    def seal(self, plain: bytes, bound: bytes) -> bytes:
+        """See `seal`; under the present secret."""
+        nonce = os.urandom(NONCE_BYTES)
+        return nonce + self._held.seals.encrypt(nonce, plain, bound)
+
+    def unseal(self, sealed: bytes, bound: bytes) -> bytes:
+        """See `unseal`. Raises cryptography's InvalidTag where neither secret opens it."""
+        held = self._held  # once: a rotation may begin or end meanwhile
+        nonce, rest = sealed[:NONCE_BYTES], sealed[NONCE_BYTES:]
+        try:
+            return held.seals.decrypt(nonce, rest, bound)
+        except InvalidTag:
+            if held.opens is None:
+                raise
+            return held.opens.decrypt(nonce, rest, bound)
+
+    def renewed(self, sealed: bytes, bound: bytes) -> bytes | None:
+        """Seal anew what the former secret sealed; None where the present one did. Raises as `unseal` does."""
+        try:
+            self._held.seals.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], bound)
+        except InvalidTag:
+            return self.seal(self.unseal(sealed, bound), bound)
+        return None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Wrapping) and self._held[::2] == other._held[::2]
+
+    __hash__ = None  # type: ignore[assignment]  # it changes
+
+
+class _Held(NamedTuple):
+    present: bytes
+    seals: AESGCM
+    former: bytes | None
+    opens: AESGCM | None
 
 
 @dataclass(frozen=True, slots=True)
 class Keyring:
     """The root's children. Named by what they are for, so that none can serve two purposes."""
 
-    wrapping: bytes
+    wrapping: Wrapping
     event: bytes
     content: bytes
     delivery: bytes
@@ -48,8 +110,23 @@ class Keyring:
 
 def keyring(root: bytes) -> Keyring:
     """Derive every fixed key from the root (32 bytes)."""
-    names = Keyring.__dataclass_fields__
-    return Keyring(**{name: derive(root, f"hub/1/{name}", ROOT_BYTES) for name in names})
+    return ring_of({name: derive(root, f"hub/1/{name}", ROOT_BYTES) for name in Keyring.__dataclass_fields__})
+
+
+def ring_of(secrets_: Mapping[str, bytes]) -> Keyring:
+    """Put a ring together from its secrets by name, the former wrapping key's among them where there is one."""
+    names = Keyring.__dataclass_fields__.keys() - {"wrapping"}
+    wrapping = Wrapping(secrets_["wrapping"], secrets_.get(FORMER_WRAPPING))
+    return Keyring(wrapping=wrapping, **{name: secrets_[name] for name in names})
+
+
+def secrets_of(ring: Keyring) -> dict[str, bytes]:
+    """Return what `ring_of` takes: what the store keeps of a ring."""
+    found: dict[str, bytes] = {name: getattr(ring, name) for name in Keyring.__dataclass_fields__ if name != "wrapping"}
+    found["wrapping"] = ring.wrapping.present
+    if ring.wrapping.former is not None:
+        found[FORMER_WRAPPING] = ring.wrapping.former
+    return found
 
 
 def derive(secret: bytes, label: str, length: int) -> bytes:
@@ -146,7 +223,7 @@ class OpenKeys:
     Not the least recently used: to note each use costs more than to open a key again once in `CACHED_KEYS`.
     """
 
-    def __init__(self, wrapping: bytes, read: Callable[[list[int]], dict[int, bytes | None]]) -> None:
+    def __init__(self, wrapping: Wrapping, read: Callable[[list[int]], dict[int, bytes | None]]) -> None:
         """`read` returns the wrapped keys of persons; None for an erased one."""
         self._wrapping, self._read = wrapping, read
         self._keys: OrderedDict[int, OpenKey] = OrderedDict()
@@ -175,9 +252,24 @@ class OpenKeys:
             self._keys.pop(person, None)
 
 
-def wrap_person(wrapping: bytes, person: int, key: bytes) -> bytes:
-    return seal(wrapping, key, b"person" + person.to_bytes(8))
+def wrap_person(wrapping: Wrapping, person: int, key: bytes) -> bytes:
+    return wrapping.seal(key, person_place(person))
 
 
-def unwrap_person(wrapping: bytes, person: int, wrapped: bytes) -> bytes:
-    return unseal(wrapping, wrapped, b"person" + person.to_bytes(8))
+def unwrap_person(wrapping: Wrapping, person: int, wrapped: bytes) -> bytes:
+    return wrapping.unseal(wrapped, person_place(person))
+
+
+def person_place(person: int) -> bytes:
+    """Say what a person's wrapped key is bound to."""
+    return b"person" + person.to_bytes(8)
+
+
+def waiting_place(subject: bytes) -> bytes:
+    """Say what the key of waiting events is bound to."""
+    return b"waiting" + subject
+
+
+def backfill_place(public: bytes) -> bytes:
+    """Say what a provider's sealed bookmark is bound to."""
+    return b"backfill" + public

@@ -6,15 +6,27 @@ transaction, beside the former wrapping. Whichever file is there opens the store
 former wrapping goes at the first start with the new file, which proves that it is in its place.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable, Container
 from pathlib import Path
 from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
 
 from hub.core.errors import HubError, Kind
-from hub.identity.keys import ROOT_BYTES, Keyring, derive, keyed, keyring, read_key_file, seal, unseal, unwrap_person
+from hub.identity.day_keys import day_place
+from hub.identity.keys import (
+    ROOT_BYTES,
+    Keyring,
+    derive,
+    keyed,
+    keyring,
+    read_key_file,
+    ring_of,
+    seal,
+    secrets_of,
+    unseal,
+    unwrap_person,
+)
 from hub.ports import Clock
 from hub.store.engine import Lane, Row, Store, Tx
 from hub.store.operations import record
@@ -98,11 +110,12 @@ def rotate_root(store: Store, ring: Keyring, *, former: bytes, new: bytes, clock
         assert row is not None
         now_us = max(clock(), row[0] + 1)  # a clock that was set back must not make the new one the older
         tx.run("DELETE FROM hub_key WHERE root <> ?", (here,))  # a rotation that no start has finished is taken back
-        _wrap(tx, new, ring, Keyring.__dataclass_fields__.keys(), now_us)
+        _wrap(tx, new, ring, secrets_of(ring).keys(), now_us)
         said: dict[str, object] = {"act": "rotate", "key": "root", "from": here.hex(), "to": there.hex()}
         record(tx, said, now_us=now_us, salt=act_salt(ring))
 
-    store.write(transaction, lane=Lane.URGENT)
+    with ring.wrapping.changing:  # else a wrapping key that is stored a moment later would not be wrapped
+        store.write(transaction, lane=Lane.URGENT)
     return RootRotated(there.hex(), here.hex())
 
 
@@ -113,7 +126,7 @@ def act_salt(ring: Keyring) -> Callable[[bytes], bytes]:
 
 def _opened(root: bytes, rows: list[Row]) -> Keyring:
     """Unwrap what is stored; what is not (a secret that this version is the first to know) is derived."""
-    derived = keyring(root)
+    derived = secrets_of(keyring(root))
     try:
         found = {row[1]: unseal(_wrapping(root), row[2], row[1].encode()) for row in rows}
     except InvalidTag as cause:
@@ -124,7 +137,7 @@ def _opened(root: bytes, rows: list[Row]) -> Keyring:
             remedy="Restore the store from its last good backup; `hub doctor` says what else is damaged.",
             code="hub-keys-damaged",
         ) from cause
-    return replace(derived, **{name: secret for name, secret in found.items() if hasattr(derived, name)})
+    return ring_of({**derived, **found})
 
 
 def _settle(tx: Tx, root: bytes, ring: Keyring, missing: set[str], now_us: int) -> None:
@@ -139,12 +152,18 @@ def _settle(tx: Tx, root: bytes, ring: Keyring, missing: set[str], now_us: int) 
         record(tx, said, now_us=now_us, salt=act_salt(ring))
 
 
-def _wrap(tx: Tx, root: bytes, ring: Keyring, names: Iterable[str], now_us: int) -> None:
+def _wrap(tx: Tx, root: bytes, ring: Keyring, names: Container[str], now_us: int) -> None:
     rows = [
-        (root_name(root), name, seal(_wrapping(root), getattr(ring, name), name.encode()), now_us)
-        for name in sorted(names)
+        (root_name(root), name, wrap_secret(root, name, secret), now_us)
+        for name, secret in sorted(secrets_of(ring).items())
+        if name in names
     ]
     tx.insert("hub_key(root, name, wrapped, since_us)", rows)
+
+
+def wrap_secret(root: bytes, name: str, secret: bytes) -> bytes:
+    """Wrap one of the hub's own secrets under the root, as `hub_key` holds it."""
+    return seal(_wrapping(root), secret, name.encode())
 
 
 def _wrapping(root: bytes) -> bytes:
@@ -162,7 +181,7 @@ def prove(tx: Tx, ring: Keyring) -> None:
         if person is not None:
             unwrap_person(ring.wrapping, person[0], person[1])
         if day is not None:
-            unseal(ring.wrapping, day[2], b"day" + day[0].to_bytes(4) + day[1].to_bytes(4))
+            ring.wrapping.unseal(day[2], day_place(day[0], day[1]))
     except InvalidTag as cause:
         raise _wrong(b"", set()) from cause
 

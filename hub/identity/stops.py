@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from hub.core.leaf import canonical
-from hub.identity.keys import Keyring, seal
+from hub.identity.keys import Keyring
 from hub.store.deliveries import DELIVERY, QUEUE, DeliveryKind, QueueState, public_id
 from hub.store.engine import Tx
 from hub.store.overdue import STOP_DUE_US, set_due
@@ -31,7 +31,7 @@ def stop_opened(
     """Queue a `stop` for each, as deliveries from `first_delivery` on: its number now stands for the stop."""
     for delivery, row in enumerate(rows, first_delivery):
         public = public_id(keys.delivery, row.public, row.subscription)
-        text = seal(keys.wrapping, canonical({"stops": row.public.hex()}), public)
+        text = keys.wrapping.seal(canonical({"stops": row.public.hex()}), public)
         kind = DeliveryKind.STOP.value
         tx.insert(
             DELIVERY, [(delivery, public, kind, recipient, row.subscription, row.version, audit, now_us, b"", text)]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from hub.identity.keys import new_key, seal, unseal
+from hub.identity.keys import Wrapping, new_key
 from hub.store.webhooks import KeyRow
 
 OVERLAP_US = 24 * 3_600_000_000  # the former key signs too: a receiver that looks once a day misses nothing
@@ -30,17 +30,17 @@ class Signer(NamedTuple):
     until_us: int
 
 
-def new_webhook_key(wrapping: bytes, agency: str, *, now_us: int) -> KeyRow:
+def new_webhook_key(wrapping: Wrapping, agency: str, *, now_us: int) -> KeyRow:
     """Make a key that signs from now on."""
     seed = new_key()
     public = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
     kid = sha256(public).digest()[:KID_BYTES].hex()
-    return KeyRow(agency, kid, public, seal(wrapping, seed, _place(agency, kid)), now_us, FOR_EVER_US)
+    return KeyRow(agency, kid, public, wrapping.seal(seed, webhook_place(agency, kid)), now_us, FOR_EVER_US)
 
 
-def signer(wrapping: bytes, row: KeyRow) -> Signer:
+def signer(wrapping: Wrapping, row: KeyRow) -> Signer:
     """Open a key. Raises cryptography's InvalidTag where the row was altered, or moved to another agency."""
-    seed = unseal(wrapping, row.sealed, _place(row.agency, row.kid))
+    seed = wrapping.unseal(row.sealed, webhook_place(row.agency, row.kid))
     return Signer(row.kid, row.public, Ed25519PrivateKey.from_private_bytes(seed), row.from_us, row.until_us)
 
 
@@ -63,5 +63,6 @@ def shown(public: bytes) -> str:
     return "whpk_" + b64encode(public).decode()
 
 
-def _place(agency: str, kid: str) -> bytes:
+def webhook_place(agency: str, kid: str) -> bytes:
+    """Say what a sealed seed is bound to."""
     return f"webhook/{agency}/{kid}".encode()

@@ -15,7 +15,7 @@ from hub.exchange.publish import PublishDesk
 from hub.exchange.webhooks import WebhookDesk
 from hub.exchange.world import World
 from hub.identity.agency_tokens import AgencyTokens
-from hub.identity.keys import OpenKey
+from hub.identity.keys import Wrapping
 from hub.identity.ledger import Ledger
 from hub.identity.people import Register
 from hub.identity.sealing import SealingKeys
@@ -59,8 +59,8 @@ class Running(Protocol):
     @property
     def agreements(self) -> AgreementDesk: ...
     @property
-    def wrapping(self) -> OpenKey:
-        """The wrapping key, open: what notices and stops are sealed under."""
+    def wrapping(self) -> Wrapping:
+        """The wrapping key: what notices and stops are sealed under."""
 
     @property
     def agency_threads(self) -> CapacityLimiter:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 from hub.core.errors import HubError, Kind
 from hub.exchange.publish import PublishDesk
 from hub.exchange.world import World
-from hub.identity.keys import OpenKey, keyed
+from hub.identity.keys import Wrapping, keyed
 from hub.logs import Log
 from hub.metrics import Metrics
 from hub.settings import Settings
@@ -44,7 +44,7 @@ class Running(Protocol):
     @property
     def log(self) -> Log: ...
     @property
-    def wrapping(self) -> OpenKey: ...
+    def wrapping(self) -> Wrapping: ...
     @property
     def world(self) -> World: ...
     @property

@@ -24,7 +24,7 @@ from hub.exchange.handout import hand_out
 from hub.exchange.opening import Leaving, open_all
 from hub.exchange.world import World
 from hub.failpoints import reach
-from hub.identity.keys import OpenKey
+from hub.identity.keys import Wrapping
 from hub.store.deliveries import DeliveryKind
 from hub.store.engine import Tx
 from hub.store.file_drop import (
@@ -91,7 +91,7 @@ def for_files(world: World, limits: Limits) -> World:
     return replace(world, limits=replace(world.limits, outstanding=limits.outstanding))
 
 
-def write_batch(world: World, wrapping: OpenKey, place: Place, drop: Drop, agency: str, limits: Limits) -> Sent:
+def write_batch(world: World, wrapping: Wrapping, place: Place, drop: Drop, agency: str, limits: Limits) -> Sent:
     """Put out what may leave now as one batch. Raises HubError(UNAVAILABLE); then nothing of it is there."""
     if free_bytes(place.out) < LEAST_FREE_BYTES:
         raise HubError(
@@ -201,7 +201,7 @@ def take_back(world: World, place: Place, batch: Batch) -> None:
     world.store.write(lambda tx: note_gone(tx, batch, now_us=world.clock()))
 
 
-def _collect(world: World, wrapping: OpenKey, agency: str, most: int) -> tuple[list[Leaving], bool]:
+def _collect(world: World, wrapping: Wrapping, agency: str, most: int) -> tuple[list[Leaving], bool]:
     leaving: list[Leaving] = []
     until_s, more = monotonic() + COLLECT_S, True
     while more and len(leaving) < most and monotonic() < until_s:
