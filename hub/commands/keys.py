@@ -39,10 +39,12 @@ def list_() -> None:
 
 @app.command()
 def rotate(
-    what: Annotated[Literal["token", "root"], typer.Argument(help="Which key.")] = "token",
+    what: Annotated[Literal["token", "root", "wrapping"], typer.Argument(help="Which key.")] = "token",
     new_file: Annotated[Path | None, typer.Option(help="For root: where the new key is, or is to be made.")] = None,
 ) -> None:
-    """Rotate a key, beside a running hub or without one: `token` signs access tokens, `root` opens everything."""
+    """Rotate a key, beside a running hub or without one: `token` signs access tokens, `root` opens everything,
+    `wrapping` wraps the keys of persons, days and waiting events, which a running hub then wraps anew by itself.
+    """
     from hub.commands.operator import settings_now
 
     settings = settings_now()
@@ -50,6 +52,12 @@ def rotate(
         done = _act(settings, "/token-keys", None)
         print(f"Access tokens are signed with the key {done['kid']} from now on.")
         print(f"The former one, {done['former']}, verifies until its last token is over: {done['kept_s']} s from now.")
+        return
+    if what == "wrapping":
+        done = _act(settings, "/wrapping-key", None)
+        print(f"Everything is sealed under the wrapping key {done['key']} from now on.")
+        print(f"What the former one, {done['former']}, sealed is sealed anew while the hub runs; then it is destroyed.")
+        print("`hub status` says how far that is. Everything stays readable meanwhile, and after a crash.")
         return
     if new_file is None:
         raise typer.BadParameter("name the new root's file: --new-file FILE")
@@ -125,7 +133,7 @@ def _rotate_root(settings: "Settings", file: Path) -> dict[str, Any]:
 
 def _act(settings: "Settings", path: str, file: Path | None) -> dict[str, Any]:
     from hub.commands.operator import ask, opened, running
-    from hub.operations.steered import rotate_root_of
+    from hub.operations.steered import rotate_root_of, rotate_wrapping_of
 
     client = running(settings)
     if client is not None:
@@ -134,6 +142,8 @@ def _act(settings: "Settings", path: str, file: Path | None) -> dict[str, Any]:
             done: dict[str, Any] = ask(client, "POST", path, sent)
             return done
     with opened(settings) as hub:
+        if path == "/wrapping-key":
+            return rotate_wrapping_of(hub)
         return rotate_root_of(hub, file) if file else hub.rotate_token_key()
 
 

@@ -51,6 +51,8 @@ def draw(found: dict[str, Any]) -> None:
     _paused(console, found)
     _queues(console, found)
     _waiting(console, found)
+    if found["wrapping_rotation"]:
+        console.print(_rotating(found["wrapping_rotation"]), markup=False)
     disk = found["disk"]
     console.print(
         f"Disk: {disk['free_bytes'] / 1e9:.1f} of {disk['total_bytes'] / 1e9:.1f} GB free;"
@@ -118,6 +120,13 @@ def _waiting(console: "Console", found: dict[str, Any]) -> None:
             persons = f"{one['chains']} person{'s' * (one['chains'] != 1)}"
             said = f"{events} of {persons} {words}, the oldest for {_long(one['oldest_s'])}"
             console.print(f"Waiting: {where}: {said}", markup=False)
+
+
+def _rotating(one: dict[str, Any]) -> str:
+    """Say how far a rotation of the wrapping key is."""
+    doing = {"wrap": f"round {one['round']}, at {one['at']}", "log": "the former key is gone; the log of writes is cut"}
+    done = f"{one['renewed']} rows sealed anew; {doing[one['stage']]}"
+    return f"Wrapping key: rotated since {_moment(one['since_us'])}; {done}"
 
 
 def _long(seconds: int) -> str:

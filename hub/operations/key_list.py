@@ -7,19 +7,16 @@ import orjson
 from hub.store.engine import Tx
 from hub.store.operations import fact, roots
 from hub.store.token_keys import FACT
+from hub.store.wrapped import Rotation, rotation_of
 
 TOKEN_ROTATED_DAYS = 100  # a quarter and a week: `hub status` says so from then on
 US_PER_DAY = 86_400_000_000
 NAMES_HANG_ON_IT = "Not rotated: {} would be named anew, and nothing stored would be found again."
-WRAPPING_STAYS = (
-    "Not yet: each of these rows would have to be wrapped anew, in pieces, with both keys known meanwhile. After a leak"
-    " rotate the root, and take copies of the store from before for readable by whoever has both."
-)
 
 SECRETS = {  # of hub/identity/keys.py `Keyring`: what for, and how it is rotated; a test knows that none is left out
     "wrapping": (
-        "wraps the keys of persons, days and waiting events; seals notices and stops",
-        WRAPPING_STAYS,
+        "wraps the keys of persons, days, waiting events and webhooks; seals notices, stops and bookmarks",
+        "hub keys rotate wrapping",
     ),
     "event": ("names events, so that a repeat is known", NAMES_HANG_ON_IT.format("every event ever seen")),
     "content": ("names contents, so that a conflict is known", NAMES_HANG_ON_IT.format("every content ever seen")),
@@ -59,7 +56,11 @@ def list_keys(tx: Tx, root: bytes, now_us: int) -> list[dict[str, Any]]:
         else "hub keys rotate root --new-file FILE"
     )
     found = [_key("root", "opens all of the below; the key file", dict(known).get(root, 0), how, named=root.hex())]
+    wrapping = rotation_of(tx)
     for name, (what_for, rotated) in SECRETS.items():
+        if name == "wrapping" and wrapping is not None:
+            found.append(_rotated_wrapping(what_for, rotated, wrapping))
+            continue
         since_us = moments[-1] if name == "token" and moments else first_us
         found.append(_key(name, what_for, since_us, rotated, count=1 + len(moments) if name == "token" else 1))
     found += [
@@ -72,6 +73,14 @@ def list_keys(tx: Tx, root: bytes, now_us: int) -> list[dict[str, Any]]:
         _key("agencies", "agencies' own public keys", 0, "hub agency add-key, then hub agency end-key", count=row[3]),
     ]
     return found
+
+
+def _rotated_wrapping(what_for: str, rotated: str, rotation: Rotation) -> dict[str, Any]:
+    """Describe a wrapping key that was made by a rotation; two of them until that is done."""
+    if rotation.stage == "done":
+        return _key("wrapping", what_for, rotation.since_us, rotated, named=rotation.key)
+    how = "Being rotated: what the former key sealed is sealed anew, then that is destroyed; see `hub status`."
+    return _key("wrapping", what_for, rotation.since_us, how, count=2, named=rotation.key)
 
 
 def token_key_age_days(tx: Tx, now_us: int) -> int:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from hub.core.agreement import Catalogue
 from hub.exchange.intake import POISON
+from hub.identity.wrapping import progress
 from hub.metrics import Metrics
 from hub.operations.key_list import TOKEN_ROTATED_DAYS, token_key_age_days
 from hub.operations.restart import obstacles
@@ -122,6 +123,7 @@ def _look(store: Store, catalogue: Catalogue, around: Around, now_us: int) -> di
             "silent": [one._asdict() for one in silent_datasets(tx, catalogue, now_us)],
             "keys_ending": [one._asdict() for one in ending_keys(tx, before_us=now_us + ENDING_DAYS * DAY_US)],
             "token_key_days": token_key_age_days(tx, now_us),
+            "wrapping_rotation": progress(tx),
             "root_rotation_pending": any(name != around.root for name, _ in roots(tx)),
         }
 
@@ -174,6 +176,9 @@ def _of_the_house(found: dict[str, Any], wal_restart_bytes: int, now_us: int) ->
         )
     if found["token_key_days"] > TOKEN_ROTATED_DAYS:
         said.append((f"the token key is {found['token_key_days']} days old", "Run `hub keys rotate token`."))
+    if found["wrapping_rotation"] and found["wrapping_rotation"]["damaged"]:
+        damaged = f"{found['wrapping_rotation']['damaged']} sealed rows open under neither wrapping key"
+        said.append((damaged, "The rotation waits, for the former key may be needed: see deploy/README.md, Keys."))
     if found["root_rotation_pending"]:
         said.append(("a rotation of the root key is half done", "Restart with the new file in HUB_KEY_FILE."))
     return said

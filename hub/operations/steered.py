@@ -5,11 +5,13 @@ from time import monotonic
 from typing import Any, Protocol
 
 from hub.core.agreement import Catalogue
+from hub.core.errors import HubError, Kind
 from hub.exchange.world import World
 from hub.identity.day_keys import DayKeys
 from hub.identity.keys import Keyring
 from hub.identity.ledger import Ledger, carry
-from hub.identity.ring import read_new_root, rotate_root
+from hub.identity.ring import read_new_root, root_name, rotate_root
+from hub.identity.wrapping import rotate_wrapping
 from hub.logs import Log
 from hub.operations.key_list import list_keys
 from hub.operations.retention import Kept
@@ -90,6 +92,25 @@ def rotate_root_of(hub: Steered, new_file: Path) -> dict[str, Any]:
     carry(hub.ledger, new_file)
     done = rotate_root(hub.store, hub.keys, former=hub.root, new=new, clock=hub.clock)
     hub.log.warning("root_key.rotated")
+    return done._asdict()
+
+
+def rotate_wrapping_of(hub: Steered) -> dict[str, Any]:
+    """Seal under a new wrapping key from now on; the retention worker wraps anew what there is.
+
+    Raises HubError: CONFLICT, INVALID where the key file does not hold the root any more that this hub runs with.
+    """
+    root = read_new_root(hub.settings.key_path)
+    if root_name(root) != hub.root:
+        raise HubError(
+            Kind.CONFLICT,
+            "the key file holds another key than the one this hub was started with",
+            where="key_file",
+            remedy="Put the file back, or restart the hub with it; then rotate.",
+            code="wrapping-root-other",
+        )
+    done = rotate_wrapping(hub.store, hub.keys, root=root, clock=hub.clock)
+    hub.log.warning("wrapping_key.rotated")
     return done._asdict()
 
 

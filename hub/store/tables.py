@@ -3,7 +3,8 @@
 Hot tables are lean: integer and short binary keys, no index that the hot path does not need, content apart from state.
 Insert-only from the first day: `agreement_signature`, `audit`, `delivery`, `event_seen`, `event_unheard`,
 `history`, `interned`, `consent_event`, `receipt`.
-A delivery's payload is overwritten when its time is over (`delivered.py`); the row stays.
+A delivery's payload is overwritten when its time is over (`delivered.py`); the row stays. A text sealed under the
+wrapping key is sealed anew with it (`wrapped.py`): what it says and what is committed to stay the same.
 Queue and sequence state (`queue`, `handout.acked_us`, `position`, `recipient_counter`) lives elsewhere and may change.
 Times are UTC microseconds. Personal values are sealed; what is not sealed are random ids, keyed hashes and numbers.
 """
@@ -704,6 +705,7 @@ class HubKey(SQLModel, table=True):
 
     They were derived from the first root, so that nothing changed for a store of before; a new root only wraps them
     anew. While a rotation is under way both wrappings are there: one key file or the other always opens the store.
+    While the wrapping key is rotated its former secret stands beside it, as `wrapping.former`.
     """
 
     __tablename__ = "hub_key"

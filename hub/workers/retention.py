@@ -1,6 +1,7 @@
 """The thread that lets go what is over: day keys, decided records, events never linked, deliveries held too long.
 
-And writes down the end of consents and questions whose time is over, and lets go what stands behind backfill.
+And writes down the end of consents and questions whose time is over, lets go what stands behind backfill, and wraps
+anew what a former wrapping key wrapped.
 """
 
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from hub.exchange.expiry import PIECE, expire_held, expire_waiting
 from hub.exchange.let_go import CHAINS, LetGo, forget_backfilled
 from hub.exchange.world import World
 from hub.identity.day_keys import SHORTEST_DAYS, US_PER_DAY, DayKeys
+from hub.identity.wrapping import wrap_anew
 from hub.logs import Log
 from hub.workers.worker import Worker
 
@@ -64,9 +66,10 @@ class Retention:
             ("behind", CHAINS, lambda: self._let_go.step(world)),
             ("backfilled", PIECE, lambda: forget_backfilled(world, PIECE)),
             ("delivered", PIECE, self._delivered),
+            ("wrapping", 1, lambda: wrap_anew(world.store, world.keys, world.clock, world.way)),
         ):
             gone = _in_pieces(drop, piece, stop)
-            if gone and kind not in ("records", "behind"):
+            if gone and kind not in ("records", "behind", "wrapping"):
                 self._log.info("retention.expired", kind=kind, expired=gone)
         return ROUND_S
 
