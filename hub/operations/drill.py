@@ -1,7 +1,8 @@
 """Rehearse the rotation of each key on a copy of the store. The real store and key file are only read.
 
-1. copy   2. token key: the former still verifies, the next signs   3. root: either file opens, then the new one alone,
-and a person's key and a day's still open   4. a rotation cut off before its commit leaves the former in force
+1. copy   2. token key: the former still verifies, the next signs   3. a rotation of the root that is cut off before its
+commit leaves the former in force   4. wrapping key: cut off after a piece all is readable, then it ends by itself and
+the former is gone   5. root: either file opens, then the new one alone, and a person's key and a day's still open
 The copy is as sealed as the store; it lies in a folder of its own, for this user alone, and is deleted at the end.
 """
 
@@ -10,22 +11,27 @@ import sqlite3
 import tempfile
 from collections.abc import Callable
 from contextlib import closing
+from itertools import count
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 from hub.core.errors import HubError, Kind
 from hub.identity.keys import Keyring, make_key_file, read_key_file
 from hub.identity.ring import open_ring, prove, root_name, rotate_root
 from hub.identity.token_keys import KEPT_US, RotatingKeys
+from hub.identity.wrapping import SETTLES_US, progress, rotate_wrapping, wrap_anew
 from hub.logs import open_log
 from hub.operations.findings import Finding, fail, passed
 from hub.ports import Clock
 from hub.settings import Settings
 from hub.store.engine import Store
 from hub.store.migrate import ensure
+from hub.way import Way
 
 ROOM = 1.2  # times the store's size, before a copy is begun
 US_PER_S = 1_000_000
+ROUNDS = 3  # one that seals anew, one that finds nothing, and one to spare
 
 
 class Cut(Exception):
@@ -47,6 +53,7 @@ def rehearse(settings: Settings, folder: Path | None, *, clock: Clock) -> list[F
             ensure(copy)
             found.append(_timed("token", lambda: _token(copy, root, clock)))
             found.append(_timed("root, cut off", lambda: _cut(copy, root, clock)))
+            found.append(_timed("wrapping", lambda: _wrapping(copy, root, clock)))
             found.append(_timed("root", lambda: _root(copy, root, clock)))
     return found
 
@@ -104,6 +111,38 @@ def _cut(copy: Path, root: bytes, clock: Clock) -> str:
     _opens(copy, root, ring, clock)
     _refused(copy, read_key_file(new), clock)
     return "the former file is in force, and the new one opens nothing"
+
+
+def _wrapping(copy: Path, root: bytes, clock: Clock) -> str:
+    ticks = count(clock(), SETTLES_US)  # so that nothing has to settle: nobody else works with the copy
+
+    def moves_on() -> int:
+        return next(ticks)
+
+    with closing(Store(copy)) as store:
+        ring, way = open_ring(store, root, clock), Way()
+        former = ring.wrapping.present
+        rotate_wrapping(store, ring, root=root, clock=moves_on)
+        wrap_anew(store, ring, moves_on, way)
+    with closing(Store(copy)) as store:  # as after a crash
+        ring = open_ring(store, root, clock)
+        _expect(ring.wrapping.former == former, "the former key was lost while it was needed")
+        renewed = 0
+        while (now := _progress(store)) is not None:
+            _expect(now["round"] <= ROUNDS, f"{now['damaged']} sealed rows open under neither key")
+            renewed = now["renewed"]
+            wrap_anew(store, ring, moves_on, way)
+    with closing(Store(copy)) as store:
+        ring = open_ring(store, root, clock)
+        _expect(ring.wrapping.former is None and ring.wrapping.present != former, "the former key is still there")
+        with store.read() as tx:
+            prove(tx, ring)
+    return f"{renewed} rows sealed anew, all readable after a cut in the middle; the former key is gone"
+
+
+def _progress(store: Store) -> dict[str, Any] | None:
+    with store.read() as tx:
+        return progress(tx)
 
 
 def _root(copy: Path, root: bytes, clock: Clock) -> str:
