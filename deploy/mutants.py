@@ -154,6 +154,9 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()
     chosen = [mutant for mutant in mutants() if not options.only or mutant.name in options.only]
+    unknown = sorted(set(options.only) - {mutant.name for mutant in chosen})
+    if unknown:
+        parser.error(f"no mutant is called {', '.join(unknown)}")
     began_s = time.perf_counter()
     wrong = judge(chosen, options.processes)
     print(f"\n{'mutant':38} {'as expected':12} protects")

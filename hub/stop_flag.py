@@ -77,7 +77,7 @@ def read_stops(path: str | Path) -> Stops:
     try:
         size = os.stat(path).st_size  # the hand-out asks each time, and Path.stat costs three times as much
     except FileNotFoundError:
-        return NOTHING
+        return Stops((), "the flag file is a link to nothing") if os.path.lexists(path) else NOTHING
     except OSError as error:
         return Stops((), f"the flag file cannot be looked at ({error.strerror})")
     if size > MOST_BYTES:

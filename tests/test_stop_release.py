@@ -94,6 +94,12 @@ def test_a_file_that_cannot_be_read_stops_everything(flag: Path) -> None:
     assert read_stops(flag).everything
 
 
+def test_a_link_to_nothing_stops_everything(flag: Path) -> None:
+    """Something is there, and nobody can say what it meant."""
+    flag.symlink_to(flag.with_name("nowhere"))
+    assert read_stops(flag).everything
+
+
 def test_lines_come_and_go_by_name_and_the_general_stop_leaves_the_others(flag: Path) -> None:
     """Whoever lifts the general stop does not lift what somebody stopped by name, on purpose."""
     stop(flag, PAYMENTS)
