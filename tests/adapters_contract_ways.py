@@ -30,6 +30,7 @@ from agency_adapters.sql.inbox import receive
 from agency_adapters.sql.mapping import read_mapping
 from agency_adapters.sql.running import publishing
 from agency_adapters.sql.tables import create
+from tests.file_ways import FolderPublishes
 
 PUBLISHER, RECIPIENT = "civil-registry", "family-benefits"
 DATASET = "civil.birth.registered"
@@ -195,7 +196,13 @@ class SqlInbox:
 
 
 PUBLISHING: Mapping[str, Callable[[Path], Publishes]] = MappingProxyType(
-    {"client": ClientPublishes, "outbox": SqlOutbox, "watermark": SqlWatermark, "snapshot": SqlSnapshot}
+    {
+        "client": ClientPublishes,
+        "outbox": SqlOutbox,
+        "watermark": SqlWatermark,
+        "snapshot": SqlSnapshot,
+        "folder": FolderPublishes,
+    }
 )
 RECEIVING: Mapping[str, Callable[[Path], Receives]] = MappingProxyType({"pull": ClientPulls, "inbox": SqlInbox})
 

@@ -6,7 +6,7 @@ it is given. `DropPublishes` and `DropReceives` work on `DIRECTORY/drop`, the ag
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -93,11 +93,13 @@ class DropReceives:
     """Deliveries from the drop folder, appended to a file, remembered in `Seen`."""
 
     directory: Path
+    turn: Callable[[], None] = lambda: None  # before each delivery is stored: where a test may end the process
 
     def run(self, client: HubClient) -> None:
         agency = client.channel.settings.agency
         with (self.directory / "drop.ndjson").open("a") as file, Seen(self.directory / "drop.seen") as seen:
             for delivery in read_batches(self.directory / "drop", agency=agency, seen=seen):
+                self.turn()
                 file.write(json.dumps(delivery.document) + "\n")
                 file.flush()
 

@@ -1,7 +1,8 @@
 """What every adapter owes, whatever it connects: all of it once, in order, through kills and a hub that is down.
 
 Each runs against a real hub, behind a door that can break things (tests/adapters_contract_door.py). A new adapter is a
-class and a row in tests/adapters_contract_ways.py.
+class and a row in tests/adapters_contract_ways.py. Webhook and drop folder, which the hub reaches by itself, have their
+kill points in tests/test_adapters_contract_pushed.py.
 """
 
 import signal
