@@ -340,7 +340,7 @@ def test_strangers_files_beside_the_hubs_own_are_left_alone(files: Files) -> Non
 def test_turning_file_drop_on_and_off_leaves_audit_rows(files: Files) -> None:
     """Said in the clear: it is about an agency."""
     turn_off(files.hub.store, files.drop.agency, clock=files.hub.clock, salt=lambda nonce: nonce[:16])
-    rows = files.hub.rows("SELECT detail FROM audit WHERE kind = ? ORDER BY id", (LeafKind.CATALOGUE.value,))
+    rows = files.hub.rows("SELECT detail FROM audit WHERE kind = ? ORDER BY id", (LeafKind.WAY_OUT.value,))
     acts = [json.loads(detail)["act"] for (detail,) in rows if b"file-drop" in detail]
     assert acts == ["file-drop-on", "file-drop-off"]
     assert files.hub.rows("SELECT format FROM file_drop") == [("",)]
