@@ -4,14 +4,22 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
 
+from hub.citizens.choices import grant_unasked
+from hub.exchange.expiry import expire_held
+from hub.exchange.handout import hand_out
+from hub.exchange.publish import publish
 from hub.exchange.world import Limits
 from hub.failpoints import arm, disarm
+from hub.identity.people import NewLink, link, person_of, unlink
+from hub.store.agreements import resume, suspend
 from hub.store.deliveries import FEED_KINDS, DeliveryKind
 from tests.promise_hub import crashing
-from tests.protocol_world import CONSENT, LOOK_BACK, Hub, opened
+from tests.protocol_world import CONSENT, LOOK_BACK, Hub, Matter, opened
+from tests.stateful_world import NOTICE, Exchange, signed_in
 
 CORRECTS = {"corrects": "one"}
 
@@ -157,6 +165,116 @@ def test_a_correction_of_what_had_waited_for_a_link_finds_it(hub: Hub) -> None:
     hub.decide()
     events, _ = hub.drain()
     assert [one["kind"] for one in events] == ["data", "correction"]
+
+
+# Who has the original is never left with it.
+
+
+def got(hub: Hub, matter: Matter = CONSENT, *, acknowledged: bool = True) -> dict[str, Any]:
+    """Publish the original and hand it out."""
+    hub.publish("one", matter=matter)
+    hub.decide()
+    page = hub.pull(matter)
+    if acknowledged:
+        hub.acknowledge(page, matter)
+    (original,) = hub.read(page)
+    return original
+
+
+def deleted(hub: Hub, matter: Matter = CONSENT) -> list[dict[str, Any]]:
+    return [one["data"] for one in hub.drain(matter)[0] if one["kind"] == "delete"]
+
+
+def test_a_correction_that_goes_with_a_link_leaves_a_delete(hub: Hub) -> None:
+    """It was ready; the link it rests on is undone, and nobody will send it any more."""
+    hub.grant(hub.link("A"))
+    original = got(hub)
+    hub.publish("two", aim=CORRECTS, municipality_code="M-8")
+    hub.decide()
+    unlink(hub.register, agency=CONSENT.publisher, local_id="A")
+    assert deleted(hub) == [{"deletes": [original["id"]]}]
+
+
+def test_a_held_correction_that_expires_leaves_a_delete(hub: Hub) -> None:
+    """The pause outlasts the look-back: what is right never came, so what is wrong does not stay."""
+    person = hub.link("A", LOOK_BACK)
+    consent = hub.grant(person, LOOK_BACK)
+    original = got(hub, LOOK_BACK)
+    hub.pause(person, consent)
+    hub.publish("two", matter=LOOK_BACK, aim=CORRECTS)
+    hub.decide()
+    hub.pass_by(60 * 86_400)
+    assert expire_held(hub.world) == 1
+    assert deleted(hub, LOOK_BACK) == [{"deletes": [original["id"]]}]
+
+
+def test_what_was_opened_and_stopped_is_deleted_like_what_was_confirmed(hub: Hub) -> None:
+    """The recipient may have it although it never said so."""
+    person = hub.link("A")
+    consent = hub.grant(person)
+    original = got(hub, acknowledged=False)
+    hub.withdraw(person, consent)
+    hub.pass_by(120)
+    hub.drain()  # the stop takes its number over
+    hub.publish("two", aim=CORRECTS)
+    hub.decide()
+    assert deleted(hub) == [{"deletes": [original["id"]]}]
+
+
+def test_a_delete_waits_for_an_original_that_may_still_leave(hub: Hub) -> None:
+    """The original is held when its correction is refused; once a yes lets it go, its deletion follows."""
+    person = hub.link("A", LOOK_BACK)
+    hub.publish("one", matter=LOOK_BACK)
+    hub.decide()
+    hub.suspend(LOOK_BACK)
+    hub.publish("two", matter=LOOK_BACK, aim=CORRECTS)
+    hub.decide()
+    assert hub.drain(LOOK_BACK) == ([], 0)
+    number = next(one.agreement.number for one in hub.catalogue.by_dataset[LOOK_BACK.dataset])
+    resume(hub.store, number, clock=hub.clock, salt=lambda nonce: nonce[:16])
+    hub.grant(person, LOOK_BACK)
+    events, _ = hub.drain(LOOK_BACK)
+    assert [one["kind"] for one in events] == ["data", "delete"]
+    assert events[1]["data"] == {"deletes": [events[0]["id"]]}
+
+
+@pytest.mark.parametrize("after", ["one batch", "correction", "delete"])
+def test_an_original_without_its_subjects_own_part_is_corrected_all_the_same(tmp_path: Path, after: str) -> None:
+    """The child never said yes, so only the guardian's fields went: whoever got these hears of the correction."""
+    hub, guardian = Exchange(tmp_path), 0
+    for name in ("child", "guardian"):
+        link(hub.register, "linker", [NewLink("register", name, f"mine-{name}", 3)])
+    with hub.store.read() as tx:
+        guardian = person_of(tx, hub.keys, "register", "guardian") or 0
+    one_by_one = after != "one batch"
+    grant_unasked(
+        hub.desk, signed_in(guardian), recipient="fund", purpose="HELP", items=[("birth", "phone")], notice=NOTICE
+    )
+    aims: list[dict[str, str]] = [{}, {"corrects": "e0"}]
+    for at, aim in enumerate(aims):
+        if at and after == "delete":
+            suspend(hub.store, 3, clock=hub.clock, salt=hub.salt)
+        publish(hub.publishing, "register", [birth(f"e{at}") | aim])
+        while one_by_one and hub.gate.step(0.0) is None:
+            pass
+        if one_by_one:
+            hand_out(hub.world, "fund", 10)
+    while hub.gate.step(0.0) or not hub.gate.idle():
+        pass
+    hand_out(hub.world, "fund", 10)
+    kinds = hub.rows(
+        "SELECT d.kind FROM handout h JOIN delivery d ON d.id = h.delivery WHERE d.kind <> 3 ORDER BY d.id"
+    )
+    assert kinds == [(DeliveryKind.DATA,), (DeliveryKind.DELETE if after == "delete" else DeliveryKind.CORRECTION,)]
+    hub.store.close()
+
+
+def birth(event: str) -> dict[str, Any]:
+    return {
+        "specversion": "1.0", "id": event, "source": "urn:agency:register", "type": "birth", "subject": "child",
+        "time": "2027-01-15T00:00:00Z",
+        "data": {"child_id": "child", "serial": event, "guardian_id": "guardian", "phone": "p"},
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("point", ["gate.before_commit", "gate.committed"])

@@ -22,6 +22,7 @@ from hub.citizens.withdraw import withdraw_it
 from hub.core.errors import HubError, Kind
 from hub.core.question import Question
 from hub.exchange.acknowledge import Acknowledgement, acknowledge
+from hub.exchange.agreements import move
 from hub.exchange.expiry import expire_held, expire_waiting
 from hub.exchange.feed import cloud_event
 from hub.exchange.gate import Undecided
@@ -31,10 +32,9 @@ from hub.exchange.status import event_of, event_state
 from hub.exchange.verdicts import Missing
 from hub.failpoints import arm, disarm
 from hub.identity.people import NewLink, dispute, link, person_of, settle, unlink
-from hub.store.agreements import resume, suspend
 from hub.store.deliveries import public_id
 from hub.store.facts import CHOICE_STATES
-from tests.stateful_model import Choice, Event, Model, Part, Row
+from tests.stateful_model import OPERATOR, Choice, Event, Model, Part, Row
 from tests.stateful_world import (
     AGENCIES,
     ASSURANCE,
@@ -44,6 +44,7 @@ from tests.stateful_world import (
     LINES,
     NOTICE,
     NOW_US,
+    Agreed,
     Exchange,
     S,
     signed_in,
@@ -54,6 +55,8 @@ REDELIVER_US = 60 * S
 GATE_POINTS = ("polled", "asks", "prepared", "begun", "decided", "before_commit", "committed")
 HANDOUT_POINTS = ("begun", "decided", "before_commit", "committed")
 WITHDRAW_POINTS = ("begun", "recorded", "before_commit", "committed")
+KINDS = {1: "data", 2: "correction", 3: "stop", 4: "delete", 6: "notice", 9: "backfilled"}
+STATES = {1: "ready", 2: "held", 3: "opened", 4: "behind", 5: "later"}
 HANDED = struct.Struct("<qqqi")  # delivery, number, outcome, stretch: one entry of a page's audit row
 
 RECIPIENTS = ("kinder", "tax", "fund")
@@ -83,8 +86,15 @@ class Walk(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.directory = Path(tempfile.mkdtemp(prefix="walk-"))
-        self.hub = Exchange(self.directory)
+        self.hub = Exchange(self.directory, signed=False)
         self.model = Model()
+        self.names = {person: str(person) for person in PERSONS}  # who comes after somebody erased has other ids
+        self.records = dict.fromkeys(DATASETS, 0)  # published, whatever became of them
+        self.taken: dict[str, int] | None = dict(self.records)  # of these, handled; None where a crash left it open
+        self.noted: set[tuple[int, int]] = set()  # chains whose last backfilled event is decided just now
+        self.hub.appoint()
+        for line in LINES.values():
+            self._sign_at_first(line)
         self.ids: dict[int, int] = {}  # the model's person -> the hub's
         self.sent: list[tuple[dict[str, Any], Event]] = []
         self.got: dict[str, list[dict[str, Any]]] = {code: [] for code in AGENCIES}
@@ -93,6 +103,20 @@ class Walk(RuleBasedStateMachine):
         for person in PERSONS:  # most walks are to get far; what is linked here can be unlinked
             for agency in ("linker", "register", "clinic", "fund"):
                 self._link(agency, person, 3)
+
+    def _sign_at_first(self, line: Agreed) -> None:
+        for agency in (line.provider, line.recipient):
+            self._sign(line, agency)
+
+    def _sign(self, line: Agreed, agency: str) -> None:
+        self.model.signed[line.number].add(agency)
+        both = self.model.signed[line.number] == {line.provider, line.recipient}
+        phase = "suspended" if self.model.suspended[line.number] else "in_force" if both else "unsigned"
+        assert self.hub.sign(line.number, agency).phase == phase
+
+    def local(self, agency: str, person: int) -> str:
+        """Return an agency's own id of a person."""
+        return f"{agency}-{self.names[person]}"
 
     def teardown(self) -> None:
         disarm()
@@ -114,17 +138,7 @@ class Walk(RuleBasedStateMachine):
     )
     def publish_some(self, events: list[tuple[int, str, set[str]]]) -> None:
         for person, dataset, more in events:
-            if dataset == "care":
-                data = {"patient_id": f"clinic-{person}", "detail": "d", "number": f"N-{person}"} | (
-                    {"code": "c"} if "code" in more else {}
-                )
-                self._publish(dataset, person, None, data)
-                continue
-            data = {"child_id": f"register-{person}", "note": "n"} | ({"extra": "x"} if "extra" in more else {})
-            guardian = 1 - person if "guardian" in more else None
-            if guardian is not None:
-                data |= {"guardian_id": f"register-{guardian}", "phone": "p"}
-            self._publish(dataset, person, guardian, data)
+            self._publish(dataset, person, 1 - person, more)
 
     @rule(
         events=st.lists(st.tuples(persons, st.sampled_from(sorted(DATASETS)), st.sets(extras)), min_size=1, max_size=4)
@@ -147,23 +161,36 @@ class Walk(RuleBasedStateMachine):
         envelope, event = data.draw(st.sampled_from(self.sent))
         self._send({**envelope, "data": {**envelope["data"], "serial": "another"}}, event.dataset)
 
-    def _publish(self, dataset: str, child: int, guardian: int | None, data: dict[str, str]) -> None:
+    def _publish(self, dataset: str, child: int, other: int, more: set[str], **aim: Any) -> Event:
+        """Publish an event of somebody; with "guardian" in `more` it names the other one too."""
         self.serial += 1
+        guardian = other if dataset == "birth" and "guardian" in more else None
+        if dataset == "care":
+            data = {"patient_id": self.local("clinic", child), "detail": "d", "number": self.local("N", child)}
+            data |= {"code": "c"} if "code" in more else {}
+        else:
+            data = {"child_id": self.local("register", child), "note": "n"} | (
+                {"extra": "x"} if "extra" in more else {}
+            )
+        if guardian is not None:
+            data |= {"guardian_id": self.local("register", guardian), "phone": "p"}
         agency, role = DATASETS[dataset]
         content = data | {"serial": f"s{self.serial}"}
         envelope = {
             "specversion": "1.0", "id": f"e{self.serial}", "source": f"urn:agency:{agency}", "type": dataset,
-            "subject": f"{agency}-{child}", "time": "2027-01-15T00:00:00Z", "data": content,
+            "subject": self.local(agency, child), "time": "2027-01-15T00:00:00Z", "data": content, **aim,
         }  # fmt: skip
         token = self._send(envelope, dataset)
         fields = {name: "guardian" if name in ("guardian_id", "phone") else role for name in content}
         event = Event(content["serial"], dataset, child, guardian, fields, event_of(self.hub.keys, token))
         self.model.events.append(event)
         self.sent.append((envelope, event))
+        return event
 
     def _send(self, envelope: dict[str, Any], dataset: str) -> str:
         (outcome,) = publish(self.hub.publishing, DATASETS[dataset][0], [envelope])
         assert isinstance(outcome, Accepted), outcome
+        self.records[dataset] += 1
         return outcome.token
 
     # The gate decides.
@@ -180,6 +207,7 @@ class Walk(RuleBasedStateMachine):
                 assert self.may_wait
                 break
         waiting = {row[0] for row in self.hub.rows("SELECT event FROM waiting")}
+        self._note_lasts({event.hash for event in self.model.events if event.state == "waiting"} - waiting)
         for event in self.model.events:
             if event.state != "waiting":
                 continue
@@ -189,6 +217,7 @@ class Walk(RuleBasedStateMachine):
                 assert self.may_wait, "linked, first of its chain, and still waiting"
             else:
                 self._decided(event)
+        self._clear_noted()
 
     def _drain(self) -> None:
         quiet = 0
@@ -197,12 +226,15 @@ class Walk(RuleBasedStateMachine):
                 quiet = quiet + 1 if self.hub.gate.step(0.0) is None else 0
             except (HubError, Undecided):
                 assert self.may_wait, "nothing keeps the gate from deciding"
+                self.taken = None
                 return
+        self.taken = dict(self.records)
 
     def _compare_decisions(self, *, partly: bool = False) -> None:
         """Each event that left the bus was handled as the model says; none was passed by a later one of its topic."""
         seen = {row[0] for row in self.hub.rows("SELECT event FROM event_seen")}
         waiting = {row[0] for row in self.hub.rows("SELECT event FROM waiting")}
+        self._note_lasts(seen - waiting)
         for dataset in DATASETS:
             left = False
             for event in self.model.events:
@@ -216,47 +248,71 @@ class Walk(RuleBasedStateMachine):
                 if self.model.missing(event) or self.model.behind(event):
                     assert event.hash in waiting, "decided without a link, or out of order"
                     event.state, event.until_us = "waiting", self.model.now_us + 30 * DAY
+                    event.waited = event.backfill is None or event.backfill.state != "closed"
                 else:
                     assert event.hash not in waiting, "waits for nothing"
                     self._decided(event)
+        self._clear_noted()
+
+    def _note_lasts(self, decided: set[bytes]) -> None:
+        """Note whose last backfilled event is among these. Within a batch it makes no difference before its end."""
+        self.noted = {
+            (event.backfill.line, event.child)
+            for event in self.model.events
+            if event.last and event.hash in decided and event.state in ("bus", "waiting")
+            if event.backfill is not None and event.backfill.state != "closed"
+        }
+
+    def _clear_noted(self) -> None:
+        for line, person in self.noted:
+            one = self.model.backfill_of(line)
+            assert one is not None
+            one.noted.add(person)
+            self.model.clear(line, person)
+        self.noted = set()
 
     def _decided(self, event: Event) -> None:
         """Take a decision into the model, and see that the hub's is the same for every line."""
         event.state = "handled"
-        for line in LINES.values():
-            if line.dataset != event.dataset:
-                continue
+        for line, kind, original in self.model.addressed(event):
             parts = self.model.fresh_parts(event, line)
-            outcome, fields = self.model.decide(line, parts)
+            outcome, fields = self.model.decide(line, parts, keeps=kind != "backfilled")
             public = public_id(self.hub.keys.delivery, event.hash, line.number)
             found = self.hub.rows(
-                "SELECT d.id, q.state, q.due_us FROM delivery d JOIN queue q ON q.delivery = d.id WHERE d.public = ?",
+                "SELECT d.id, d.kind, q.state, q.due_us FROM delivery d JOIN queue q ON q.delivery = d.id"
+                " WHERE d.public = ?",
                 (public,),
             )
-            assert [row[1] for row in found] == {"refusal": [], "hold": [2], "release": [1]}[outcome], (line, outcome)
-            if found:
-                kept = tuple(
-                    Part(one.person, what, one.stretch, one.level)
-                    for one, what in zip(parts, fields, strict=True)
-                    if what
-                )
-                state = "held" if outcome == "hold" else "ready"
-                chain = (line.number, event.child)
-                self.model.rows.append(
-                    Row(
-                        found[0][0],
-                        public,
-                        line.recipient,
-                        "data",
-                        line.number,
-                        event.serial,
-                        chain,
-                        kept,
-                        state,
-                        due_us=found[0][2],
-                        decided_us=self.model.now_us,
-                    )
-                )
+            kept = tuple(
+                Part(one.person, what, one.stretch, one.level) for one, what in zip(parts, fields, strict=True) if what
+            )
+            chain = (line.number, event.child)
+            row = Row(0, public, line.recipient, kind, line.number, event.serial, chain, kept, original=original)
+            if outcome == "refusal" and kind == "correction":  # who got the original is to delete it
+                row.kind, row.parts, outcome = "delete", (), "release"
+            self._queued(row, outcome, found)
+
+    def _queued(self, row: Row, outcome: str, found: list[tuple[Any, ...]]) -> None:
+        """Take into the model what became of one line of an event, which is what the model says."""
+        assert len(found) == (outcome != "refusal"), (row, outcome, found)
+        if not found:
+            return
+        row.id, kind, state, due_us = found[0]
+        expected = {"held"} if outcome == "hold" else {self._place(row)}
+        if row.chain in self.noted and outcome == "release":  # in one batch it stands behind, in two it does not
+            expected |= {"ready", "later" if row.kind == "backfilled" else "behind"}
+        assert (KINDS[kind], STATES[state] in expected) == (row.kind, True), (row, outcome, state)
+        row.state, row.due_us, row.decided_us = STATES[state], due_us, self.model.now_us
+        row.was_behind = row.state == "behind"
+        self.model.rows.append(row)
+
+    def _place(self, row: Row) -> str:
+        """Say where what is released is put: behind backfill, unless what is to be deleted has left."""
+        if not self.model.behind_backfill(*row.chain):
+            return "ready"
+        if row.kind == "delete" and row.original is not None and row.original.state not in ("behind", "later"):
+            return "ready"
+        return "later" if row.kind == "backfilled" else "behind"
 
     # Recipients pull and acknowledge.
     @rule(warm=st.booleans())
@@ -300,13 +356,19 @@ class Walk(RuleBasedStateMachine):
         rows = {row.public.hex(): row for row in self.model.rows}
         for got in events:
             self.got[recipient].append(got)
-            if got["kind"] != "data":
+            if got["kind"] in ("stop", "notice"):
                 continue
             row = rows[got["id"]]
             outcome, fields = self.model.judge(row)
             assert outcome == "release", f"released against {outcome}"
+            assert got["kind"] == ("data" if row.kind == "backfilled" else row.kind)
+            if row.kind == "delete":
+                assert got["data"] == row.deletes()
+                continue
             assert set(got["data"]) == frozenset().union(*fields), "other fields than everybody allows"
-            assert (recipient, row.serial) == (LINES[row.line].recipient, got["data"]["serial"])
+            assert (recipient, row.serial) == (LINES[row.line].recipient, got["data"].get("serial", row.serial))
+            assert got.get("backfill", False) == (row.kind == "backfilled")
+            assert got.get("corrects") == (row.original.public.hex() if row.original else None)
 
     def _compare_queue(self, recipient: str, *, wait: bool) -> None:
         """Move the model's queue as the hub should have moved its own; several rounds where verdicts came late."""
@@ -319,14 +381,16 @@ class Walk(RuleBasedStateMachine):
     def _hand_out(self, recipient: str, there: dict[int, tuple[str, int, int, bytes]], *, wait: bool) -> None:
         blocked: set[tuple[int, int]] = set()
         first: list[Row] = []
+        left: set[tuple[int, int]] = set()
         for row in self.model.candidates(recipient):
-            if row.kind == "data" and row.chain in blocked and not row.number:
+            if row.decides and row.chain in blocked and not row.number:
                 continue
             state, number, due_us, _ = there.get(row.id, ("gone", 0, 0, b""))
             if wait and (state, number, due_us) == (row.state, row.number, row.due_us):
                 blocked.add(row.chain)
                 continue
             outcome, fields = self.model.judge(row)
+            left |= {row.chain} if row.state == "later" else set()
             if outcome == "release":
                 if not row.number:
                     row.number = number
@@ -337,10 +401,22 @@ class Walk(RuleBasedStateMachine):
                 row.state, row.due_us = "held", self.model.hold_us(row)
                 blocked.add(row.chain)
             else:
-                row.state = "gone"
-                if row.number:
-                    self._expect_stop(row, there)
+                self._goes(row, there)
         self._numbered(recipient, first)
+        for chain in left:
+            self.model.clear(*chain)
+
+    def _goes(self, row: Row, there: dict[int, tuple[str, int, int, bytes]]) -> None:
+        """What was opened leaves a stop behind; a correction has its original deleted by who has that."""
+        row.state = "gone"
+        if row.number:
+            self._expect_stop(row, there)
+        if row.kind == "correction" and row.original is not None and row.original.number:
+            public = public_id(self.hub.keys.delivery, row.public + row.original.public, row.line)
+            (at,) = [at for at, (*_, name) in there.items() if name == public]
+            self.model.rows.append(
+                Row(at, public, row.recipient, "delete", row.line, chain=row.chain, original=row.original)
+            )
 
     def _note_opened(self, row: Row, fields: list[frozenset[str]]) -> None:
         for part, what in zip(row.parts, fields, strict=False):
@@ -355,10 +431,11 @@ class Walk(RuleBasedStateMachine):
         )
         assert sorted(row.number for row in first) == list(range(known + 1, known + 1 + len(first)))
         for row in first:
-            if row.kind == "data":
-                later = [
-                    o.number for o in self.model.rows if o.kind == "data" and o.chain == row.chain and o.id > row.id
-                ]
+            if row.decides:
+                chain = [one for one in self.model.rows if one.decides and one.chain == row.chain]
+                assert not (row.was_behind and any(one.state == "later" for one in chain)), "news before the old"
+                old = row.kind == "backfilled"
+                later = [one.number for one in chain if one.id > row.id and (one.kind == "backfilled") == old]
                 assert all(number == 0 or number > row.number for number in later), "opened out of order"
 
     def _expect_stop(self, row: Row, there: dict[int, tuple[str, int, int, bytes]]) -> None:
@@ -369,13 +446,12 @@ class Walk(RuleBasedStateMachine):
         )
 
     def _queue(self, recipient: str) -> dict[int, tuple[str, int, int, bytes]]:
-        states = {1: "ready", 2: "held", 3: "opened"}
         rows = self.hub.rows(
             "SELECT q.delivery, q.state, q.number, q.due_us, d.public FROM queue q JOIN delivery d ON d.id = q.delivery"
             " WHERE q.recipient = ?",
             (AGENCIES[recipient],),
         )
-        return {at: (states[state], number, due_us, public) for at, state, number, due_us, public in rows}
+        return {at: (STATES[state], number, due_us, public) for at, state, number, due_us, public in rows}
 
     @rule(recipient=recipients, data=st.data())
     def acknowledge_some(self, recipient: str, data: st.DataObject) -> None:
@@ -435,7 +511,7 @@ class Walk(RuleBasedStateMachine):
 
         def put() -> str:
             recipient = RECIPIENT[purpose]
-            return ask(self.hub.desk, recipient, subject=f"{recipient}-{person}", purpose=purpose)
+            return ask(self.hub.desk, recipient, subject=self.local(recipient, person), purpose=purpose)
 
         if (
             choice.runs(now_us)
@@ -509,7 +585,7 @@ class Walk(RuleBasedStateMachine):
         assert named == self._opened_under(person, purpose, choice.stretch)
         if not again:
             choice.state = "withdrawn"
-            self._expect_word_of(RECIPIENT[purpose])
+            self._expect_word_of(RECIPIENT[purpose], person)
 
     @rule(person=persons, purpose=purposes, data=st.data())
     def change_ones_mind_twice(self, person: int, purpose: str, data: st.DataObject) -> None:
@@ -524,19 +600,20 @@ class Walk(RuleBasedStateMachine):
             if (who, LINES[line].purpose, of) == (person, purpose, stretch)
         }
 
-    def _expect_word_of(self, recipient: str) -> None:
+    def _expect_word_of(self, recipient: str, person: int) -> None:
         """A withdrawal tells its recipient: one stop more, ready, without a number yet."""
         known = {row.id for row in self.model.rows}
         (stop,) = [(at, row) for at, row in self._queue(recipient).items() if at not in known]
         assert stop[1][:2] == ("ready", 0)
-        self.model.rows.append(Row(stop[0], stop[1][3], recipient, "stop"))
+        self.model.rows.append(Row(stop[0], stop[1][3], recipient, "stop", about=person))
 
     def _let_go_on(self, person: int, purpose: str) -> None:
         """A yes makes ready what was held for it."""
         for row in self.model.rows:
-            theirs = row.kind == "data" and any(part.person == person for part in row.parts)
+            theirs = row.decides and person in (row.chain[1], *(part.person for part in row.parts))
             if row.state == "held" and theirs and LINES[row.line].purpose == purpose and self.model.now_us < row.due_us:
-                row.state, row.due_us = "ready", 0
+                row.was_behind = not row.number and self.model.behind_backfill(*row.chain)
+                row.state, row.due_us = "behind" if row.was_behind else "ready", 0
 
     @rule(person=persons)
     def object_or_take_back(self, person: int) -> None:
@@ -550,7 +627,7 @@ class Walk(RuleBasedStateMachine):
             named = {(one["delivery"], one["number"]) for one in receipt["opened_before"]}
             assert named == self._opened_under(person, "TELL", choice.stretch)
             choice.state = "objected"
-            self._expect_word_of("tax")
+            self._expect_word_of("tax", person)
 
     # Registers link, operators suspend, time passes.
     @rule(person=persons, agency=st.sampled_from(("register", "clinic", "kinder", "fund")), level=st.integers(1, 3))
@@ -558,9 +635,9 @@ class Walk(RuleBasedStateMachine):
         self._link(agency, person, level)
 
     def _link(self, agency: str, person: int, level: int) -> None:
-        mine = f"linker-{person}"
+        mine = self.local("linker", person)
         self.model.now_us = self.hub.now_us = self.model.now_us + 1  # an interval that ended begins anew later
-        (said,) = link(self.hub.register, "linker", [NewLink(agency, f"{agency}-{person}", mine, level)])
+        (said,) = link(self.hub.register, "linker", [NewLink(agency, self.local(agency, person), mine, level)])
         before = self.model.linked.get((agency, person), 0)
         became = ("level-raised" if before < level else "level-lowered") if before != level else "known"
         assert said == (became if before else "linked")
@@ -576,15 +653,19 @@ class Walk(RuleBasedStateMachine):
         assert found is not None
         assert self.ids.setdefault(person, found) == found
 
-    @precondition(lambda self: any(agency != "linker" for agency, _ in self.model.linked))
+    @precondition(lambda self: self._links())
     @rule(data=st.data())
     def unlink(self, data: st.DataObject) -> None:
         """What rests on the link goes; of what was opened a stop remains; a stop itself stays."""
-        agency, person = data.draw(st.sampled_from(sorted(key for key in self.model.linked if key[0] != "linker")))
+        agency, person = data.draw(st.sampled_from(self._links()))
         self._unlink(agency, person)
 
+    def _links(self) -> list[tuple[str, int]]:
+        """List what may be undone or doubted: of somebody erased it may not."""
+        return sorted(key for key in self.model.linked if key[0] != "linker" and key[1] in PERSONS)
+
     def _unlink(self, agency: str, person: int) -> None:
-        unlink(self.hub.register, agency=agency, local_id=f"{agency}-{person}")
+        unlink(self.hub.register, agency=agency, local_id=self.local(agency, person))
         del self.model.linked[agency, person]
         self.model.disputed.discard((agency, person))
         self._taken_off(person, {number for number, line in LINES.items() if agency in (line.provider, line.recipient)})
@@ -593,18 +674,16 @@ class Walk(RuleBasedStateMachine):
         """What of these lines is about the person has left the queue, and a stop stands for what had been opened."""
         for row in list(self.model.rows):
             about = {row.chain[1], *(part.person for part in row.parts)}
-            if row.kind == "data" and row.line in lines and person in about and row.state != "gone":
-                row.state = "gone"
-                if row.number:
-                    self._expect_stop(row, self._queue(row.recipient))
+            if row.decides and row.line in lines and person in about and row.state != "gone":
+                self._goes(row, self._queue(row.recipient))
         for recipient in RECIPIENTS:
             self._compare_queue_unmoved(recipient)
 
-    @precondition(lambda self: any(agency != "linker" for agency, _ in self.model.linked))
+    @precondition(lambda self: self._links())
     @rule(data=st.data(), again=st.booleans())
     def dispute(self, data: st.DataObject, again: bool) -> None:
         """What rests on the link waits as it is; disputed once more, nothing changes."""
-        key = data.draw(st.sampled_from(sorted(key for key in self.model.linked if key[0] != "linker")))
+        key = data.draw(st.sampled_from(self._links()))
         for _ in range(2 if again else 1):
             self._doubt(*key, disputed=True)
 
@@ -629,7 +708,7 @@ class Walk(RuleBasedStateMachine):
 
     def _doubt(self, agency: str, person: int, *, disputed: bool) -> None:
         act, was = dispute if disputed else settle, (agency, person) in self.model.disputed
-        said = act(self.hub.register, agency=agency, local_id=f"{agency}-{person}")
+        said = act(self.hub.register, agency=agency, local_id=self.local(agency, person))
         assert said == ("known" if was == disputed else "disputed" if disputed else "settled")
         (self.model.disputed.add if disputed else self.model.disputed.discard)((agency, person))
         for recipient in RECIPIENTS:
@@ -637,9 +716,18 @@ class Walk(RuleBasedStateMachine):
 
     @rule(number=numbers)
     def suspend_or_resume(self, number: int) -> None:
-        act = resume if number in self.model.suspended else suspend
-        act(self.hub.store, number, clock=self.hub.clock, salt=self.hub.salt)
-        self.model.suspended ^= {number}
+        self._move(number, "resume" if OPERATOR in self.model.suspended[number] else "suspend", OPERATOR)
+
+    def _move(self, number: int, act: str, by: str) -> None:
+        """A suspension is theirs who made it, and in force again when none is left."""
+        standing = self.model.suspended[number]
+        if (act == "suspend") == (by in standing):
+            with pytest.raises(HubError) as refused:
+                move(self.hub.agreements, f"A-{number}", act, agency=by)
+            assert refused.value.kind is Kind.CONFLICT
+            return
+        move(self.hub.agreements, f"A-{number}", act, agency=by)
+        standing ^= {by}
 
     @rule(by_us=st.sampled_from((S, 61 * S, 6 * DAY, 400 * DAY)))
     def let_time_pass(self, by_us: int) -> None:
@@ -673,11 +761,9 @@ class Walk(RuleBasedStateMachine):
         """
         while expire_held(self.hub.world) or expire_waiting(self.hub.world) or end_overdue(self.hub.desk).seen:
             pass
-        for row in self.model.rows:
+        for row in list(self.model.rows):
             if row.state == "held" and row.due_us <= self.model.now_us:
-                row.state = "gone"
-                if row.number:
-                    self._expect_stop(row, self._queue(row.recipient))
+                self._goes(row, self._queue(row.recipient))
         waiting = {row[0] for row in self.hub.rows("SELECT event FROM waiting")}
         for event in self.model.events:
             if event.state == "waiting" and event.until_us <= self.model.now_us:
@@ -779,9 +865,9 @@ class Walk(RuleBasedStateMachine):
     @invariant()
     def ids_and_numbers_are_one_to_one(self) -> None:
         for events in self.got.values():
-            data = [one for one in events if one["kind"] == "data"]
+            data = [one for one in events if one["kind"] in ("data", "correction")]
             assert len({one["id"] for one in data}) == len({one["number"] for one in data})
-            serials = {(one["id"], one["data"]["serial"]) for one in data}
+            serials = {(one["id"], one["data"].get("serial")) for one in data}
             assert len(serials) == len({one["id"] for one in data}), "one event under two ids"
 
     def settle_everything(self) -> None:
@@ -824,13 +910,19 @@ def choices_of(purpose: str) -> st.SearchStrategy[set[tuple[str, str]]]:
 
 
 TORTURE = os.environ.get("HYPOTHESIS_PROFILE") == "torture"
+
+
+def as_set(*, examples: int, steps: int) -> settings:
+    return settings(
+        deadline=None,
+        max_examples=examples,
+        stateful_step_count=steps,
+        phases=[Phase.explicit, Phase.reuse, Phase.generate]
+        + ([Phase.shrink] if TORTURE else []),  # shrinking takes minutes
+        report_multiple_bugs=False,
+        suppress_health_check=list(HealthCheck),  # each step is a transaction; slow is what it is, and none is filtered
+    )
+
+
 TestWalk = Walk.TestCase
-TestWalk.settings = settings(
-    deadline=None,
-    max_examples=2_000 if TORTURE else 80,
-    stateful_step_count=80 if TORTURE else 40,
-    phases=[Phase.explicit, Phase.reuse, Phase.generate]
-    + ([Phase.shrink] if TORTURE else []),  # shrinking takes minutes
-    report_multiple_bugs=False,
-    suppress_health_check=list(HealthCheck),  # each step is a transaction; slow is what it is, and none is filtered
-)
+TestWalk.settings = as_set(examples=2_000 if TORTURE else 20, steps=80 if TORTURE else 40)

@@ -7,31 +7,19 @@ import orjson
 from hub.core.leaf import canonical
 from hub.exchange.choose import Judged
 from hub.exchange.world import World
-from hub.store.aims import (
-    DELIVERY_AIM,
-    AimRow,
-    AskState,
-    clear_backfilled,
-    refuse_question,
-    was_opened,
-)
+from hub.identity.stops import delete_originals
+from hub.store.aims import AskState, clear_backfilled, refuse_question
 from hub.store.asks import answer_lost
-from hub.store.deliveries import DELIVERY, QUEUE, DeliveryKind, QueueState, public_id
+from hub.store.deliveries import DeliveryKind, QueueState
 from hub.store.engine import Tx
 from hub.store.interned import intern_id, remember
-from hub.store.overdue import STOP_DUE_US, set_due
 
 
-def settle_aimed(
-    world: World, tx: Tx, recipient: int, settled: Sequence[Judged], *, first_delivery: int, audit: int, now_us: int
-) -> None:
-    """Do what else follows from a page. `first_delivery` is the next free id of a delivery."""
+def settle_aimed(world: World, tx: Tx, recipient: int, settled: Sequence[Judged], *, audit: int, now_us: int) -> None:
+    """Do what else follows from a page."""
     cancelled = [one for one in settled if one.outcome == "refusal" and one.aim is not None]
-    corrections = [one for one in cancelled if one.candidate.kind == DeliveryKind.CORRECTION]
-    delivery = first_delivery
-    for one in corrections:
-        if _delete(world, tx, recipient, one, delivery=delivery, audit=audit, now_us=now_us):
-            delivery += 1
+    corrections = [one.candidate for one in cancelled if one.candidate.kind == DeliveryKind.CORRECTION]
+    delete_originals(world.keys, tx, recipient, corrections, audit=audit, now_us=now_us)
     for one in cancelled:
         if one.candidate.kind in (DeliveryKind.QUESTION, DeliveryKind.ANSWER):
             _refuse(tx, one, now_us)
@@ -42,24 +30,6 @@ def settle_aimed(
     }
     if left:
         clear_backfilled(tx, sorted(left))
-
-
-def _delete(
-    world: World, tx: Tx, recipient: int, one: Judged, *, delivery: int, audit: int, now_us: int
-) -> bool:  # fmt: skip
-    """Where a correction may not go any more, have the original deleted by who got it: no data, an id of its own."""
-    row, aim = one.candidate, one.aim
-    assert aim is not None
-    if not was_opened(tx, recipient=recipient, person=row.person, delivery=aim.original):
-        return False
-    public = public_id(world.keys.delivery, row.public + aim.of, row.subscription)
-    text = world.keys.wrapping.seal(canonical({"deletes": [aim.of.hex()]}), public)
-    kind = DeliveryKind.DELETE.value
-    tx.insert(DELIVERY, [(delivery, public, kind, recipient, row.subscription, row.version, audit, now_us, b"", text)])
-    tx.insert(QUEUE, [(recipient, QueueState.READY.value, delivery, row.subscription, row.person, 0, 0)])
-    tx.insert(DELIVERY_AIM, [(delivery, *AimRow(aim.of, aim.original, 0, 0, 0)[:5])])
-    set_due(tx, [delivery], now_us + STOP_DUE_US)
-    return True
 
 
 def _refuse(tx: Tx, one: Judged, now_us: int) -> None:

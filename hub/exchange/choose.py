@@ -19,7 +19,8 @@ from hub.exchange.standing import Horizon, agreement_state, choice_state, standi
 from hub.exchange.verdicts import Missing
 from hub.exchange.world import World, born_of
 from hub.identity.keys import OpenKey
-from hub.store.aims import FOR_PERSON, WITH_CASE, AimRow, aims_at, was_opened
+from hub.identity.stops import had_original
+from hub.store.aims import FOR_PERSON, WITH_CASE, AimRow, aims_at
 from hub.store.deliveries import AIMED, DECIDED, DeliveryKind, Part, QueueState, unpack_parts
 from hub.store.engine import Tx, marks
 from hub.store.facts import (
@@ -37,6 +38,11 @@ from hub.store.interned import intern_id
 
 BACKFILLED_SHARE = 2  # half of what may be outstanding: a recipient slow with what is backfilled still gets its news
 _IN_ORDER = ", ".join(str(kind.value) for kind in sorted(DECIDED - {DeliveryKind.QUESTION}))  # behind nothing held
+_ORIGINAL = (  # what is to be deleted, where it stands here and has not left: it may yet, and is deleted after that
+    "SELECT 1 FROM delivery_aim m JOIN queue o ON o.recipient = q.recipient AND o.delivery = m.original"
+    f" AND o.state IN ({', '.join(str(one.value) for one in sorted(QueueState) if one != QueueState.OPENED)})"
+    " WHERE m.delivery = q.delivery"
+)
 
 
 class Candidate(NamedTuple):
@@ -153,6 +159,7 @@ def _candidates(
     )
     ready_sql = (
         f"SELECT {columns} WHERE q.recipient = ? AND q.state = ? AND q.delivery > ?{without}"
+        f" AND (d.kind <> {DeliveryKind.DELETE.value} OR NOT EXISTS ({_ORIGINAL}))"
         f" AND (d.kind NOT IN ({_IN_ORDER}) OR NOT EXISTS"
         " (SELECT 1 FROM queue h"
         " INDEXED BY queue_held WHERE h.person = q.person AND h.subscription = q.subscription AND h.state = 2"
@@ -194,15 +201,11 @@ def _read(
     wanted = sorted({aim.fields for aim in aims.values() if aim.fields})
     asked = {number: frozenset(body) for number, body in bodies(tx, wanted).items()}
     opened = frozenset(
-        aims[one.delivery].original
-        for one in candidates
-        if one.kind == DeliveryKind.DELETE and one.delivery in aims and _had(tx, recipient, one, aims[one.delivery])
+        aim.original
+        for one, aim in ((one, aims.get(one.delivery)) for one in candidates if one.kind == DeliveryKind.DELETE)
+        if aim is not None and had_original(world.keys, tx, recipient, one.subscription, aim)
     )
     return _Facts(rules_of(grounds.rules), persons, keys, shapes, field_sets, horizon, aims, asked, opened)
-
-
-def _had(tx: Tx, recipient: int, one: Candidate, aim: AimRow) -> bool:
-    return was_opened(tx, recipient=recipient, person=one.person, delivery=aim.original)
 
 
 def _judge_all(
@@ -216,7 +219,7 @@ def _judge_all(
         give_way()
         chain = (one.subscription, one.person)
         if one.kind not in DECIDED:
-            judged.append(_undecided(facts, one, judged))
+            judged.append(_undecided(facts, one))
             continue
         if chain in blocked and not one.number:
             continue
@@ -227,16 +230,15 @@ def _judge_all(
     return judged
 
 
-def _undecided(facts: _Facts, one: Candidate, before: Sequence[Judged]) -> Judged:
-    """Let go what holds nothing to withhold; but a delete only to who has had what it deletes, or gets it just now."""
+def _undecided(facts: _Facts, one: Candidate) -> Judged:
+    """Let go what holds nothing to withhold; but a delete only to who has had what it deletes."""
     aim = facts.aims.get(one.delivery)
     if any(part.person not in facts.keys for part in one.parts):  # it names somebody who was erased
         return Judged(one, "refusal", (frozenset(),) * len(one.parts), _ERASED, (), aim)
     fields = tuple([facts.shapes[part.shape][1] for part in one.parts])
     if one.kind != DeliveryKind.DELETE or aim is None or one.number:
         return Judged(one, "release", fields, _PLAIN, (), aim)
-    leaving = any(other.candidate.delivery == aim.original and other.outcome == "release" for other in before)
-    if leaving or aim.original in facts.opened:
+    if aim.original in facts.opened:
         return Judged(one, "release", fields, _PLAIN, (), aim)
     return Judged(one, "refusal", fields, _NO_ORIGINAL, (), aim)
 

@@ -12,9 +12,9 @@ from hub.core.leaf import NONCE_BYTES, LeafKind, leaf, merkle_root
 from hub.exchange.intake import POISON
 from hub.exchange.notices import Unheard, unheard_notice
 from hub.exchange.world import World
-from hub.identity.stops import stop_opened
+from hub.identity.stops import delete_originals, stop_opened
 from hub.store.audit import add_audit
-from hub.store.deliveries import DELIVERY, QUEUE, QueueState, unpack_parts
+from hub.store.deliveries import DELIVERY, QUEUE, DeliveryKind, QueueState, unpack_parts
 from hub.store.engine import Tx, marks
 from hub.store.held import destroy_hold_keys
 from hub.store.waiting import settle
@@ -36,7 +36,8 @@ def expire_waiting(world: World) -> int:
 def expire_held(world: World) -> int:
     """Cancel up to `PIECE` held deliveries that no grant came for in time, and destroy their keys; returns how many.
 
-    One that was opened before it was held leaves a `stop` under its number, as any opened one that is cancelled.
+    One that was opened before it was held leaves a `stop` under its number, as any opened one that is cancelled; where
+    it was a correction, who got the original is to delete that.
     """
     now_us = world.clock()
     with world.store.read() as tx:
@@ -86,11 +87,12 @@ class Overdue(NamedTuple):
     version: int
     person: int
     number: int
+    kind: int
 
 
 def _held_too_long(tx: Tx, now_us: int, limit: int) -> list[Overdue]:
     rows = tx.rows(
-        "SELECT q.recipient, q.delivery, d.public, d.parts, q.subscription, d.version, q.person, q.number"
+        "SELECT q.recipient, q.delivery, d.public, d.parts, q.subscription, d.version, q.person, q.number, d.kind"
         " FROM queue q INDEXED BY queue_held JOIN delivery d ON d.id = q.delivery"
         " WHERE q.state = 2 AND q.due_us <= ? LIMIT ?",
         (now_us, limit),
@@ -111,6 +113,8 @@ def _expire_held(world: World, tx: Tx, now_us: int) -> int:
         assert last is not None
         opened = [one for one in theirs if one.number]
         stop_opened(world.keys, tx, recipient, opened, first_delivery=last[0] + 1, audit=audit, now_us=now_us)
+        corrections = [one for one in theirs if one.kind == DeliveryKind.CORRECTION]
+        delete_originals(world.keys, tx, recipient, corrections, audit=audit, now_us=now_us)
     destroy_hold_keys(tx, [one.delivery for one in rows])
     persons = sorted({part.person for one in rows for part in unpack_parts(one.parts)})
     tx.insert("history(person, audit)", [(person, audit) for person in persons])

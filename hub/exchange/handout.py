@@ -159,8 +159,7 @@ def _write(world: World, tx: Tx, recipient: int, judged: Sequence[Judged], more:
     stopped = [one.candidate for one in cancelled if one.candidate.number]
     stop_opened(world.keys, tx, recipient, stopped, first_delivery=next_delivery, audit=audit, now_us=now_us)
     if any(one.aim is not None or one.candidate.state == QueueState.LATER.value for one in settled):
-        after = next_delivery + len(stopped)
-        settle_aimed(world, tx, recipient, settled, first_delivery=after, audit=audit, now_us=now_us)
+        settle_aimed(world, tx, recipient, settled, audit=audit, now_us=now_us)
     destroy_hold_keys(tx, [one.candidate.delivery for one in cancelled if was_held(one.candidate.parts)])
     due = due_of(tx, [one.candidate.delivery for one in opened if one.candidate.kind in _CONFIRMED])
     keys = hold_keys_of(tx, [one.candidate.delivery for one in opened if was_held(one.candidate.parts)])

@@ -263,9 +263,9 @@ def _unlink(register: Register, tx: Tx, agency: str, local_id: str) -> None:
 
 def _take_off(register: Register, tx: Tx, person: int, act: str, agency: str, level: int, resting: Resting) -> None:
     """Put an act on record, take off the queues what rests on what it changed, and stop what had been opened of it."""
-    opened, cancelled = take_off(tx, resting)
+    taken, cancelled = take_off(tx, resting)
     audit = _record(register, tx, person, act, agency, level, cancelled)
-    stop_taken(register.keys, tx, opened, audit=audit, now_us=register.clock())
+    stop_taken(register.keys, tx, taken, audit=audit, now_us=register.clock())
     lines = None if act == "unlinked" else asked_on_level(register.catalogue, agency=agency, above=level)
     asks = open_asks_of(tx, person=person, agency=register.catalogue.agencies[agency].number, lines=lines)
     reason = "person.unlinked" if act == "unlinked" else "assurance.too_low"

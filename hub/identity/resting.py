@@ -4,13 +4,13 @@ In whatever role: the parent of a child that was born as well as the child. Such
 a `stop` is the person's own word, and stays.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from hub.core.agreement import Catalogue, Subscription
 from hub.identity.keys import Keyring
-from hub.identity.stops import stop_opened
-from hub.store.deliveries import DECIDED
+from hub.identity.stops import delete_originals, stop_opened
+from hub.store.deliveries import DECIDED, DeliveryKind
 from hub.store.engine import Tx, marks
 from hub.store.held import destroy_hold_keys
 
@@ -24,9 +24,11 @@ class Resting(NamedTuple):
     values: tuple[int | bytes, ...]
 
 
-class Opened(NamedTuple):
-    """A delivery that was opened under a number, and leaves the queue now."""
+class Taken(NamedTuple):
+    """A delivery that leaves the queue now. `number` is 0 where it was not opened."""
 
+    delivery: int
+    kind: int
     recipient: int
     public: bytes
     subscription: int
@@ -35,7 +37,7 @@ class Opened(NamedTuple):
     number: int
 
 
-_OPENED = "q.recipient, d.public, q.subscription, d.version, q.person, q.number"
+_TOLD = "d.id, d.kind, q.recipient, d.public, q.subscription, d.version, q.person, q.number"
 
 
 def on_link(catalogue: Catalogue, *, agency: str, person: int) -> Resting:
@@ -56,22 +58,27 @@ def on_level(catalogue: Catalogue, *, agency: str, person: int, above: int) -> R
     return _resting(lines, NOBODY, person)
 
 
-def take_off(tx: Tx, resting: Resting) -> tuple[list[Opened], int]:
-    """Take it off the queues; returns what had been opened, which `stop_taken` is to tell of, and how many in all."""
-    opened = [Opened._make(row) for row in tx.rows(f"SELECT {_OPENED} {resting.sql} AND q.number > 0", resting.values)]
+def take_off(tx: Tx, resting: Resting) -> tuple[list[Taken], int]:
+    """Take it off the queues; returns what `stop_taken` is to tell of, and how many in all."""
+    told = f"SELECT {_TOLD} {resting.sql} AND (q.number > 0 OR d.kind = {DeliveryKind.CORRECTION.value})"
+    taken = [Taken._make(row) for row in tx.rows(told, resting.values)]
     cancelled = tx.rows(
         f"DELETE FROM queue WHERE delivery IN (SELECT q.delivery {resting.sql}) RETURNING delivery", resting.values
     )
     destroy_hold_keys(tx, [delivery for (delivery,) in cancelled])
-    return opened, len(cancelled)
+    return taken, len(cancelled)
 
 
-def stop_taken(keys: Keyring, tx: Tx, opened: Iterable[Opened], *, audit: int, now_us: int) -> None:
-    """Queue a `stop` under the number of each."""
+def stop_taken(keys: Keyring, tx: Tx, taken: Sequence[Taken], *, audit: int, now_us: int) -> None:
+    """Queue a `stop` under the number of each that was opened; who got what a correction was of is to delete that."""
     last = tx.one("SELECT coalesce(max(id), 0) FROM delivery")
     assert last is not None
+    opened = [one for one in taken if one.number]
     for delivery, one in enumerate(opened, last[0] + 1):
         stop_opened(keys, tx, one.recipient, [one], first_delivery=delivery, audit=audit, now_us=now_us)
+    for one in taken:
+        if one.kind == DeliveryKind.CORRECTION:
+            delete_originals(keys, tx, one.recipient, [one], audit=audit, now_us=now_us)
 
 
 def _published_by(catalogue: Catalogue, agency: str) -> list[Subscription]:

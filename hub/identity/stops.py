@@ -1,10 +1,11 @@
-"""Tell a recipient, under the same running number, that what it may have got and never acknowledged is stopped."""
+"""Tell a recipient what becomes of what it has: under its number, that it is stopped; or that it is to be deleted."""
 
 from collections.abc import Sequence
 from typing import Protocol
 
 from hub.core.leaf import canonical
 from hub.identity.keys import Keyring
+from hub.store.aims import DELIVERY_AIM, AimRow, aims_at, was_opened
 from hub.store.deliveries import DELIVERY, QUEUE, DeliveryKind, QueueState, public_id
 from hub.store.engine import Tx
 from hub.store.overdue import STOP_DUE_US, set_due
@@ -42,3 +43,44 @@ def stop_opened(
             (delivery, recipient, row.number),
         )
     set_due(tx, range(first_delivery, first_delivery + len(rows)), now_us + STOP_DUE_US)
+
+
+class Correction(Protocol):
+    """A correction that leaves the queue and may not go."""
+
+    @property
+    def delivery(self) -> int: ...
+    @property
+    def public(self) -> bytes: ...
+    @property
+    def subscription(self) -> int: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def person(self) -> int: ...
+
+
+def delete_originals(
+    keys: Keyring, tx: Tx, recipient: int, rows: Sequence[Correction], *, audit: int, now_us: int
+) -> None:
+    """Where corrections may not go any more, have their originals deleted by who got those: no data, own ids."""
+    aims = aims_at(tx, [row.delivery for row in rows])
+    for row in rows:
+        aim = aims[row.delivery]
+        if not had_original(keys, tx, recipient, row.subscription, aim):
+            continue
+        public = public_id(keys.delivery, row.public + aim.of, row.subscription)
+        text = keys.wrapping.seal(canonical({"deletes": [aim.of.hex()]}), public)
+        last = tx.one("SELECT coalesce(max(id), 0) + 1 FROM delivery")
+        assert last is not None
+        kind, at = DeliveryKind.DELETE.value, last[0]
+        tx.insert(DELIVERY, [(at, public, kind, recipient, row.subscription, row.version, audit, now_us, b"", text)])
+        tx.insert(QUEUE, [(recipient, QueueState.READY.value, at, row.subscription, row.person, 0, 0)])
+        tx.insert(DELIVERY_AIM, [(at, *AimRow(aim.of, aim.original, 0, 0, 0)[:5])])
+        set_due(tx, [at], now_us + STOP_DUE_US)
+
+
+def had_original(keys: Keyring, tx: Tx, recipient: int, subscription: int, aim: AimRow) -> bool:
+    """Say whether a recipient was ever handed what a correction or a delete is about."""
+    stop = public_id(keys.delivery, aim.of, subscription)
+    return was_opened(tx, recipient=recipient, delivery=aim.original, stop=stop)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
-from hub.store.deliveries import QueueState
+from hub.store.deliveries import QueueState, unpack_parts
 from hub.store.engine import Tx, loads, marks, padded
 
 DELIVERY_AIM = "delivery_aim(delivery, of, original, fields, asks, until_us)"
@@ -42,7 +42,7 @@ class Original(NamedTuple):
     public: bytes
     kind: int
     subscription: int
-    person: int  # of its first part
+    person: int  # whom the event was about: the first that its decision names (`hub/store/history.py`)
     stands: bool  # it is backfilled, or behind backfill, and has not left
     fields: int  # of an answer, or a correction of one: what was asked for, interned and as it is
     names: tuple[str, ...]
@@ -125,10 +125,11 @@ def _asks(tx: Tx, asks: Sequence[bytes]) -> str:
 def _originals(tx: Tx, corrected: Sequence[bytes]) -> str:
     return tx.text(
         "SELECT json_group_array(json_array(hex(e.event), d.id, hex(d.public), d.kind, d.subscription,"
-        " hex(substr(d.parts, 1, 8)), EXISTS (SELECT 1 FROM queue q WHERE q.recipient = d.recipient"
+        " hex(substr(t.detail, 1, 8)), EXISTS (SELECT 1 FROM queue q WHERE q.recipient = d.recipient"
         f" AND q.state IN ({QueueState.BEHIND.value}, {QueueState.LATER.value}) AND q.delivery = d.id),"
         " coalesce(a.fields, 0), json(coalesce(i.body, '[]')), coalesce(a.asks, 0)))"
         " FROM event_seen e JOIN delivery d ON d.id >= e.delivery AND d.id < e.delivery + e.deliveries"
+        " JOIN audit t ON t.id = d.audit"
         " LEFT JOIN delivery_aim a ON a.delivery = d.id AND a.asks > 0 LEFT JOIN interned i ON i.id = a.fields"
         f" WHERE e.event IN ({marks(len(corrected))})",
         corrected,
@@ -176,13 +177,19 @@ def aims_at(tx: Tx, deliveries: Sequence[int]) -> dict[int, AimRow]:
     return {row[0]: AimRow(*row[1:]) for row in rows}
 
 
-def was_opened(tx: Tx, *, recipient: int, person: int, delivery: int) -> bool:
-    """Say whether a delivery with a part of this person was ever opened for this recipient."""
+def was_opened(tx: Tx, *, recipient: int, delivery: int, stop: bytes) -> bool:
+    """Say whether a delivery was ever opened for this recipient, whoever's parts of it were left then.
+
+    `stop` is the id of the stop that would have taken its number over since.
+    """
+    row = tx.one("SELECT parts FROM delivery WHERE id = ?", (delivery,))
+    persons = sorted({part.person for part in unpack_parts(row[0])}) if row is not None else []
     return (
         tx.one(
             "SELECT 1 FROM handout_person p JOIN handout h ON h.recipient = p.recipient AND h.number = p.number"
-            " WHERE p.person = ? AND p.recipient = ? AND h.delivery = ? LIMIT 1",
-            (person, recipient, delivery),
+            f" JOIN delivery d ON d.id = h.delivery WHERE p.person IN ({marks(len(persons))}) AND p.recipient = ?"
+            " AND (h.delivery = ? OR d.public = ?) LIMIT 1",
+            (*persons, recipient, delivery, stop),
         )
         is not None
     )
