@@ -217,6 +217,20 @@ def test_a_second_yes_takes_the_place_of_the_first_and_keeps_its_stretch(town: T
     assert (record.state, record.successor) == (State.RENEWED, consent)
 
 
+def test_a_consent_that_renewed_another_can_be_paused_and_resumed(town: Town) -> None:
+    """The other has ended once, and is not ended again."""
+    person, consent = asked(town, KINDER)
+    who = town.principal(person)
+    grant_unasked(
+        town.desk, who, recipient="lindum", purpose="KINDER-PLACE", items=None, notice=town.notice(who, consent)
+    )
+    town.granted(person, consent)
+    pause_it(town.desk, who, consent)
+    assert resume_it(town.desk, who, consent).state == "given"
+    town.birth()
+    assert len(town.pull("lindum")) == 1
+
+
 def test_a_no_to_a_second_question_leaves_the_running_consent_alone(town: Town) -> None:
     """Refusing what was asked before the person said yes of their own accord stops nothing."""
     person, consent = asked(town, KINDER)

@@ -140,7 +140,7 @@ def pause_it(desk: CitizenDesk, principal: Principal, public: str) -> Done:
 
 def resume_it(desk: CitizenDesk, principal: Principal, public: str) -> Done:
     """Go on after a pause; what was held in between becomes ready, in order."""
-    return _act(desk, principal, public, "resume", _simply(desk, principal, resume), after=_begin)
+    return _act(desk, principal, public, "resume", _simply(desk, principal, resume), after=_let_go)
 
 
 def narrow_it(desk: CitizenDesk, principal: Principal, public: str, *, items: Sequence[Pair]) -> Done:
@@ -178,6 +178,11 @@ def _begin(desk: CitizenDesk, tx: Tx, key: OpenKey, row: ConsentRow, record: Rec
     """End the consent that this one continues, and let go what was held for it."""
     if record.continues:
         _end_followed(tx, key, record, principal)
+    _let_go(desk, tx, key, row, record, principal)
+
+
+def _let_go(desk: CitizenDesk, tx: Tx, _key: OpenKey, row: ConsentRow, record: Record, _principal: Principal) -> None:
+    """Let go what was held for a consent that runs."""
     lines = lines_of(desk.catalogue, record.terms.recipient, record.terms.purpose)
     several = any(
         name in one.dataset.fields and one.dataset.fields[name].role != one.dataset.subject_role
