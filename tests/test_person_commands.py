@@ -49,7 +49,7 @@ def test_a_person_is_erased_where_no_hub_runs(house: Path) -> None:
     assert "can lie on the bus until" in done.stdout
     assert "Backups of the store hold the wrapped key" in done.stdout
     assert ID not in done.stdout + done.stderr
-    assert "1 erasures, every line whole" in run(house, "person", "ledger").stdout
+    assert "1 erasure, every line whole" in run(house, "person", "ledger").stdout
     again = run(house, "person", "erase", "tax", "--reason", "request", "--yes", said=f"{ID}\n")
     assert again.stdout.startswith("Was erased before")
 

@@ -200,6 +200,7 @@ TITLES = MappingProxyType(
         "key-file-wrong": "The key file holds another store's key",
         "hub-keys-damaged": "The store's own keys are damaged",
         "root-same": "The new file holds the key that is in use",
+        "wrapping-root-other": "The key file holds another key than the one the hub was started with",
         "key-file-broken": "The key file does not hold a key",
         "erasure-ledger-missing": "The ledger of erasures lacks lines",
         "erasure-ledger-broken": "The ledger of erasures cannot be used",
