@@ -15,7 +15,7 @@ from hub.identity.questions import end_asks
 from hub.store.aims import AskState, close_ask
 from hub.store.asks import NOBODY, THE_PERSON, AskRow, ask_by_public, drop_answers, overdue_asks
 from hub.store.audit import add_audit
-from hub.store.deliveries import DELIVERY, QUEUE
+from hub.store.deliveries import DELIVERY, QUEUE, next_delivery
 from hub.store.engine import Tx
 
 PIECE = 200  # asks of one transaction: a withdrawal waits for a few milliseconds at most
@@ -118,9 +118,8 @@ def tell_asker(world: World, tx: Tx, row: AskRow, state: str, *, audit: int, now
     """Queue a notice for an agency whose ask ended without an answer."""
     if row.asker == THE_PERSON:
         return
-    last = tx.one("SELECT coalesce(max(id), 0) + 1 FROM delivery")
-    assert last is not None
-    delivery, queued = ask_notice(world, row.public, row.asker, state, audit=audit, delivery=last[0], now_us=now_us)
+    delivery_id = next_delivery(tx)
+    delivery, queued = ask_notice(world, row.public, row.asker, state, audit=audit, delivery=delivery_id, now_us=now_us)
     tx.insert(DELIVERY, [delivery])
     tx.insert(QUEUE, [queued])
 

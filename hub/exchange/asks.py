@@ -32,7 +32,7 @@ from hub.identity.people import link_place, local_of
 from hub.store.aims import DELIVERY_AIM, FOR_PERSON, WITH_CASE, WITHOUT_CASE, AimRow, AskState
 from hub.store.asks import ASK, NOBODY, AskRow, ask_by_public, is_grant_used
 from hub.store.audit import add_audit
-from hub.store.deliveries import DELIVERY, PART, QUEUE, DeliveryKind, QueueState, public_id
+from hub.store.deliveries import DELIVERY, PART, QUEUE, DeliveryKind, QueueState, next_delivery, public_id
 from hub.store.engine import Tx
 from hub.store.facts import AGENCY_FENCE, AGREEMENT_FENCE, POLICY_FENCE, RuleFacts, persons_of, read_persons, read_rules
 from hub.store.facts import rules_of as parsed
@@ -340,19 +340,18 @@ def put(world: World, tx: Tx, row: AskRow, ground: Ground, tags: Tags, audit: in
     box = seal_with(who.key, dumps((name, {**for_whom, **said})), public)
     shape = shape_body(ground.standing.role, frozenset(row.fields))
     remember(tx, dict([shape]), set())
-    last = tx.one("SELECT coalesce(max(id), 0) + 1 FROM delivery")
-    assert last is not None
+    delivery_id = next_delivery(tx)
     part = PART.pack(who.person, shape[0], ground.stretch, who.level, len(box))
     kind, version = DeliveryKind.QUESTION.value, line.agreement.version
     tx.insert(
         DELIVERY,
-        [(last[0], public, kind, row.provider, line.number, version, audit, row.asked_us, part, box)],
+        [(delivery_id, public, kind, row.provider, line.number, version, audit, row.asked_us, part, box)],
     )
-    tx.insert(QUEUE, [(row.provider, QueueState.READY.value, last[0], line.number, who.person, 0, 0)])
+    tx.insert(QUEUE, [(row.provider, QueueState.READY.value, delivery_id, line.number, who.person, 0, 0)])
     fields = intern_id(canonical(list(row.fields)))
     aim = AimRow(row.public, 0, fields, row.asks, row.deadline_us)
-    tx.insert(DELIVERY_AIM, [(last[0], *aim[:5])])
-    saved = save(tx, row._replace(question=last[0]), who, tags)
+    tx.insert(DELIVERY_AIM, [(delivery_id, *aim[:5])])
+    saved = save(tx, row._replace(question=delivery_id), who, tags)
     reach("asking.before_commit")
     return Asked(saved, row.provider)
 

@@ -31,7 +31,7 @@ from hub.store.backfills import (
     begin_ending,
     note_progress,
 )
-from hub.store.deliveries import DELIVERY, QUEUE
+from hub.store.deliveries import DELIVERY, QUEUE, next_delivery
 from hub.store.engine import Tx
 from hub.store.facts import AGREEMENT_FENCE, raise_fence, read_rules, rules_of
 
@@ -145,13 +145,12 @@ def record(world: World, tx: Tx, row: BackfillRow, said: Mapping[str, object]) -
 
 def tell(world: World, tx: Tx, row: BackfillRow, what: str, to: int, *, audit: int) -> None:
     """Queue a notice for one party of a backfill: that it is `open`, or `closed`."""
-    last = tx.one("SELECT coalesce(max(id), 0) + 1 FROM delivery")
-    assert last is not None
+    delivery_id = next_delivery(tx)
     said = {"type": f"backfill.{what}", "backfill": row.public.hex(), "until": rfc3339(row.until_us)}
     line = world.catalogue.subscriptions.get(row.subscription)
     if line is not None:
         said |= {"dataset": line.dataset.name, "purpose": line.purpose.code, "agreement": line.agreement.code}
-    notice, queued = backfill_notice(world, said, to, audit=audit, delivery=last[0], now_us=world.clock())
+    notice, queued = backfill_notice(world, said, to, audit=audit, delivery=delivery_id, now_us=world.clock())
     tx.insert(DELIVERY, [notice])
     tx.insert(QUEUE, [queued])
 

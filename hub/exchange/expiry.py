@@ -14,7 +14,7 @@ from hub.exchange.notices import Unheard, unheard_notice
 from hub.exchange.world import World
 from hub.identity.stops import delete_originals, stop_opened
 from hub.store.audit import add_audit
-from hub.store.deliveries import DELIVERY, QUEUE, DeliveryKind, QueueState, unpack_parts
+from hub.store.deliveries import DELIVERY, QUEUE, DeliveryKind, QueueState, next_delivery, unpack_parts
 from hub.store.engine import Tx, marks
 from hub.store.held import destroy_hold_keys
 from hub.store.waiting import settle
@@ -67,9 +67,8 @@ def _tell(world: World, tx: Tx, rows: Sequence[tuple[bytes, int, int, int]], aud
     together: dict[tuple[int, int, int], list[bytes]] = {}
     for event, *of in rows:
         together.setdefault((of[0], of[1], of[2]), []).append(event)
-    last = tx.one("SELECT coalesce(max(id), 0) FROM delivery")
-    assert last is not None
-    for delivery, ((publisher, dataset, failed), events) in enumerate(together.items(), last[0] + 1):
+    delivery_id = next_delivery(tx)
+    for delivery, ((publisher, dataset, failed), events) in enumerate(together.items(), delivery_id):
         unheard = Unheard(publisher, names.get(dataset, ""), bool(failed), events)
         notice, queued = unheard_notice(world, unheard, audit=audit, delivery=delivery, now_us=now_us)
         tx.insert(DELIVERY, [notice])
@@ -109,10 +108,9 @@ def _expire_held(world: World, tx: Tx, now_us: int) -> int:
             f"DELETE FROM queue WHERE recipient = ? AND state = ? AND delivery IN ({marks(len(theirs))})",
             (recipient, QueueState.HELD.value, *[one.delivery for one in theirs]),
         )
-        last = tx.one("SELECT coalesce(max(id), 0) FROM delivery")
-        assert last is not None
+        delivery_id = next_delivery(tx)
         opened = [one for one in theirs if one.number]
-        stop_opened(world.keys, tx, recipient, opened, first_delivery=last[0] + 1, audit=audit, now_us=now_us)
+        stop_opened(world.keys, tx, recipient, opened, first_delivery=delivery_id, audit=audit, now_us=now_us)
         corrections = [one for one in theirs if one.kind == DeliveryKind.CORRECTION]
         delete_originals(world.keys, tx, recipient, corrections, audit=audit, now_us=now_us)
     destroy_hold_keys(tx, [one.delivery for one in rows])

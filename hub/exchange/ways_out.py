@@ -6,7 +6,7 @@ from hub.core.leaf import LeafKind, canonical
 from hub.exchange.world import World
 from hub.identity.keys import keyed
 from hub.store.audit import Salt, add_act
-from hub.store.deliveries import DELIVERY, QUEUE, DeliveryKind, DeliveryRow, QueueState
+from hub.store.deliveries import DELIVERY, QUEUE, DeliveryKind, DeliveryRow, QueueState, next_delivery
 from hub.store.engine import Tx, marks
 
 
@@ -18,13 +18,12 @@ def note_act(tx: Tx, salt: Salt, said: Mapping[str, object], *, now_us: int) -> 
 def put_notice(world: World, tx: Tx, agency: str, text: Mapping[str, object], *, audit: int, now_us: int) -> None:
     """Lay a notice into an agency's feed. It is named by the audit row of what it tells."""
     recipient = world.catalogue.agencies[agency].number
-    row = tx.one("SELECT coalesce(max(id), 0) + 1 FROM delivery")
-    assert row is not None
+    delivery_id = next_delivery(tx)
     public = keyed(world.keys.delivery, "notice", str(audit), agency)
     sealed = world.keys.wrapping.seal(canonical(dict(text)), public)
     kind = DeliveryKind.NOTICE.value
-    tx.insert(DELIVERY, [DeliveryRow(row[0], public, kind, recipient, 0, 0, audit, now_us, b"", sealed)])
-    tx.insert(QUEUE, [(recipient, QueueState.READY.value, row[0], 0, 0, 0, 0)])
+    tx.insert(DELIVERY, [DeliveryRow(delivery_id, public, kind, recipient, 0, 0, audit, now_us, b"", sealed)])
+    tx.insert(QUEUE, [(recipient, QueueState.READY.value, delivery_id, 0, 0, 0, 0)])
 
 
 def give_back(world: World, recipient: int, due_us: Mapping[int, int]) -> None:

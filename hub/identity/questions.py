@@ -9,7 +9,7 @@ from hub.identity.keys import Keyring
 from hub.identity.stops import stop_opened
 from hub.store.aims import AskState, close_ask
 from hub.store.asks import AskRow
-from hub.store.deliveries import QueueState
+from hub.store.deliveries import QueueState, next_delivery
 from hub.store.engine import Tx
 from hub.store.interned import intern_id, remember
 
@@ -53,7 +53,6 @@ def _stop(keys: Keyring, tx: Tx, row: AskRow, *, audit: int, now_us: int) -> Non
     )
     if found is not None:
         tx.run("DELETE FROM queue WHERE recipient = ? AND state = ? AND delivery = ?", place)
-        last = tx.one("SELECT coalesce(max(id), 0) + 1 FROM delivery")
-        assert last is not None
+        delivery_id = next_delivery(tx)
         question = _Question._make(found)
-        stop_opened(keys, tx, row.provider, [question], first_delivery=last[0], audit=audit, now_us=now_us)
+        stop_opened(keys, tx, row.provider, [question], first_delivery=delivery_id, audit=audit, now_us=now_us)

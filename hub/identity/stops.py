@@ -6,7 +6,7 @@ from typing import Protocol
 from hub.core.leaf import canonical
 from hub.identity.keys import Keyring
 from hub.store.aims import DELIVERY_AIM, AimRow, aims_at, was_opened
-from hub.store.deliveries import DELIVERY, QUEUE, DeliveryKind, QueueState, public_id
+from hub.store.deliveries import DELIVERY, QUEUE, DeliveryKind, QueueState, next_delivery, public_id
 from hub.store.engine import Tx
 from hub.store.overdue import STOP_DUE_US, set_due
 
@@ -71,9 +71,8 @@ def delete_originals(
             continue
         public = public_id(keys.delivery, row.public + aim.of, row.subscription)
         text = keys.wrapping.seal(canonical({"deletes": [aim.of.hex()]}), public)
-        last = tx.one("SELECT coalesce(max(id), 0) + 1 FROM delivery")
-        assert last is not None
-        kind, at = DeliveryKind.DELETE.value, last[0]
+        delivery_id = next_delivery(tx)
+        kind, at = DeliveryKind.DELETE.value, delivery_id
         tx.insert(DELIVERY, [(at, public, kind, recipient, row.subscription, row.version, audit, now_us, b"", text)])
         tx.insert(QUEUE, [(recipient, QueueState.READY.value, at, row.subscription, row.person, 0, 0)])
         tx.insert(DELIVERY_AIM, [(at, *AimRow(aim.of, aim.original, 0, 0, 0)[:5])])

@@ -6,6 +6,8 @@ from enum import IntEnum
 from hashlib import sha256
 from typing import NamedTuple
 
+from hub.store.engine import Tx
+
 PART = struct.Struct("<qqiBi")  # person, shape, stretch, assurance, sealed bytes
 PUBLIC_BYTES = 16  # of a delivery's id
 
@@ -67,6 +69,13 @@ def unpack_parts(packed: bytes) -> list[Part]:
 def public_id(key: bytes, event: bytes, subscription: int) -> bytes:
     """Name a delivery: the same for every repeat of the event, and unlike any other recipient's."""
     return sha256(key + event + subscription.to_bytes(4)).digest()[:PUBLIC_BYTES]  # fixed lengths: a prefix is safe
+
+
+def next_delivery(tx: Tx) -> int:
+    """Return the next free id of a delivery, for who writes it in this transaction."""
+    row = tx.one("SELECT coalesce(max(id), 0) + 1 FROM delivery")
+    assert row is not None
+    return int(row[0])
 
 
 class DeliveryRow(NamedTuple):
