@@ -52,7 +52,6 @@ class Event:
     hash: bytes
     state: str = "bus"  # bus | waiting | handled | expired
     until_us: int = 0  # of its waiting
-    waited: bool = False
     corrects: "Event | None" = None
     backfill: "Backfill | None" = None
     last: bool = False  # of its person's backfill
@@ -172,7 +171,7 @@ class Model:
             }
             return [(line, "correction", found[line.number]) for line in lines if line.number in found]
         if event.backfill is not None:
-            there = event.waited or event.backfill.state != "closed"
+            there = event.backfill.state != "closed"
             return [(LINES[event.backfill.line], "backfilled", None)] if there else []
         return [(line, "data", None) for line in lines]
 

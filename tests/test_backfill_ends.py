@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from hub.core.leaf import LeafKind
 from hub.exchange.backfills import end_backfill, list_backfills
 from hub.exchange.gate import Gate
 from hub.exchange.let_go import CHAINS, LetGo, forget_backfilled
@@ -13,6 +14,7 @@ from hub.identity.people import unlink
 from hub.store.agreements import end, resume
 from hub.store.deliveries import QueueState
 from tests.backfill_world import agreement, backfill, codes, go_round, notices, opened, state, wish
+from tests.interleaving import doing_at
 from tests.protocol_world import Hub
 
 DAY_S = 86_400.0
@@ -165,19 +167,49 @@ def test_what_was_taken_off_the_queue_lets_go_what_stood_behind_it(hub: Hub) -> 
     assert codes(hub.drain()[0]) == ["live"]
 
 
-def test_what_waited_for_a_link_goes_even_after_it_has_closed(hub: Hub) -> None:
-    """It came while the backfill was open; the person's news waits behind it, so the order holds."""
+@pytest.mark.parametrize("came", ["while it was open", "after it had closed"])
+def test_what_waits_for_a_link_is_refused_once_it_has_closed_and_its_provider_hears_why(hub: Hub, came: str) -> None:
+    """Whenever it came: a closed backfill releases nothing more. It is settled, on record, and nobody waits behind."""
     of = opened(hub)
-    backfill(hub, of, "old", last=True, municipality_code="old")
-    hub.publish("live", municipality_code="live")
-    hub.decide()
+    tokens = []
+    if came == "while it was open":
+        tokens.append(backfill(hub, of, "old", last=True))
+        hub.decide()
     end_backfill(hub.world, of, agency="population-register")
     go_round(hub)
     assert state(hub, of) == "closed"
-    hub.grant(hub.link("A"))
+    if came == "after it had closed":
+        tokens.append(backfill(hub, of, "old", last=True))
+    hub.publish("live", municipality_code="live")
+    hub.decide()
+    person = hub.link("A")
+    hub.grant(person)
     while hub.gate.revisit():
         pass
-    assert codes(hub.drain()[0]) == ["old", "live"]
+    assert codes(hub.drain()[0]) == ["live"]
+    told = [one for one in notices(hub, "population-register") if one["type"] == "event.refused"]
+    assert [(one["reason"], one["event"]) for one in told] == [("backfill.closed", tokens[0])]
+    assert hub.rows("SELECT count(*) FROM waiting") == [(0,)]
+    decisions = "SELECT count(*) FROM history h JOIN audit a ON a.id = h.audit WHERE h.person = ? AND a.kind = ?"
+    assert hub.rows(decisions, (person, LeafKind.DECISION.value)) == [(2,)]
+
+
+def test_a_backfill_that_closes_while_its_event_is_prepared_releases_nothing_of_it(hub: Hub) -> None:
+    """The gate's snapshot still had it open; in the transaction it is closed."""
+    of = opened(hub)
+    backfill(hub, of, "old", last=True)
+    hub.decide()
+    hub.grant(hub.link("A"))
+
+    def close() -> None:
+        end_backfill(hub.world, of, agency="population-register")
+        go_round(hub)
+
+    with doing_at("gate.prepared", close):
+        hub.gate.revisit()
+    assert (state(hub, of), codes(hub.drain()[0])) == ("closed", [])
+    told = [one["reason"] for one in notices(hub, "population-register") if one["type"] == "event.refused"]
+    assert told == ["backfill.closed"]
 
 
 def test_who_was_in_a_closed_backfill_is_forgotten(hub: Hub) -> None:

@@ -248,7 +248,6 @@ class Walk(RuleBasedStateMachine):
                 if self.model.missing(event) or self.model.behind(event):
                     assert event.hash in waiting, "decided without a link, or out of order"
                     event.state, event.until_us = "waiting", self.model.now_us + 30 * DAY
-                    event.waited = event.backfill is None or event.backfill.state != "closed"
                 else:
                     assert event.hash not in waiting, "waits for nothing"
                     self._decided(event)

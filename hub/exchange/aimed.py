@@ -45,11 +45,10 @@ def public_of(text: str) -> bytes:
 
 def aim_keys(taken: Sequence[Taken]) -> AimKeys:
     """List what aimed events name, to be looked up."""
-    aims = [(one, one.aim) for one in taken if one.aim is not None]
+    aims = [one.aim for one in taken if one.aim is not None]
     return AimKeys(
-        sorted({public_of(aim.of) for _, aim in aims if aim.kind == "answers"}),
+        sorted({public_of(aim.of) for aim in aims if aim.kind == "answers"}),
         sorted({one.corrected for one in taken if one.corrected}),
-        sorted({public_of(aim.of) for one, aim in aims if one.waiting and aim.kind == "backfill"}),
     )
 
 
@@ -124,12 +123,13 @@ def _closed(bench: Bench, ask: AskFact, who: Subject) -> str:
 
 
 def _backfills(bench: Bench, event: Taken) -> Aimed:
-    """Backfill goes to the recipient it was opened for, and to nobody else."""
+    """Backfill goes to the recipient it was opened for, and to nobody else; after that has closed nothing of it does.
+
+    What waited for a link meanwhile is no exception: both parties were told that it is over. Its provider hears of it.
+    """
     assert event.aim is not None
-    number = public_of(event.aim.of)
-    subscription = bench.known.aims.named.get(number) if event.waiting else None  # it came while that was open
-    for open_one, (_, public) in bench.known.aims.backfills.items():
-        subscription = open_one if public == number else subscription
+    named = public_of(event.aim.of)
+    subscription = next((line for line, (_, public) in bench.known.aims.backfills.items() if public == named), None)
     line = bench.world.catalogue.subscriptions.get(subscription) if subscription is not None else None
     if line is None or line.dataset.name != event.dataset.name:
         return _nobody(bench, event, "backfill.closed")
@@ -173,9 +173,7 @@ def note_aimed(
         bench.known.aims.asks[public_of(event.aim.of)] = aimed.ask._replace(state=AskState.ANSWERED.value)
     elif event.aim.kind == "backfill" and event.aim.last:
         line: Subscription = aimed.lines[0].subscription
-        number, public = bench.known.aims.backfills.get(line.number, (0, b""))
-        if public == public_of(event.aim.of):  # else it is closed, and was open when the event came
-            out.backfilled.append((number, line.number, subjects[0].person))
+        out.backfilled.append((bench.known.aims.backfills[line.number][0], line.number, subjects[0].person))
 
 
 def _close(event: Taken, ask: AskFact, ruled: Ruled, subjects: Sequence[Subject], out: Prepared) -> Answered:

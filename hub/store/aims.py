@@ -54,7 +54,6 @@ class AimKeys(NamedTuple):
 
     asks: Sequence[bytes]  # public ids
     corrected: Sequence[bytes]  # keyed hashes of events
-    named: Sequence[bytes]  # public ids of backfills that are looked up whether they are open or not
 
 
 class AimTexts(NamedTuple):
@@ -64,7 +63,6 @@ class AimTexts(NamedTuple):
     originals: str
     backfills: str
     cleared: str
-    named: str
 
 
 class AimFacts(NamedTuple):
@@ -74,7 +72,6 @@ class AimFacts(NamedTuple):
     originals: dict[bytes, tuple[Original, ...]]  # by the keyed hash of the event
     backfills: dict[int, tuple[int, bytes]]  # open ones: subscription -> (number, public)
     cleared: frozenset[tuple[int, int]]  # (subscription, person)
-    named: dict[bytes, int]  # public -> subscription: also closed ones, of events that had waited for a link meanwhile
 
 
 class AimRow(NamedTuple):
@@ -101,15 +98,6 @@ def read_aims(tx: Tx, keys: AimKeys, persons: Sequence[int]) -> AimTexts:
         _originals(tx, padded(keys.corrected)) if keys.corrected else "[]",
         backfills,
         _cleared(tx, padded(persons)) if backfills != "[]" and persons else "[]",
-        _named(tx, padded(keys.named)) if keys.named else "[]",
-    )
-
-
-def _named(tx: Tx, named: Sequence[bytes]) -> str:
-    return tx.text(
-        "SELECT json_group_array(json_array(hex(public), subscription)) FROM backfill"
-        f" WHERE public IN ({marks(len(named))})",
-        named,
     )
 
 
@@ -161,7 +149,6 @@ def aims_of(texts: AimTexts) -> AimFacts:
         originals,
         {subscription: (number, bytes.fromhex(public)) for subscription, number, public in loads(texts.backfills)},
         frozenset((subscription, person) for subscription, person in loads(texts.cleared)),
-        {bytes.fromhex(public): subscription for public, subscription in loads(texts.named)},
     )
 
 
