@@ -11,11 +11,13 @@ import pytest
 from joserfc.jwk import OKPKey
 
 from agency_adapters import agreements as theirs
+from agency_adapters.errors import HubProblem
 from hub.core.agreement_page import as_html, as_text
 from hub.core.errors import HubError
 from hub.exchange import officers
 from hub.identity.agency_keys import agency_key
 from hub.identity.officers import officer_row, read_detached, signs
+from hub.store.signatures import OfficerRow, add_officer
 from tests.signing_world import CODE, PROVIDER, RECIPIENT, Signing
 from tests.world import town
 
@@ -44,21 +46,41 @@ def test_a_key_under_which_anybody_can_sign_is_refused(number: int) -> None:
     assert refused.value.code == "key-refused"
 
 
+HEADER = _text(b'{"alg":"Ed25519","kid":"a","typ":"agreement-signature+jws"}')
+FORGED = f"{HEADER}..{_text((1).to_bytes(32, 'little') + bytes(32))}"  # needs no secret, and is over anything
+
+
+def officer(agency: str = PROVIDER) -> OfficerRow:
+    jwk = OKPKey.generate_key("Ed25519").as_dict(private=False) | {"kid": "a"}
+    return officer_row(agency, jwk, name="A", office="B", now_us=0)
+
+
 def test_such_a_key_would_have_signed_whatever_was_asked() -> None:
-    """Why it is refused: a signature that needs no secret, over anything, by the library that the hub trusts."""
-    row = officer_row("tax", OKPKey.generate_key("Ed25519").as_dict(private=False) | {"kid": "a"}, name="A", office="B",
-                      now_us=0)  # fmt: skip
-    weak = row._replace(jwk=json.dumps(jwk_of(1)))
-    header = _text(b'{"alg":"Ed25519","kid":"a","typ":"agreement-signature+jws"}')
-    forged = read_detached(f"{header}..{_text((1).to_bytes(32, 'little') + bytes(32))}")
-    assert signs(forged, b"any terms at all", weak)
-    assert not signs(forged, b"any terms at all", row)
+    """Why it is refused: the library that the hub trusts says yes to it, so the hub has to say no itself."""
+    weak, forged = officer()._replace(jwk=json.dumps(jwk_of(1))), read_detached(FORGED)
+    public = OKPKey.import_key(json.loads(weak.jwk)).public_key
+    public.verify(forged.signature, f"{HEADER}.{_text(b'any terms at all')}".encode())  # type: ignore[union-attr]  # an Ed25519 key
+    assert not signs(forged, b"any terms at all", weak)
+    assert not signs(forged, b"any terms at all", officer())
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Signing]:
     with town(tmp_path) as one:
         yield Signing(one, officers.invented_keys(tmp_path))
+
+
+def test_what_is_signed_under_such_a_key_from_before_it_was_refused_does_not_count(place: Signing) -> None:
+    """The row is there, for keys are kept as they were registered: the signature is refused, and says what to do."""
+    place.proposed()
+    weak = officer()._replace(jwk=json.dumps(jwk_of(1)))
+    place.town.hub.store.write(lambda tx: add_officer(tx, weak))
+    before = place.rows()
+    with pytest.raises(HubProblem) as refused:
+        theirs.send_signature(place.town.agency(PROVIDER).channel, CODE, FORGED)
+    assert refused.value.problem.code == "officer-key-weak"
+    assert "hub-agency officer new" in refused.value.problem.remedy
+    assert place.rows() == before
 
 
 @pytest.mark.parametrize(("agency", "kid"), [(RECIPIENT, ""), (PROVIDER, "another")], ids=["other side", "other kid"])

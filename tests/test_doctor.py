@@ -22,6 +22,7 @@ from hub.operations.doctor import held
 from hub.operations.findings import Finding
 from hub.settings import DEMO_MARK, Settings
 from hub.stop_flag import STOP_FLAG
+from hub.store.agency_keys import FOR_EVER_US
 from tests.test_serve import HUB, command, environment, serving
 
 DAY_US = 86_400_000_000
@@ -146,6 +147,25 @@ def test_what_is_wrong_inside_the_store_is_found(data: Path, sql: str, check: st
     """Another version, no catalogue or half of one, another policy, damaged secrets, a topic without a position."""
     changed(data, sql)
     assert wrong(look(data))[check].startswith(said)
+
+
+WEAK = '{"crv":"Ed25519","kid":"a","kty":"OKP","x":"AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}'
+SIGNED = (
+    "INSERT INTO agreement_signature SELECT digest, 'witness', 'tax', 'a', '', 1 FROM agreement_proposal"
+    " WHERE code = 'AGR-1' LIMIT 1"
+)
+
+
+def test_an_officers_key_under_which_anybody_can_sign_is_named_with_what_is_signed_with_it(data: Path) -> None:
+    """From before such keys were refused: while it counts, and after it ended as long as a signature rests on it."""
+    changed(data, f"INSERT INTO officer_key VALUES ('tax', 'a', 'A', 'B', '{WEAK}', 1, {FOR_EVER_US})")
+    assert wrong(look(data))["officers"] == "FAIL anybody can sign under key a of tax"
+    changed(data, "UPDATE officer_key SET until_us = 2 WHERE kid = 'a'")
+    assert "officers" not in wrong(look(data))
+    changed(data, SIGNED)
+    assert wrong(look(data))["officers"] == (
+        "FAIL anybody can sign under key a of tax, with which was signed: AGR-1 v1"
+    )
 
 
 def test_a_clock_that_went_back_or_was_never_set_is_found(data: Path) -> None:

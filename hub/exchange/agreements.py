@@ -16,7 +16,7 @@ from hub.core.agreement_digest import SIDES, Terms, terms_of
 from hub.core.catalogue import refuse_rewrites, to_document
 from hub.core.errors import HubError, Kind
 from hub.core.leaf import LeafKind
-from hub.identity.officers import Detached, day_and_time, read_detached, signs
+from hub.identity.officers import Detached, day_and_time, is_weak, read_detached, signs
 from hub.ports import Clock
 from hub.store import agreements as phases
 from hub.store.audit import Salt
@@ -105,7 +105,8 @@ def sign(desk: AgreementDesk, code: str, jws: str, *, agency: str = "") -> Signi
     """Take one side's signature over the terms that are in force, or proposed last.
 
     1. the signature has the form it must have      2. the agreement is the caller's own (`agency` "": the operator's)
-    3. the key is an officer's of that side, and counts now      4. it was made over exactly these terms
+    3. the key is an officer's of that side, counts now, and nobody else can sign under it
+    4. it was made over exactly these terms
     5. that side has not signed them before
     With the second signature over the approved terms the agreement is in force when this returns.
     Raises HubError INVALID, NOT_FOUND, FORBIDDEN, CONFLICT; then nothing was changed.
@@ -134,6 +135,7 @@ def sign_in(
         raise unknown()
     officer = _officer(tx, detached.kid, {agency} if agency else {one.agency(side) for one in own for side in SIDES})
     _refuse_ended(officer, now_us)  # 3.
+    _refuse_weak(officer)
     terms = next((one for one in own if _signs(detached, one, officer)), None)  # 4.
     if terms is None:
         raise _other_terms(own, [row for row in rows if signs(detached, row.document.encode(), officer)])
@@ -176,6 +178,17 @@ def _refuse_ended(officer: OfficerRow, now_us: int) -> None:
             where="/jws",
             remedy="Have an officer in office sign, with a key that is registered and not ended.",
             code="officer-key-ended",
+        )
+
+
+def _refuse_weak(officer: OfficerRow) -> None:
+    if is_weak(officer):
+        raise HubError(
+            Kind.FORBIDDEN,
+            "anybody can sign under this key: it is a point of small order, and nothing signed with it counts",
+            where="/jws",
+            remedy="Make a new key with `hub-agency officer new`; the hub's operator ends this one and registers that.",
+            code="officer-key-weak",
         )
 
 

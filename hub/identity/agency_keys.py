@@ -100,7 +100,7 @@ def _algorithms(key: jwk.Key) -> tuple[str, ...]:
     if isinstance(key, jwk.ECKey) and key.curve_name == "P-256":
         return ("ES256",)
     if isinstance(key, jwk.OKPKey) and key.curve_name == "Ed25519":
-        if _ed25519_y(key) in SMALL_ORDER:
+        if is_small_order(key):
             raise _refused("it is a point under which anybody can sign", "/x")
         return ("EdDSA", "Ed25519")
     if isinstance(key, jwk.RSAKey) and RSA_BITS[0] <= key.public_key.key_size <= RSA_BITS[1]:
@@ -108,10 +108,10 @@ def _algorithms(key: jwk.Key) -> tuple[str, ...]:
     raise _refused("its type, curve or size is not accepted", "/kty")
 
 
-def _ed25519_y(key: jwk.OKPKey) -> int:
-    """Return the y of a public key's point; texts of it that are not the shortest one count as well."""
+def is_small_order(key: jwk.OKPKey) -> bool:
+    """Say whether anybody can sign under this Ed25519 key; texts of a point that are not the shortest count as well."""
     encoded = key.public_key.public_bytes_raw()
-    return (int.from_bytes(encoded, "little") & (2**255 - 1)) % ED25519_P
+    return (int.from_bytes(encoded, "little") & (2**255 - 1)) % ED25519_P in SMALL_ORDER
 
 
 def _refused(reason: str, where: str) -> HubError:

@@ -15,7 +15,7 @@ from cryptography.exceptions import InvalidSignature
 from joserfc.jwk import OKPKey
 
 from hub.core.errors import HubError, Kind
-from hub.identity.agency_keys import agency_key
+from hub.identity.agency_keys import agency_key, is_small_order
 from hub.store.agency_keys import FOR_EVER_US
 from hub.store.signatures import OfficerRow
 
@@ -56,13 +56,20 @@ def read_detached(text: str) -> Detached:
 
 
 def signs(detached: Detached, payload: bytes, row: OfficerRow) -> bool:
-    """Say whether this officer's key made the signature over `payload`."""
+    """Say whether this officer's key, and it alone, can have made the signature over `payload`."""
+    if is_weak(row):  # the library says yes to what anybody made (RFC 8032 5.1.7 lets points of small order verify)
+        return False
     key = OKPKey.import_key(orjson.loads(row.jwk)).public_key
     try:
         key.verify(detached.signature, f"{detached.header}.{_encoded(payload)}".encode())  # type: ignore[union-attr]  # officer_row lets nothing but Ed25519 in
     except InvalidSignature:
         return False
     return True
+
+
+def is_weak(row: OfficerRow) -> bool:
+    """Say whether anybody can sign under this key: registered before such keys were refused, and kept like all."""
+    return is_small_order(OKPKey.import_key(orjson.loads(row.jwk)))
 
 
 def sign_detached(payload: bytes, key: OKPKey, *, kid: str) -> str:

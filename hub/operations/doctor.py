@@ -16,6 +16,7 @@ from pathlib import Path
 from hub.core.agreement import Catalogue
 from hub.core.errors import HubError
 from hub.identity.keys import read_key_file
+from hub.identity.officers import is_weak
 from hub.identity.ring import check_root
 from hub.operations.findings import Finding, fail, passed, warn
 from hub.operations.state import DAY_US, DISK_BYTES, DISK_SHARE, ENDING_DAYS, US
@@ -26,6 +27,7 @@ from hub.store.catalogue import Approved, approved_within
 from hub.store.engine import Tx
 from hub.store.migrate import HEAD, REVISIONS
 from hub.store.operations import newest_us
+from hub.store.signatures import officers
 
 SKEW_US = 2 * US  # two readings of one clock; more means that it went back
 CLOCK_SET_US = int(datetime(2025, 1, 1, tzinfo=UTC).timestamp()) * US  # before any hub: a clock that nobody set
@@ -193,7 +195,30 @@ def _within(tx: Tx, path: Path, root: bytes | None, clock: Clock) -> tuple[list[
         damaged = fail("catalogue", f"what is stored does not hold together ({type(error).__name__})", BACKUP)
         return [*found, damaged], None
     phases: dict[int, str] = dict(tx.rows("SELECT number, phase FROM agreement_state"))
-    return found + catalogue(approved, phases, clock()), approved
+    return found + catalogue(approved, phases, clock()) + weak_officers(tx, clock()), approved
+
+
+def weak_officers(tx: Tx, now_us: int) -> list[Finding]:
+    """Name officers' keys under which anybody can sign, where they count still or something is signed with them."""
+    found = []
+    for row in filter(is_weak, officers(tx)):
+        signed = sorted(
+            f"{code} v{version}"
+            for code, version in tx.rows(
+                "SELECT p.code, p.version FROM agreement_signature s JOIN agreement_proposal p ON p.digest = s.digest"
+                " WHERE s.agency = ? AND s.kid = ?",
+                (row.agency, row.kid),
+            )
+        )
+        if not signed and row.until_us <= now_us:
+            continue
+        what = f"anybody can sign under key {row.kid} of {row.agency}"
+        remedy = f"`hub officer end {row.agency} {row.kid}`, and register a new key."
+        if signed:
+            what += f", with which was signed: {_some(signed)}"
+            remedy += " Suspend what was signed with it until a new version is signed."
+        found.append(fail("officers", what, remedy))
+    return found
 
 
 def _own_key(tx: Tx, root: bytes) -> Finding:

@@ -125,6 +125,7 @@ TITLES = MappingProxyType(
         "officer-key-ended": "The officer's key has ended",
         "officer-key-shared": "The officer's key is registered for somebody else",
         "officer-key-there": "The officer's key is registered already",
+        "officer-key-weak": "Anybody can sign under the officer's key",
         "officer-unusable": "The officer's name or office cannot be used",
         "link-unknown": "There is no such link",
         "link-conflict": "The local id is linked already",
