@@ -1,7 +1,9 @@
-"""Kill a hub a thousand times, and race withdrawals a hundred thousand times. Can be stopped and taken up again.
+"""Kill a hub a thousand times, race withdrawals a hundred thousand times, and suspensions and stops ten thousand times.
 
-    python deploy/torture.py                            1,000 kills and 100,000 races; exit 1 when a promise was broken
-    python deploy/torture.py --kills 50 --races 2000 --minutes 5
+    python deploy/torture.py            1,000 kills, 100,000 races, 10,000 stops; exit 1 when a promise was broken
+    python deploy/torture.py --kills 50 --races 2000 --stops 500 --minutes 5
+
+It can be stopped and taken up again.
 
 What is done stands in the progress file; the same command goes on from there. Each block has a store and a seed of its
 own, made of `--seed` and its number, so that what one block found can be looked at alone.
@@ -22,6 +24,7 @@ sys.path.insert(0, str(ROOT))  # the tests' world is no package that is installe
 
 from tests.killing import PHASES, Promised, broken, kill_once  # noqa: E402 - after the path is known
 from tests.racing import SIDES, race  # noqa: E402 - after the path is known
+from tests.racing_stops import STOPS_SIDES, race_stops  # noqa: E402 - after the path is known
 
 KILLS_PER_BLOCK = 2 * len(PHASES)  # restarts on one store; each phase twice
 RACES_PER_BLOCK = 1_000
@@ -33,9 +36,10 @@ class Progress:
     """What was done so far, as it is written to the file."""
 
     seed: int
-    blocks: Counter[str] = field(default_factory=Counter)  # "kill", "race"
+    blocks: Counter[str] = field(default_factory=Counter)  # "kill", "race", "stop"
     kills: Counter[str] = field(default_factory=Counter)  # by phase; also "not reached"
     races: Counter[str] = field(default_factory=Counter)  # by who was first
+    stops: Counter[str] = field(default_factory=Counter)  # by who was first
     wrong: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -44,6 +48,9 @@ class Progress:
 
     def raced(self) -> int:
         return sum(self.races.values())
+
+    def stopped(self) -> int:
+        return sum(self.stops.values())
 
     def save(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,7 +66,7 @@ def load(path: Path, seed: int) -> Progress:
     said = json.loads(path.read_text(encoding="utf-8"))
     if said["seed"] != seed:
         raise SystemExit(f"{path} belongs to seed {said['seed']}; name it, or another file, or remove it")
-    counters = {name: Counter(said[name]) for name in ("blocks", "kills", "races")}
+    counters = {name: Counter(said.get(name, {})) for name in ("blocks", "kills", "races", "stops")}
     return Progress(seed, **counters, wrong=said["wrong"], seconds=said["seconds"])
 
 
@@ -89,7 +96,18 @@ def race_block(progress: Progress, directory: Path, *, most: int) -> None:
     progress.blocks["race"] += 1
 
 
-def shortfalls(progress: Progress, *, kills: int, races: int) -> list[str]:
+def stop_block(progress: Progress, directory: Path, *, most: int) -> None:
+    seed = progress.seed * 1_000_033 + progress.blocks["stop"]
+    won, wrong = race_stops(directory, rounds=min(RACES_PER_BLOCK, most), seed=seed)
+    progress.stops += won
+    progress.wrong += wrong
+    progress.blocks["stop"] += 1
+
+
+BLOCKS = {"kill": kill_block, "race": race_block, "stop": stop_block}
+
+
+def shortfalls(progress: Progress, *, kills: int, races: int, stops: int) -> list[str]:
     """Say what was asked for and is not there: a phase in which nobody died, a side that hardly ever won."""
     found = []
     if kills >= len(PHASES) and progress.killed() >= kills:
@@ -97,26 +115,37 @@ def shortfalls(progress: Progress, *, kills: int, races: int) -> list[str]:
     if progress.raced() >= races > 0:
         least = LEAST_SHARE * progress.raced() / 2
         found += [f"{side}: {progress.races[side]} times only" for side in SIDES if progress.races[side] < least]
+    if progress.stopped() >= stops > 0:
+        least = LEAST_SHARE * progress.stopped() / 2
+        found += [f"{side}: {progress.stops[side]} times only" for side in STOPS_SIDES if progress.stops[side] < least]
     return found
 
 
-def run(progress: Progress, path: Path, *, kills: int, races: int, until_s: float) -> None:
-    """Block after block, the two kinds in turn, until both are done or the time is over."""
-    while progress.killed() < kills or progress.raced() < races:
-        for kind, left in (("kill", kills - progress.killed()), ("race", races - progress.raced())):
-            if left <= 0:
+def run(progress: Progress, path: Path, *, kills: int, races: int, stops: int, until_s: float) -> None:
+    """Block after block, the kinds in turn, until all are done or the time is over."""
+
+    def left() -> dict[str, int]:
+        return {
+            "kill": kills - progress.killed(),
+            "race": races - progress.raced(),
+            "stop": stops - progress.stopped(),
+        }
+
+    while any(count > 0 for count in left().values()):
+        for kind, block in BLOCKS.items():
+            if (most := left()[kind]) <= 0:
                 continue
             began_s = time.monotonic()
             if began_s > until_s:
                 return
             with tempfile.TemporaryDirectory(prefix="torture-") as directory:
-                block = kill_block if kind == "kill" else race_block
-                block(progress, Path(directory), most=left)
+                block(progress, Path(directory), most=most)
             progress.seconds += time.monotonic() - began_s
             progress.save(path)
             print(
                 f"{progress.seconds:7.0f} s  kills {progress.killed():5} of {kills}"
-                f"  races {progress.raced():6} of {races}  broken promises {len(progress.wrong)}",
+                f"  races {progress.raced():6} of {races}  stops {progress.stopped():5} of {stops}"
+                f"  broken promises {len(progress.wrong)}",
                 flush=True,
             )
 
@@ -129,17 +158,25 @@ def main() -> int:
     )
     parser.add_argument("--kills", type=int, default=1_000)
     parser.add_argument("--races", type=int, default=100_000)
+    parser.add_argument("--stops", type=int, default=10_000)
     parser.add_argument("--progress", type=Path, default=ROOT / "var" / "torture.json")
     options = parser.parse_args()
     progress = load(options.progress, options.seed)
     until_s = time.monotonic() + options.minutes * 60
-    run(progress, options.progress, kills=options.kills, races=options.races, until_s=until_s)
+    wanted = {"kills": options.kills, "races": options.races, "stops": options.stops}
+    run(progress, options.progress, **wanted, until_s=until_s)
     print(f"\nseed {progress.seed}, {progress.seconds:.0f} s")
-    for title, counts in (("killed in", progress.kills), ("first in the race", progress.races)):
+    for title, counts in (
+        ("killed in", progress.kills),
+        ("first in the race", progress.races),
+        ("against a stop", progress.stops),
+    ):
         for name, count in counts.items():
             print(f"{title:18} {name:32} {count:7}")
-    done = progress.killed() >= options.kills and progress.raced() >= options.races
-    faults = progress.wrong + shortfalls(progress, kills=options.kills, races=options.races)
+    done = not any(counted < least for counted, least in zip(
+        (progress.killed(), progress.raced(), progress.stopped()), wanted.values(), strict=True
+    ))  # fmt: skip
+    faults = progress.wrong + shortfalls(progress, **wanted)
     print(f"{'done' if done else 'not done yet: the same command goes on'}; broken promises: {len(faults)}")
     for fault in faults:
         print(fault)

@@ -23,7 +23,7 @@ def open_all(world: World, opened: Sequence[Opened], wrapping: Wrapping) -> list
     keys = world.open_keys.of(persons)
     left = list(opened)
     if len(keys) < len(persons):
-        left = [one for one in left if all(part.person in keys for part in _used(one))]
+        left = [one for one in left if persons_in(one) <= keys.keys()]
     events = []
     for one in left:
         world.way.give()
@@ -36,5 +36,6 @@ def is_fresh(committed_us: int, now_us: int) -> bool:
     return now_us - committed_us <= BYTES_FRESH_S * 1_000_000
 
 
-def _used(one: Opened) -> list[Any]:
-    return [part for part, fields in zip(one.parts, one.fields, strict=True) if fields]
+def persons_in(one: Opened) -> set[int]:
+    """Return whose data a delivery holds as it leaves."""
+    return {part.person for part, fields in zip(one.parts, one.fields, strict=True) if fields}

@@ -7,7 +7,8 @@ deadline, so that nobody can hold it by dripping; of an answer's body no more th
 import select
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from time import monotonic
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from typing import NamedTuple
 import httptools
 
 from hub.exchange.endpoints import Endpoint
+from hub.failpoints import reach
 
 BODY_BYTES = 65_536  # of an answer: the challenge takes a hundred, and nothing else in it is read
 HEAD_BYTES = 65_536
@@ -44,6 +46,18 @@ class Unanswered(Exception):
         self.reason = reason
 
 
+class NotBegun(Exception):
+    """Not a byte was sent: it may not leave any more. The connection stands."""
+
+
+May = Callable[[], AbstractContextManager[bool]]  # asks whether bytes may begin, and keeps the answer true in its block
+
+
+@contextmanager
+def at_once() -> Iterator[bool]:
+    yield True
+
+
 class Limits(NamedTuple):
     connect_s: float = 5.0
     answer_s: float = 20.0  # from the first byte sent to the answer's head, and its body
@@ -61,14 +75,16 @@ class Line:
         self._socket = _connect(endpoint, addresses, tls, limits.connect_s)
         self.closed = False
 
-    def post(self, headers: Sequence[tuple[str, str]], media_type: str, body: bytes) -> Answer:
-        """Send one message and read its answer. Raises Unanswered; then the connection is closed."""
+    def post(self, headers: Sequence[tuple[str, str]], media_type: str, body: bytes, may: May = at_once) -> Answer:
+        """Send one message and read its answer. Raises Unanswered; then the connection is closed. And NotBegun."""
         told = "".join([f"{name}: {value}\r\n" for name, value in headers])
         head = f"{self._head}{told}content-type: {media_type}\r\ncontent-length: {len(body)}\r\n\r\n"
         until_s = monotonic() + self._limits.answer_s
         try:
+            whole = memoryview(head.encode("ascii") + body)
+            sent = self._begin(whole[:CHUNK_BYTES], may)
             self._socket.settimeout(self._limits.answer_s)
-            self._socket.sendall(head.encode("ascii") + body)
+            self._socket.sendall(whole[sent:])
             reading = _read(self._socket, until_s)
         except TimeoutError as cause:
             self.close()
@@ -82,6 +98,21 @@ class Line:
         if not reading.keeps_open:
             self.close()
         return Answer(reading.status, reading.media_type, reading.retry_after, b"".join(reading.chunks))
+
+    def _begin(self, first: memoryview, may: May) -> int:
+        """Send first bytes while `may` holds, at once or not at all: who waits for its end waits for no receiver.
+
+        Returns how many. Raises NotBegun, and OSError where the connection takes none: its last message is unread.
+        """
+        self._socket.settimeout(0)
+        reach("post.ready")
+        with may() as allowed:
+            if not allowed:
+                raise NotBegun
+            reach("post.begins")
+            sent = self._socket.send(first)
+            reach("post.begun")
+        return sent
 
     def stands(self) -> bool:
         """Say whether it can be used again: a receiver that went away, or said something unasked, has ended it."""

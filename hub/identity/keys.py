@@ -11,7 +11,8 @@ import stat
 import threading
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -228,7 +229,7 @@ class OpenKeys:
         self._wrapping, self._read = wrapping, read
         self._keys: OrderedDict[int, OpenKey] = OrderedDict()
         self._gone: set[int] = set()  # erased while this process runs: who read a key just before must not keep it
-        self._lock = threading.Lock()
+        self._lock, self._leaving = threading.Lock(), threading.Lock()
 
     def of(self, persons: list[int]) -> dict[int, OpenKey]:
         """Return the keys of those persons who still have one."""
@@ -246,8 +247,18 @@ class OpenKeys:
                     self._keys.popitem(last=False)
         return found
 
+    @contextmanager
+    def leaving(self, persons: Collection[int]) -> Iterator[bool]:
+        """Say whether what is opened of these persons may still leave; until the block ends nobody is forgotten.
+
+        For the moment in which bytes begin, and no longer: an erasure stands in its transaction meanwhile.
+        """
+        with self._leaving:
+            yield self._gone.isdisjoint(persons)
+
     def forget(self, person: int) -> None:
-        with self._lock:
+        """Let nothing of this person be opened, nor leave that was opened before. In the erasure's transaction."""
+        with self._leaving, self._lock:
             self._gone.add(person)
             self._keys.pop(person, None)
 

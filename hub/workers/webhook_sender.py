@@ -3,6 +3,7 @@
 1. wait for the bell, or until a failing endpoint may be tried again     2. hand out what can be posted within a second
 3. open it, and post it on a few connections: one person's deliveries one after the other, each only once the one
    before it was taken     4. acknowledge what was taken; give back what was not, or not begun in time
+Nothing begins of a person who was erased since it was opened: an erasure that has returned is one that holds.
 A retry is handed out anew: decided again, with the same id and number. What is not taken can be pulled at any time.
 """
 
@@ -23,8 +24,8 @@ from hub.exchange.acknowledge import Acknowledgement, acknowledge
 from hub.exchange.bell import Bell, ThreadEar
 from hub.exchange.feed import Opened
 from hub.exchange.handout import hand_out
-from hub.exchange.opening import is_fresh, open_all
-from hub.exchange.post import Answer, Line, Unanswered
+from hub.exchange.opening import is_fresh, open_all, persons_in
+from hub.exchange.post import Answer, Line, NotBegun, Unanswered
 from hub.exchange.ways_out import give_back, is_due, opened_until
 from hub.exchange.webhooks import (
     JITTER,
@@ -182,8 +183,12 @@ class Sender:
         answer: Answer | None = None
         try:
             line = self._line(each.row.url, lane)
-            answer = line.post(headers, MEDIA_TYPE, body)
+            answer = line.post(headers, MEDIA_TYPE, body, partial(world.open_keys.leaving, persons_in(one)))
             reason = failure_of(answer)
+        except NotBegun:  # somebody in it was erased since it was opened: handed out anew it is decided anew
+            with each.lock:
+                each.unsent.append(one)
+            return False
         except Unanswered as failure:
             reason = failure.reason
         except HubError as refused:
