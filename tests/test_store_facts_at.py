@@ -86,6 +86,6 @@ def test_every_table_that_decisions_read_is_watched(store: Store) -> None:
     tx.run("INSERT INTO backfill VALUES (1, x'00', 1, 1, 0, 0, 0, NULL, 0, 0, x'', '')")
     read_facts(tx, [])
     read_persons(tx, [1])
-    read_aims(tx, AimKeys((), (), ()), [1])  # asks and corrected events are read under the fence in any case
+    read_aims(tx, AimKeys((), ()), [1])  # asks and corrected events are read under the fence in any case
     scopes(tx, [1])
     assert read - {"interned", "json_each"} == FACTS
