@@ -7,6 +7,7 @@ recipient is told to delete it.
 import random
 import socket
 import ssl
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -15,7 +16,6 @@ from time import monotonic
 
 import pytest
 
-from hub.core.errors import HubError
 from hub.exchange.endpoints import Endpoint
 from hub.exchange.erase import Erased, erase_person, eraser
 from hub.exchange.post import Limits, Line, Unanswered
@@ -24,7 +24,8 @@ from tests.interleaving import Doing, doing_at, paused
 from tests.racing import Rival
 from tests.webhook_world import BY_CONSENT, Machine, Post, Say, machine, tell
 
-ROUNDS, WIDTH_S = 40, 0.006
+ROUNDS, EVENTS = 30, 20
+STEP_S, WIDTH_S = 0.002, 0.006  # how the head start moves, and by how much it is scattered
 
 
 @pytest.fixture
@@ -108,34 +109,33 @@ def test_others_are_posted_while_somebody_is_erased(post: Post, to: Machine) -> 
 
 
 def test_no_bytes_begin_after_an_erasure_that_raced_them(post: Post, to: Machine) -> None:
-    """Both start together, one of them a moment later: whoever is first, what began is named and nothing follows."""
-    rng, rival, first = random.Random(20_261_125), Rival(), [0, 0]
-    begun: list[None] = []
-    arm("post.begun", lambda: begun.append(None))
+    """Of a page of several, posted one after the other: those that began are there and named, and none follows."""
+    rng, rival, ends = random.Random(20_261_125), Rival(), Counter[str]()
+    begun: list[int] = []
     ahead_s = 0.0
     for number in range(ROUNDS):
-        principal, _ = post.moved(str(number), name=f"N-{number}")
-        before, then, said = len(begun), list[int](), list[Erased]()
+        principal, _ = post.moved(*[f"{number}-{at}" for at in range(EVENTS)], name=f"N-{number}")
+        then, said = list[int](), list[Erased]()
+        begun.clear()
 
         def erasing(person: int = principal.person, then: list[int] = then, said: list[Erased] = said) -> None:
             said.append(erase(post, person))
             then.append(len(begun))
 
+        arm("post.begun", lambda: begun.append(1))
         rival.against(lambda: post.post(BY_CONSENT), erasing, ahead_s=ahead_s + rng.uniform(-WIDTH_S, WIDTH_S))
         disarm("post.begun")
-        came = then[0] - before
-        with suppress(HubError):
-            post.post(BY_CONSENT, rounds=2)
-        arm("post.begun", lambda: begun.append(None))
-        assert len(begun) == then[0], f"round {number}: bytes began after the erasure had returned"
-        data = [one for one in to.deliveries if one["kind"] == "data"]
-        assert len(data) == came, f"round {number}"
-        assert not came or said[0].told == {BY_CONSENT: 1}, f"round {number}"
+        post.post(BY_CONSENT, rounds=2)
+        came = then[0]
+        assert len(begun) == came, f"round {number}: {len(begun) - came} began after the erasure had returned"
+        assert [one["kind"] for one in to.deliveries].count("data") == came, f"round {number}"
+        assert not came or said[0].told == {BY_CONSENT: EVENTS}, f"round {number}"
         to.messages.clear()
-        first[came] += 1
-        ahead_s += 0.001 if came else -0.001
+        ends["none" if not came else "all" if came == EVENTS else "some"] += 1
+        ahead_s += STEP_S if came > EVENTS / 2 else -STEP_S
     rival.close()
-    assert min(first) >= ROUNDS / 10, first
+    print(dict(ends))
+    assert ends["some"], ends  # else it met only pages that had begun whole, or not at all
 
 
 def test_first_bytes_wait_for_no_receiver() -> None:
