@@ -25,7 +25,7 @@ from tests.racing import Rival
 from tests.webhook_world import BY_CONSENT, Machine, Post, Say, machine, tell
 
 ROUNDS, EVENTS = 30, 20
-STEP_S, WIDTH_S = 0.002, 0.006  # how the head start moves, and by how much it is scattered
+STEP_S, WIDTH_S = 0.002, 0.012  # how the head start moves, and by how much it is scattered
 
 
 @pytest.fixture
