@@ -12,6 +12,7 @@ PYTHON ?= python3
 UV_VERSION := 0.13.9
 BIN := .venv/bin
 OPA := .tools/bin/opa
+KAFKA := .tools/kafka
 ASYNCAPI := .tools/asyncapi/node_modules
 WORKERS ?= 2
 BUDGET_S := 720
@@ -67,6 +68,10 @@ test: install
 
 $(OPA): deploy/tools/install_opa.sh
 	PYTHON=$(PYTHON) deploy/tools/install_opa.sh
+	@touch $@
+
+$(KAFKA): deploy/engines/install_kafka.sh deploy/engines/pom.xml
+	deploy/engines/install_kafka.sh
 	@touch $@
 
 asyncapi: $(ASYNCAPI)
