@@ -24,6 +24,7 @@ from queue import Queue
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLES = Path(__file__).resolve().parent / "mutations"
+TOOLS = ".tools"
 GREEN, RED = 0, 1  # pytest's exit codes; any other means that no test was run
 TIMEOUT_S = 180.0  # some tests wait for what a mutant never does
 COPIED = ("hub", "consent", "agency_adapters", "policies", "tests", "deploy", "pyproject.toml", "README.md", "Makefile")
@@ -58,7 +59,9 @@ def mutants(tables: Path = TABLES) -> list[Mutant]:
 
 
 def copied(to: Path) -> Path:
-    """Copy every tracked file, or without git what the tests need."""
+    """Copy every tracked file, or without git what the tests need; what `make` installed is shared by a link."""
+    if (ROOT / TOOLS).is_dir():
+        (to / TOOLS).symlink_to((ROOT / TOOLS).resolve())
     if (ROOT / ".git").exists():
         listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
         for name in filter(None, listed.split("\0")):

@@ -19,13 +19,13 @@ import re
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import httpx
 import psycopg
-from kafka.admin import KafkaAdminClient
 
 from deploy.engines.process import Engine, EngineError, engine_at, free_port, must_be_free, program, ran, runs_already
 
@@ -174,6 +174,10 @@ def _postgres_answers(engine: Engine) -> None:
 
 
 def _kafka_answers(engine: Engine) -> None:
+    from kafka.admin import KafkaAdminClient  # here: half a second, that most tests need not pay
+
+    with socket.create_connection(("127.0.0.1", engine.port), PROBE_MS / 1000):
+        pass  # the client takes longer to see that nobody listens, and forgets to close its socket then
     with KafkaAdminClient(
         bootstrap_servers=engine.address, bootstrap_timeout_ms=PROBE_MS, request_timeout_ms=PROBE_MS, **client(engine)
     ) as admin:

@@ -71,14 +71,11 @@ class Engine:
             )  # fmt: skip
         _STARTED[process.pid] = process
         _write_state(self, process.pid)
-        deadline_s = time.monotonic() + self.patience_s
-        while not self._answered(within_s=deadline_s - time.monotonic()):
-            ended, late = not self.pid, time.monotonic() > deadline_s
-            if ended or late:
-                self.kill()
-                why = "ended by itself" if ended else f"did not answer within {self.patience_s:.0f} s"
-                raise EngineError(f"{self.name} on port {self.port} {why}:\n{self.log_tail()}", f"See {self.log}.")
-            time.sleep(PROBE_EVERY_S)
+        try:
+            self._await_answer(time.monotonic() + self.patience_s)
+        except BaseException:  # Ctrl-C as well: nobody would know of it otherwise
+            self.kill()
+            raise
         return self
 
     def start_again(self) -> "Engine":
@@ -114,12 +111,15 @@ class Engine:
         said = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
         return "\n".join(f"  {line}" for line in said[-lines:])
 
-    def _answered(self, *, within_s: float) -> bool:
-        try:
-            self.answers(self)
-        except Exception:  # noqa: BLE001 - of whichever client asked; the deadline is what ends the asking
-            return False
-        return bool(self.pid) and within_s > 0
+    def _await_answer(self, deadline_s: float) -> None:
+        while self.pid and time.monotonic() < deadline_s:
+            try:
+                self.answers(self)
+                return
+            except Exception:  # noqa: BLE001 - of whichever client asked; the deadline is what ends the asking
+                time.sleep(PROBE_EVERY_S)
+        why = f"did not answer within {self.patience_s:.0f} s" if self.pid else "ended by itself"
+        raise EngineError(f"{self.name} on port {self.port} {why}:\n{self.log_tail()}", f"See {self.log}.")
 
     def _family(self, number: int) -> list[int]:
         """Signal the process and its children until no more of them appear; return them, parents first.
@@ -142,7 +142,7 @@ def engine_at(directory: Path, answers: Mapping[str, Callable[[Engine], object]]
     """Return the engine whose state stands in `directory`, running or not; None where there is none."""
     try:
         state = json.loads((directory / STATE).read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     known = {**state["engine"], "directory": directory, "command": tuple(state["engine"]["command"])}
     return Engine(**known, answers=answers[known["name"]])
