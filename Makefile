@@ -2,7 +2,10 @@
 #
 #   make demo      install, start the hub with the demo's world, tell the stories, stay up until Ctrl-C
 #   make test      install what is missing, then lint, types, import contracts and every test
-#   make lint      the first three of these only
+#   make test ENGINES=required   the same, and what needs PostgreSQL, Kafka or OPA fails where it is not to be had
+#   make engines   bring up PostgreSQL, Kafka and OPA on loopback, and print a hub's settings for them
+#   make engines-down   end exactly these; their data under var/engines stay
+#   make lint      the first three of test only
 #   make asyncapi  install the official AsyncAPI parser, which one test asks (needs node and npm)
 #   make policies  rebuild the compiled policy (installs OPA)
 #   make bench | torture | mutants     measurements; thousands of crashes; does each test notice?   ARGS="--help"
@@ -16,6 +19,10 @@ KAFKA := .tools/kafka
 ASYNCAPI := .tools/asyncapi/node_modules
 WORKERS ?= 2
 BUDGET_S := 720
+# `required`: tests of the real engines fail where these are not installed, instead of being skipped
+ENGINES ?=
+# what OPA is told at its start by `make engines`: a JSON file of OPA's own configuration
+OPA_CONFIG ?=
 ARGS ?=
 
 # uv works in .venv, with the Python that is there and the certificates that the system trusts.
@@ -23,7 +30,7 @@ UV := env -u VIRTUAL_ENV UV_PROJECT_ENVIRONMENT=.venv UV_PYTHON_DOWNLOADS=never 
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test lint lint-ruff lint-format lint-types lint-imports lint-sizes
-.PHONY: asyncapi policies policies-check bench torture mutants clean
+.PHONY: engines engines-down asyncapi policies policies-check bench torture mutants clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -59,16 +66,23 @@ lint-sizes: install
 
 # Everything runs even when the lint fails, so that one run tells it all; pytest's closing line is the last when all is well.
 # What was skipped stands before it with its reason (-rs): a skipped test that nobody notices is a defect.
-test: install
+test: install $(if $(filter required,$(ENGINES)),$(OPA) $(KAFKA))
 	@began=$$(date +%s); failed=0; \
 	$(MAKE) --no-print-directory --keep-going lint || failed=1; \
 	left=$$(( $(BUDGET_S) - $$(date +%s) + began )); echo "$$left s left for the tests of the $(BUDGET_S) s that all may take"; \
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not torture" --durations 15 -rs $(ARGS) || failed=1; \
+	ENGINES=$(ENGINES) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not torture" --durations 15 -rs $(ARGS) || failed=1; \
 	if [ $$failed != 0 ]; then echo "make test: something above failed" >&2; fi; exit $$failed
 
 $(OPA): deploy/tools/install_opa.sh
 	PYTHON=$(PYTHON) deploy/tools/install_opa.sh
 	@touch $@
+
+# Every engine is real and listens on 127.0.0.1 only; deploy/engines/README.md says what is pinned where.
+engines: install $(OPA) $(KAFKA)
+	@$(BIN)/python -m deploy.engines.up $(if $(OPA_CONFIG),--opa-config $(OPA_CONFIG))
+
+engines-down: install
+	@$(BIN)/python -m deploy.engines.up --down
 
 $(KAFKA): deploy/engines/install_kafka.sh deploy/engines/pom.xml
 	deploy/engines/install_kafka.sh

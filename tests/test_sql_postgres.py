@@ -1,48 +1,47 @@
-"""The SQL adapters on PostgreSQL, where transactions really commit out of order. Runs where a server is named.
-
-    TEST_POSTGRES=postgresql+psycopg://USER@/DATABASE?host=DIRECTORY pytest tests/test_sql_postgres.py
-
-The tables are made and dropped in that database; psycopg has to be installed.
-"""
+"""The SQL adapters on PostgreSQL, where transactions really commit out of order."""
 
 import json
-import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 
 from agency_adapters.errors import AgencyError
 from agency_adapters.sql.inbox import receive
 from agency_adapters.sql.tables import INBOX, OUTBOX, create
+from tests.engines import needs_postgres
 from tests.sql_world import FIELDS, SNAPSHOT, WATERMARK, Agency, agency
 
-URL = os.environ.get("TEST_POSTGRES", "")
 TABLE = """
 create table visits (
     id uuid primary key default gen_random_uuid(), who char(8), day date, bad boolean default false,
     changed timestamptz default clock_timestamp()
 )"""
-pytestmark = pytest.mark.skipif(not URL, reason="TEST_POSTGRES names no database")
 
 
 @pytest.fixture
-def database() -> Iterator[sa.Engine]:
+def url() -> Iterator[str]:
+    """The address of an empty database, as SQLAlchemy reads it."""
+    server, name = needs_postgres().address, f"agency_{secrets.token_hex(4)}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    yield f"postgresql+psycopg://{server.removeprefix('postgresql://').rpartition('/')[0]}/{name}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name}")
+
+
+@pytest.fixture
+def database(url: str) -> Iterator[sa.Engine]:
     """An empty database, apart from our tables and one of the agency's."""
-    engine = sa.create_engine(URL)
-
-    def drop() -> None:
-        with engine.begin() as connection:
-            connection.execute(sa.text("drop table if exists hub_outbox, hub_inbox, visits"))
-
-    drop()
+    engine = sa.create_engine(url)
     create(engine, "outbox")
     create(engine, "inbox")
     with engine.begin() as connection:
         connection.execute(sa.text(TABLE))
     yield engine
-    drop()
     engine.dispose()
 
 
@@ -59,9 +58,9 @@ def happened(day: str) -> sa.Insert:
     )
 
 
-def test_a_lower_id_that_commits_late_is_published(place: Agency, database: sa.Engine) -> None:
+def test_a_lower_id_that_commits_late_is_published(place: Agency, database: sa.Engine, url: str) -> None:
     """Two transactions, the first one's commit after the second's rows were published."""
-    mapping = f'mode = "outbox"\ndataset = ""\ndatabase = "{URL}"\n'
+    mapping = f'mode = "outbox"\ndataset = ""\ndatabase = "{url}"\n'
     with database.begin() as late:
         late.execute(happened("2026-01-01"))
         with database.begin() as early:
@@ -74,9 +73,11 @@ def test_a_lower_id_that_commits_late_is_published(place: Agency, database: sa.E
 
 
 @pytest.mark.parametrize("mode", [WATERMARK, SNAPSHOT + 'deletions = "ignore"\n'], ids=["watermark", "snapshot"])
-def test_rows_with_the_types_of_the_database_are_published(place: Agency, database: sa.Engine, mode: str) -> None:
+def test_rows_with_the_types_of_the_database_are_published(
+    place: Agency, database: sa.Engine, url: str, mode: str
+) -> None:
     """uuid, padded char, date, boolean, time with zone; a late one inside the overlap; nothing twice."""
-    mapping = f'database = "{URL}"\n{mode}{FIELDS}'
+    mapping = f'database = "{url}"\n{mode}{FIELDS}'
     with database.begin() as late:
         late.execute(sa.text("insert into visits (who, day) values ('P-1', '2026-01-01')"))
         with database.begin() as early:
