@@ -32,6 +32,7 @@ def truncate_wal(store: Store, *, pause: Callable[[float], object], patience_s: 
     """
     until_s = monotonic() + patience_s
     with closing(sqlite3.connect(store.path, isolation_level=None, timeout=BUSY_S)) as connection:
+        connection.execute(f"PRAGMA synchronous={store.synchronous}")  # what is cut off the log is on disk before
         while True:
             try:
                 busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
