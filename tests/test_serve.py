@@ -69,7 +69,10 @@ def serving(environ: dict[str, str], cwd: Path) -> Iterator[Serving]:
 
 
 def command(environ: dict[str, str], cwd: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*HUB, *words], env=environ, cwd=cwd, capture_output=True, text=True, check=False)
+    """Run a command to its end. A hub that starts although it must not would run on: it is killed, and that raises."""
+    return subprocess.run(
+        [*HUB, *words], env=environ, cwd=cwd, capture_output=True, text=True, check=False, timeout=START_S
+    )
 
 
 def test_a_hub_starts_says_that_it_is_ready_and_stops_when_told(tmp_path: Path) -> None:
