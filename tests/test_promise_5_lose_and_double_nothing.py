@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from hub.exchange.world import Limits
+from hub.failpoints import arm, disarm
+from hub.store.deliveries import DeliveryKind
 from tests.promise_hub import REDELIVER_S, crashing, restarted
 from tests.protocol_world import Hub, opened
 
@@ -81,6 +84,32 @@ def test_what_is_acknowledged_never_comes_again(hub: Hub) -> None:
     assert hub.acknowledge(page) == (0, 1)
     hub.pass_by(REDELIVER_S)
     assert hub.drain() == ([], 0)
+
+
+def test_what_was_stopped_before_its_acknowledgement_came_is_not_settled_by_it(tmp_path: Path) -> None:
+    """Not even where both happened within one pull. The answer counts it apart, and the stop comes, and settles it."""
+    with opened(tmp_path, limits=Limits(page=3)) as hub:
+        first, second = hub.link("A"), hub.link("B")
+        late, early = hub.grant(first), hub.grant(second)
+        for event, name in (("1", "A"), ("2", "B"), ("3", "A")):
+            hub.publish(event, name)
+        hub.decide()
+        hub.withdraw(second, early)  # so the first portion is not full, and a second one follows
+
+        def meanwhile() -> None:
+            disarm()
+            hub.pass_by(REDELIVER_S)  # what the first portion opened is due again
+            hub.withdraw(first, late)
+
+        arm("handout.committed", meanwhile)
+        page = hub.pull()
+        assert [one.number for one in page.opened] == [1, 2]
+        assert hub.acknowledge(page) == (1, 1)
+        assert hub.rows("SELECT number FROM handout WHERE acked_us IS NULL") == [(1,)]
+        stops = hub.pull()  # of both withdrawals, and of what the first portion had opened
+        assert [(one.number, one.kind) for one in stops.opened][-1] == (1, DeliveryKind.STOP)
+        assert hub.acknowledge(stops) == (3, 0)
+        assert hub.rows("SELECT number FROM handout WHERE acked_us IS NULL") == []
 
 
 def test_an_id_follows_from_the_event_and_nothing_else(tmp_path: Path) -> None:
