@@ -19,3 +19,6 @@ def test_a_killed_hub_keeps_what_it_promised(tmp_path: Path) -> None:
     assert len(promised.published) > 100
     assert promised.acknowledged
     assert promised.withdrawn
+    assert promised.erased
+    assert promised.asked
+    assert promised.answers
