@@ -1,7 +1,7 @@
 # METADATA
 # title: What do the signed agreement and the registered purpose grant?
 # description: >-
-#   Reads `data.catalogue` (agreements, purposes, datasets; written by `policy_data` in `hub/policy/embedded.py`).
+#   Reads `data.catalogue` (agreements, purposes, datasets; written by `policy_data` in `hub/policy/papers.py`).
 #   Nothing here names an agency, a purpose or a field: the approved papers do.
 # scope: package
 package hub.grant

@@ -13,7 +13,8 @@ import pytest
 from hub.core.agreement import Subscription
 from hub.core.decide import Decision, Hold, Refusal, Release, Wait, decide, question
 from hub.core.question import Verdict
-from hub.policy.embedded import EmbeddedPolicy, policy_data
+from hub.policy.embedded import EmbeddedPolicy
+from hub.policy.papers import policy_data
 from tests.decision_vectors import COMPILED, TABLE, case, catalogue, subscriptions
 
 ROWS: list[Mapping[str, Any]] = TABLE["rows"]

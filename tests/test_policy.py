@@ -13,8 +13,10 @@ import pytest
 from deploy.build_policies import build, check_sources, find_opa
 from hub.core.errors import HubError, Kind
 from hub.core.question import Question, Verdict
+from hub.policy.answers import believed
 from hub.policy.compiled import read_compiled, source_digests
-from hub.policy.embedded import EmbeddedPolicy, believed, policy_data
+from hub.policy.embedded import EmbeddedPolicy
+from hub.policy.papers import policy_data
 from tests.decision_vectors import COMPILED, catalogue
 
 POLICIES = COMPILED.parent

@@ -9,7 +9,8 @@ import pytest
 from hub.core.agreement import Catalogue
 from hub.core.errors import HubError, Kind
 from hub.core.question import Question, Verdict
-from hub.policy.embedded import MOST_QUESTIONS, EmbeddedPolicy
+from hub.policy.answers import MOST_QUESTIONS
+from hub.policy.embedded import EmbeddedPolicy
 from tests.decision_vectors import COMPILED, catalogue
 
 ENGINES: dict[str, Callable[[Catalogue], EmbeddedPolicy]] = {

@@ -16,9 +16,10 @@ REMEDY = "run `make policies` and commit policies/compiled"
 
 
 class Compiled(NamedTuple):
-    """One verified build. `digest` names sources and module together."""
+    """One verified build. `digest` names sources and module together; `rego` are the sources by name."""
 
     wasm: bytes
+    rego: dict[str, bytes]
     must_deny: list[dict[str, Any]]
     digest: str
 
@@ -41,6 +42,7 @@ def read_compiled(compiled_dir: Path) -> Compiled:
         record = json.loads((compiled_dir / "digests.json").read_bytes())
         wasm = (compiled_dir / "policy.wasm").read_bytes()
         sources = source_digests(compiled_dir.parent)
+        rego = {name: (compiled_dir.parent / name).read_bytes() for name in sources if name.endswith(".rego")}
         must_deny = json.loads((compiled_dir.parent / "must_deny.json").read_bytes())["must_deny"]
         built, built_wasm = dict(record["sources"]), record["wasm"]
     except (OSError, ValueError, KeyError, TypeError) as cause:
@@ -63,7 +65,7 @@ def read_compiled(compiled_dir: Path) -> Compiled:
             code="policy-stale",
             items=tuple(Item("differs from what digests.json records", where=name) for name in differing),
         )
-    return Compiled(wasm, must_deny, _digest_of({**sources, "policy.wasm": built_wasm}))
+    return Compiled(wasm, rego, must_deny, _digest_of({**sources, "policy.wasm": built_wasm}))
 
 
 def _digest_of(digests: dict[str, str]) -> str:
