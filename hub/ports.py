@@ -72,3 +72,13 @@ class Policy(Protocol):
 
     def ask(self, questions: Sequence[Question]) -> list[Verdict]:
         """Answer all, in order. Raises `HubError(UNAVAILABLE)` when any answer is undefined, malformed or late."""
+
+
+class Bundle(NamedTuple):
+    """What a policy server is given: the policy and the catalogue, signed, to be verified with the public key `pem`."""
+
+    revision: str
+    kid: str
+    algorithm: str  # as RFC 7518 names it
+    pem: str
+    content: bytes  # tar.gz; the same bytes for the same revision and key

@@ -13,20 +13,19 @@ import pytest
 from hub.core.agreement import Subscription
 from hub.core.decide import Decision, Hold, Refusal, Release, Wait, decide, question
 from hub.core.question import Verdict
-from hub.policy.embedded import EmbeddedPolicy
 from hub.policy.papers import policy_data
-from tests.decision_vectors import COMPILED, TABLE, case, catalogue, subscriptions
+from tests.decision_vectors import TABLE, case, catalogue, subscriptions
+from tests.opa_world import ENGINES, Engine, engine
 
 ROWS: list[Mapping[str, Any]] = TABLE["rows"]
 ENGINE_REASONS = ("policy.", "consent.", "objection.", "assurance.")
 
 
-@pytest.fixture(scope="module")
-def policy() -> Iterator[EmbeddedPolicy]:
-    """The real policy over the table's catalogue."""
-    engine = EmbeddedPolicy(catalogue(), COMPILED)
-    yield engine
-    engine.close()
+@pytest.fixture(scope="module", params=ENGINES)
+def policy(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """The real policy over the table's catalogue, in process and behind a server."""
+    with engine(request.param, catalogue()) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +40,7 @@ def rows(*outcomes: str) -> list[Any]:
 
 @pytest.mark.parametrize("row", rows())
 def test_every_row_is_decided_as_the_table_says(
-    row: Mapping[str, Any], policy: EmbeddedPolicy, known: dict[str, Subscription]
+    row: Mapping[str, Any], policy: Engine, known: dict[str, Subscription]
 ) -> None:
     """Outcome, fields and reasons of every person, and the reasons of the whole are those of the row."""
     given = case(row["given"], known)
@@ -57,7 +56,7 @@ def test_every_row_is_decided_as_the_table_says(
 
 @pytest.mark.parametrize("row", rows("release", "hold", "refusal"))
 def test_every_row_has_its_share_from_the_policy_itself(
-    row: Mapping[str, Any], policy: EmbeddedPolicy, known: dict[str, Subscription]
+    row: Mapping[str, Any], policy: Engine, known: dict[str, Subscription]
 ) -> None:
     """The engine names the widest fields of the papers, and of a person's reasons those it can see."""
     given = case(row["given"], known)

@@ -10,8 +10,10 @@ import pytest
 from hub.catalogue_files import load
 from hub.core.agreement import Catalogue, Subscription
 from hub.core.question import Question, Verdict
-from hub.policy.embedded import EmbeddedPolicy
+from hub.policy.opa import OpaServer
+from hub.policy.server import ServerPolicy
 from tests.decision_vectors import COMPILED, ROOT
+from tests.opa_world import ENGINES, Engine, Opa, engine, opa
 
 SHIPPED = load(ROOT / "policies" / "catalogue")
 MUST_DENY: list[dict[str, Any]] = json.loads((COMPILED.parent / "must_deny.json").read_bytes())["must_deny"]
@@ -27,12 +29,18 @@ BREACHES = [
 ]
 
 
+@pytest.fixture(scope="module", params=ENGINES)
+def policy(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """The shipped policy over the shipped catalogue, in process and behind a server."""
+    with engine(request.param, SHIPPED) as running:
+        yield running
+
+
 @pytest.fixture(scope="module")
-def policy() -> Iterator[EmbeddedPolicy]:
-    """The shipped policy over the shipped catalogue."""
-    engine = EmbeddedPolicy(SHIPPED, COMPILED)
-    yield engine
-    engine.close()
+def bare() -> Iterator[Opa]:
+    """An OPA server that is given one catalogue after another."""
+    with opa() as started:
+        yield started
 
 
 def well_standing(line: Subscription) -> Question:
@@ -43,18 +51,21 @@ def well_standing(line: Subscription) -> Question:
 
 
 @pytest.mark.parametrize("line", SUBSCRIPTIONS)
-def test_every_shipped_subscription_is_permitted_exactly_its_fields(policy: EmbeddedPolicy, line: Subscription) -> None:
+def test_every_shipped_subscription_is_permitted_exactly_its_fields(policy: Engine, line: Subscription) -> None:
     """No reason stands against it, and policy and code name the same widest fields, by ways of their own."""
     assert policy.ask([well_standing(line)]) == [Verdict(policy.revision(), line.allowed, frozenset())]
 
 
 @pytest.mark.parametrize(("entry", "line"), BREACHES)
-def test_papers_that_go_too_far_are_refused_by_name(entry: dict[str, Any], line: Subscription) -> None:
+def test_papers_that_go_too_far_are_refused_by_name(entry: dict[str, Any], line: Subscription, bare: Opa) -> None:
     """Widened to what an entry forbids, a shipped agreement is refused under that entry's code, without its fields."""
     catalogue, widened = breach(entry, line)
-    engine = EmbeddedPolicy(catalogue, COMPILED)
-    (verdict,) = engine.ask([well_standing(widened)])
-    engine.close()
+    bare.hold(catalogue)
+    served = ServerPolicy(catalogue, COMPILED, OpaServer(bare.url))
+    with engine("embedded", catalogue) as embedded:
+        (verdict,) = embedded.ask([well_standing(widened)])
+        assert served.ask([well_standing(widened)]) == [verdict]
+    served.close()
     assert entry["code"] in verdict.reasons
     assert not verdict.fields & frozenset(entry.get("fields", line.allowed))
 

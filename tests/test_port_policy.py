@@ -1,7 +1,8 @@
-"""What every implementation of `hub.ports.Policy` must pass. A new engine joins by one more entry in ENGINES."""
+"""What every implementation of `hub.ports.Policy` must pass. A new engine joins in `tests/opa_world.py`."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
@@ -10,38 +11,29 @@ from hub.core.agreement import Catalogue
 from hub.core.errors import HubError, Kind
 from hub.core.question import Question, Verdict
 from hub.policy.answers import MOST_QUESTIONS
-from hub.policy.embedded import EmbeddedPolicy
-from tests.decision_vectors import COMPILED, catalogue
+from tests.decision_vectors import catalogue
+from tests.opa_world import ENGINES, Engine
+from tests.opa_world import engine as running
 
-ENGINES: dict[str, Callable[[Catalogue], EmbeddedPolicy]] = {
-    "embedded": lambda papers: EmbeddedPolicy(papers, COMPILED),
-}
 GIVEN = Question("T-KINDER", 2, "KINDER-PLACE", "civil.birth.registered", "consent", "given", 2)
 PAUSED = GIVEN._replace(state="paused")
 UNKNOWN = GIVEN._replace(agreement="T-GONE")
 
 
 @pytest.fixture(params=ENGINES)
-def start(request: pytest.FixtureRequest) -> Iterator[Callable[[Catalogue], EmbeddedPolicy]]:
+def start(request: pytest.FixtureRequest) -> Iterator[Callable[[Catalogue], Engine]]:
     """Start an engine over a catalogue; all of them are stopped afterwards."""
-    started: list[EmbeddedPolicy] = []
-
-    def starts(papers: Catalogue) -> EmbeddedPolicy:
-        started.append(ENGINES[request.param](papers))
-        return started[-1]
-
-    yield starts
-    for engine in started:
-        engine.close()
+    with ExitStack() as started:
+        yield lambda papers: started.enter_context(running(request.param, papers))
 
 
 @pytest.fixture
-def engine(start: Callable[[Catalogue], EmbeddedPolicy]) -> EmbeddedPolicy:
+def engine(start: Callable[[Catalogue], Engine]) -> Engine:
     """An engine over the decision table's catalogue."""
     return start(catalogue())
 
 
-def test_every_question_gets_its_own_verdict_in_order(engine: EmbeddedPolicy) -> None:
+def test_every_question_gets_its_own_verdict_in_order(engine: Engine) -> None:
     """Answers run parallel to the questions, repeated ones included."""
     given, paused, unknown, again = engine.ask([GIVEN, PAUSED, UNKNOWN, GIVEN])
     assert given == Verdict(engine.revision(), frozenset({"child_id", "dob_month"}), frozenset())
@@ -51,12 +43,12 @@ def test_every_question_gets_its_own_verdict_in_order(engine: EmbeddedPolicy) ->
     assert again == given
 
 
-def test_no_questions_are_no_verdicts(engine: EmbeddedPolicy) -> None:
+def test_no_questions_are_no_verdicts(engine: Engine) -> None:
     """An empty call is answered by an empty list."""
     assert engine.ask([]) == []
 
 
-def test_more_questions_than_one_call_carries_are_all_answered(engine: EmbeddedPolicy) -> None:
+def test_more_questions_than_one_call_carries_are_all_answered(engine: Engine) -> None:
     """The engine's own limit per call is not the caller's concern."""
     questions = [(GIVEN, PAUSED, UNKNOWN)[at % 3] for at in range(2 * MOST_QUESTIONS + 7)]
     verdicts = engine.ask(questions)
@@ -64,13 +56,13 @@ def test_more_questions_than_one_call_carries_are_all_answered(engine: EmbeddedP
     assert verdicts == [few[question] for question in questions]
 
 
-def test_a_verdict_carries_the_revision_it_was_given_under(engine: EmbeddedPolicy) -> None:
+def test_a_verdict_carries_the_revision_it_was_given_under(engine: Engine) -> None:
     """The hub believes no verdict of another revision than the one in force, so each one names its own."""
     assert engine.revision().startswith("sha256:")
     assert {verdict.revision for verdict in engine.ask([GIVEN, UNKNOWN])} == {engine.revision()}
 
 
-def test_the_revision_names_the_catalogue_as_well(start: Callable[[Catalogue], EmbeddedPolicy]) -> None:
+def test_the_revision_names_the_catalogue_as_well(start: Callable[[Catalogue], Engine]) -> None:
     """The same policy over the same papers is the same revision; over other papers it is another."""
     first, same, other = (start(papers).revision() for papers in _papers())
     assert first == same
@@ -88,14 +80,14 @@ def test_the_revision_names_the_catalogue_as_well(start: Callable[[Catalogue], E
     ],
     ids=["unknown basis", "unknown state", "objection to a consent", "unknown assurance", "consent under a law"],
 )
-def test_a_question_that_is_not_understood_is_no_refusal(engine: EmbeddedPolicy, odd: Question) -> None:
+def test_a_question_that_is_not_understood_is_no_refusal(engine: Engine, odd: Question) -> None:
     """It is an exception for the whole call, so that the event waits: an unclear question consumes nothing."""
     with pytest.raises(HubError) as told:
         engine.ask([GIVEN, odd, PAUSED])
     assert told.value.kind is Kind.UNAVAILABLE
 
 
-def test_an_engine_that_is_gone_is_no_refusal(engine: EmbeddedPolicy) -> None:
+def test_an_engine_that_is_gone_is_no_refusal(engine: Engine) -> None:
     """Asked after its end it raises, and says neither yes nor no."""
     engine.close()
     with pytest.raises(HubError) as told:
@@ -104,7 +96,7 @@ def test_an_engine_that_is_gone_is_no_refusal(engine: EmbeddedPolicy) -> None:
     assert told.value.remedy
 
 
-def test_many_threads_may_ask_at_once(engine: EmbeddedPolicy) -> None:
+def test_many_threads_may_ask_at_once(engine: Engine) -> None:
     """Gate and hand-out share one engine; everybody gets the answers to the own questions."""
     asked = [GIVEN, PAUSED, UNKNOWN]
     expected = engine.ask(asked)

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from hub.exchange.world import Limits
-from hub.policy.embedded import EmbeddedPolicy
 from tests.decision_vectors import TABLE
+from tests.opa_world import ENGINES, engine
 from tests.promise_hub import restarted
-from tests.protocol_world import COMPILED, CONSENT, LOOK_BACK, OBJECTION, Hub, opened, shipped
+from tests.protocol_world import CONSENT, LOOK_BACK, OBJECTION, Hub, opened, shipped
 
 MATTERS = (CONSENT, LOOK_BACK, OBJECTION)
 
@@ -71,6 +71,7 @@ def test_the_vectors_are_enough_to_compare_engines_by() -> None:
 
 def test_two_engines_over_the_same_papers_are_of_one_revision() -> None:
     """So that a verdict of either is believed by both, and none of any other."""
-    again = EmbeddedPolicy(shipped()[0], COMPILED)
-    assert again.revision() == shipped()[1].revision()
-    again.close()
+    for kind in ENGINES:
+        with engine(kind, shipped()[0]) as again:
+            again.probe()
+            assert again.revision() == shipped()[1].revision()

@@ -107,6 +107,7 @@ class Keyring:
     leaf: bytes
     token: bytes
     erasure: bytes
+    bundle: bytes
 
 
 def keyring(root: bytes) -> Keyring:

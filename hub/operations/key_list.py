@@ -33,6 +33,10 @@ SECRETS = {  # of hub/identity/keys.py `Keyring`: what for, and how it is rotate
         "Not rotated: old commitments could not be opened any more.",
     ),
     "erasure": ("authenticates the ledger of erasures", "Not rotated: the ledger could not be checked any more."),
+    "bundle": (
+        "signs the policy's bundle for an OPA server",
+        "Not rotated: OPA is configured with its public half; it signs nothing about people.",
+    ),
     "token": ("signs access tokens, by a number", "hub keys rotate token"),
 }
 
