@@ -82,6 +82,10 @@ class Opa:
             ):  # calls the rest
                 client.put(f"/v1/policies/{name}", content=source).raise_for_status()
 
+    def refuses_writing(self) -> bool:
+        """Say whether its API refuses to change what a bundle owns: only the bundle's own service may."""
+        return httpx.put(f"{self.url}/v1/data/revision", json="sha256:forged").status_code == httpx.codes.BAD_REQUEST
+
     def _answers(self) -> bool:
         try:
             return httpx.get(f"{self.url}/health", timeout=1.0).status_code == httpx.codes.OK
