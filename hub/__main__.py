@@ -16,6 +16,7 @@ from hub.commands import (
     keys,
     officer,
     person,
+    policy,
     retention,
     status,
     stop_release,
@@ -39,6 +40,7 @@ app.add_typer(agency.app, name="agency")
 app.add_typer(agreement.app, name="agreement")
 app.add_typer(officer.app, name="officer")
 app.add_typer(keys.app, name="keys")
+app.add_typer(policy.app, name="policy")
 app.add_typer(person.app, name="person")
 app.add_typer(deadletters.app, name="deadletters")
 app.add_typer(files.app, name="files")

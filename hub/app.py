@@ -34,6 +34,7 @@ from hub.exchange.verdicts import Verdicts
 from hub.exchange.webhooks import open_webhooks, rotate
 from hub.exchange.world import FieldSets, Limits, World
 from hub.identity.agency_tokens import AgencyTokens
+from hub.identity.bundle_key import bundle_key
 from hub.identity.day_keys import DayKeys
 from hub.identity.keys import OpenKeys, make_key_file, read_key_file
 from hub.identity.ledger import open_ledger
@@ -48,8 +49,10 @@ from hub.metrics import open_metrics
 from hub.operations import state, stopping
 from hub.operations.retention import once_a_day
 from hub.operations.steered import kept_by, status_of
+from hub.policy.bundle import signed_bundle
 from hub.policy.embedded import EmbeddedPolicy
-from hub.ports import Clock
+from hub.policy.engine import Engine
+from hub.ports import Bundle, Clock
 from hub.settings import DEMO_MARK, Settings
 from hub.stop_flag import STOP_FLAG, Scope, Stop, read_stops
 from hub.store import catalogue as approved_catalogues
@@ -57,10 +60,12 @@ from hub.store.engine import Store
 from hub.store.migrate import ensure
 from hub.store.person_keys import wrapped_keys
 from hub.store.waiting import oldest
+from hub.token_file import read_token
 from hub.way import Way
 from hub.web.quota import Quota, Quotas
 from hub.workers.files import FileDrops, files_worker
 from hub.workers.gate import gate_worker
+from hub.workers.policy import PolicyWatch, policy_worker
 from hub.workers.retention import retention_worker
 from hub.workers.webhooks import WebhookWorkers
 from hub.workers.worker import Worker
@@ -77,7 +82,7 @@ class InForce:
     """All that depends on the catalogue. `revision` is what the store says decisions are made under."""
 
     catalogue: Catalogue
-    policy: EmbeddedPolicy
+    policy: Engine
     revision: str
     world: World
     desk: PublishDesk
@@ -116,6 +121,7 @@ class Hub:
         self.agency_threads, self.way, self.intake = CapacityLimiter(AGENCY_THREADS), Way(), Way()
         self.stopping, self.began = False, (monotonic(), self.clock())
         self._approving = Lock()
+        self._bundle: tuple[InForce, Bundle] | None = None
         self.agreements = AgreementDesk(
             self.store, self.approved, self.clock, self.act_salt, self.bell.ring_all, self.way
         )
@@ -159,6 +165,8 @@ class Hub:
             log=self.log,
             delivered=once_a_day(lambda: kept_by(self)),
         )
+        self.policy_watch = PolicyWatch(lambda: self.in_force.policy, bell=self.bell, log=self.log)
+        self.policy_watcher = policy_worker(self.policy_watch, self.log)
         self.file_drops = FileDrops(self)
         self.files = files_worker(self.file_drops, self.log)
 
@@ -189,13 +197,21 @@ class Hub:
     def approve(self, proposed: Catalogue, *, expected: str | None = None) -> dict[str, Any]:
         """Put a catalogue in force, in the store first and then here. Raises as `hub.store.catalogue.apply` does."""
         with self._approving:
-            policy = EmbeddedPolicy(proposed, COMPILED)
+            policy = engine(self.settings, proposed)
             validators_of({(one.name, one.version): one for one in proposed.datasets.values()})  # or it could not start
             applied = self._apply(proposed, policy, expected)
             former, self.in_force = self.in_force, self._assemble(policy)
             former.policy.close()  # whoever still asks it is told to ask again
         self.bell.ring_all()
         return {**applied._asdict(), "changes": len(applied.changes)}
+
+    def policy_bundle(self) -> Bundle:
+        """Return what a policy server is to have, signed; made once for each catalogue in force."""
+        in_force, made = self.in_force, self._bundle
+        if made is None or made[0] is not in_force:
+            signed = signed_bundle(in_force.policy.compiled, in_force.catalogue, bundle_key(self.keys.bundle))
+            made = self._bundle = (in_force, signed)
+        return made[1]
 
     def add_agency_key(self, agency: str, jwk: Mapping[str, Any]) -> dict[str, Any]:
         """Register a public key. Raises HubError NOT_FOUND (no such agency), INVALID (the key is refused)."""
@@ -252,7 +268,8 @@ class Hub:
         self.in_force.policy.close()
 
     def _workers(self) -> tuple[Worker | WebhookWorkers, ...]:
-        return self.webhook_senders, self.files, self.gate, self.retention
+        watch = (self.policy_watcher,) if self.settings.policy == "server" else ()
+        return self.webhook_senders, self.files, self.gate, self.retention, *watch
 
     def troubles(self) -> tuple[Item, ...]:
         """Say in words why the hub does not do its work; empty when it does."""
@@ -268,6 +285,8 @@ class Hub:
                     remedy="Run `hub catalogue apply`.",
                 )
             )
+        elif self.settings.policy == "server":
+            items += self.policy_watch.troubles()
         if self.stopping:
             items.append(Item("the hub is stopping"))
         return tuple(items)
@@ -297,21 +316,21 @@ class Hub:
             **letters,
         }
 
-    def _apply(self, proposed: Catalogue, policy: EmbeddedPolicy, expected: str | None) -> approved_catalogues.Applied:
+    def _apply(self, proposed: Catalogue, policy: Engine, expected: str | None) -> approved_catalogues.Applied:
         applied = approved_catalogues.apply(
             self.store, self.clock, proposed, revision=policy.revision(), salt=self.act_salt, expected=expected
         )
         self.log.info("catalogue.approved", digest=applied.digest, count=len(applied.changes))
         return applied
 
-    def _stock(self) -> tuple[EmbeddedPolicy, approved_catalogues.Approved | None]:
+    def _stock(self) -> tuple[Engine, approved_catalogues.Approved | None]:
         """Approve the shipped catalogue where nothing is, and the present policy where another one was.
 
         Returns what is approved only where that was so before: it need not be read again.
         """
         approved = approved_catalogues.load_approved(self.store)
         catalogue = approved.catalogue if approved.revision else shipped_catalogue()
-        policy = EmbeddedPolicy(catalogue, COMPILED)
+        policy = engine(self.settings, catalogue)
         if approved.revision == policy.revision():
             return policy, approved
         if not approved.revision:  # nobody's officers are there to sign for an invented country
@@ -319,11 +338,11 @@ class Hub:
         self._apply(catalogue, policy, None)
         return policy, None
 
-    def _assemble(self, policy: EmbeddedPolicy | None, approved: approved_catalogues.Approved | None = None) -> InForce:
+    def _assemble(self, policy: Engine | None, approved: approved_catalogues.Approved | None = None) -> InForce:
         """Build all that depends on the catalogue from what the store says is approved; both where they are there."""
         settings, approved = self.settings, approved or approved_catalogues.load_approved(self.store)
         catalogue, datasets = approved.catalogue, approved.datasets
-        policy = policy or EmbeddedPolicy(catalogue, COMPILED)
+        policy = policy or engine(settings, catalogue)
         numbers = {agency.code: agency.number for agency in catalogue.agencies.values()}
         codes = {number: code for code, number in numbers.items()}
 
@@ -387,6 +406,20 @@ def build(settings: Settings, *, clock: Clock = system_clock, log: Log | None = 
     failpoints.arm_from(settings.failpoints)
     log = log or open_log(clock=clock, level=settings.log_level, form=settings.log_format)
     return Hub(settings, clock=clock, log=log, stock=stock and settings.mode != "production")
+
+
+def engine(settings: Settings, catalogue: Catalogue) -> Engine:
+    """Make the policy engine that the settings name; a server is not asked yet. Raises HubError(STARTUP)."""
+    if settings.policy == "embedded":
+        return EmbeddedPolicy(catalogue, COMPILED)
+    from hub.policy.opa import OpaServer  # here: it brings an HTTP client of its own, which takes a moment to load
+    from hub.policy.server import ServerPolicy
+
+    token, path = "", settings.opa_token_file
+    if path is not None:
+        token = read_token(path, "OPA", setting="HUB_OPA_TOKEN_FILE", code="opa-token-file")
+    server = OpaServer(settings.opa_url, token=token, ca_file=settings.opa_ca_file, timeout_s=settings.opa_timeout_s)
+    return ServerPolicy(catalogue, COMPILED, server)
 
 
 def shipped_catalogue() -> Catalogue:

@@ -74,9 +74,28 @@ class Settings(BaseSettings):
         "FULL", description="SQLite's durability. Below FULL a power cut loses what was acknowledged."
     )
     bus: Literal["embedded"] = Field("embedded", description="Durable intake: in the same database.")
-    policy: Literal["embedded"] = Field("embedded", description="Rego compiled to WASM, run in this process.")
+    policy: Literal["embedded", "server"] = Field(
+        "embedded", description="Rego compiled to WASM, run in this process; or `server`: OPA decides."
+    )
     wal_restart_bytes: PositiveInt = Field(
         256 * 1024 * 1024, description="SQLite's write-ahead log starts over beyond this, which may block writers."
+    )
+
+    # -- policy server, where `policy` is `server`
+    opa_url: str = Field(
+        "http://127.0.0.1:8181", description="Where OPA answers; in production https, or this machine itself."
+    )
+    opa_token_file: Path | None = Field(
+        None, description="What the hub shows to OPA. Unset: none, for an OPA that only this machine reaches."
+    )
+    opa_ca_file: Path | None = Field(
+        None, description="PEM file of authorities trusted for OPA. Unset: the public ones."
+    )
+    opa_timeout_s: float = Field(
+        2.0, gt=0, le=30, description="Longest wait for a connection, and again for an answer; then events wait."
+    )
+    opa_bundle_token_file: Path | None = Field(
+        None, description="Who shows the token in it may fetch `/opa/bundle.tar.gz`. Unset: absent on the port."
     )
 
     # -- gate and hand-out
@@ -218,6 +237,15 @@ class Settings(BaseSettings):
             raise ValueError("must be an http(s) URL without query, fragment or a slash at its end")
         return given
 
+    @field_validator("opa_url")
+    @classmethod
+    def _address(cls, given: str) -> str:
+        url = urlsplit(given)
+        bare = url.path in ("", "/") and not (url.query or url.fragment or url.username or url.password)
+        if url.scheme not in ("http", "https") or not url.hostname or not bare or url.port == 0:
+            raise ValueError("must be http(s)://HOST:PORT, without a path or a name to sign in with")
+        return given
+
     @field_validator("store_dsn")
     @classmethod
     def _sqlite(cls, given: str) -> str:
@@ -346,13 +374,39 @@ def _key_file_apart(settings: Settings) -> Item | None:
 
 
 def _private_metrics_token(settings: Settings) -> Item | None:
-    path = settings.metrics_token_file
+    return _private_token(
+        settings.metrics_token_file, "metrics_token_file", "the token that shows all agencies' volumes"
+    )
+
+
+def _private_opa_token(settings: Settings) -> Item | None:
+    return _private_token(settings.opa_token_file, "opa_token_file", "the token that lets a hub ask OPA")
+
+
+def _private_bundle_token(settings: Settings) -> Item | None:
+    return _private_token(
+        settings.opa_bundle_token_file, "opa_bundle_token_file", "the token that shows all agreements"
+    )
+
+
+def _private_token(path: Path | None, setting: str, what: str) -> Item | None:
     if path is None or (path.is_file() and path.stat().st_mode & 0o077 == 0):
         return None
     return Item(
-        "the token that shows every agency's volumes is not there, or other users of this machine may read it",
-        "metrics_token_file",
-        "Make it as deploy/README.md says and run chmod 600 on it, or unset HUB_METRICS_TOKEN_FILE.",
+        f"{what} is not there, or other users of this machine may read it",
+        setting,
+        f"Make it as deploy/README.md says and run chmod 600 on it, or unset {PREFIX}{setting.upper()}.",
+    )
+
+
+def _opa_over_tls(settings: Settings) -> Item | None:
+    url = urlsplit(settings.opa_url)
+    if settings.policy != "server" or url.scheme == "https" or _is_loopback(url.hostname or ""):
+        return None
+    return Item(
+        "whoever is on the way to OPA could say what is permitted",
+        "opa_url",
+        "Set HUB_OPA_URL to an https:// address, or to OPA on this machine.",
     )
 
 
@@ -420,6 +474,9 @@ RULES: tuple[Callable[[Settings], Item | None], ...] = (
     _private_key_file,
     _key_file_apart,
     _private_metrics_token,
+    _private_opa_token,
+    _private_bundle_token,
+    _opa_over_tls,
     _private_file_drop,
     _durable,
     _short_retention,

@@ -20,6 +20,7 @@ from hub.identity.bundle_key import bundle_key
 from hub.policy.bundle import signed_bundle
 from hub.policy.compiled import read_compiled
 from hub.policy.embedded import EmbeddedPolicy
+from hub.policy.engine import Engine
 from hub.policy.opa import OpaServer
 from hub.policy.papers import data_of
 from hub.policy.server import ServerPolicy
@@ -28,7 +29,6 @@ from tests.decision_vectors import COMPILED
 
 START_S = 20.0  # on a machine that does ten other things; alone it takes 0.1
 KEY = bundle_key(b"a test's own secret of 32 bytes.")
-Engine = EmbeddedPolicy | ServerPolicy
 ENGINES = ("embedded", "server")
 
 
@@ -63,6 +63,11 @@ class Opa:
             assert self.process.poll() is None, self.said()
             assert monotonic() < end_s, self.said()
             sleep(0.02)
+
+    def configure(self, config: Mapping[str, Any]) -> None:
+        """Give it another configuration, for its next start."""
+        (self.directory / "config.json").write_text(json.dumps(config))
+        self._arguments = [*self._arguments, "--config-file", str(self.directory / "config.json")]
 
     def kill(self) -> None:
         self.process.kill()

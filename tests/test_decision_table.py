@@ -13,9 +13,10 @@ import pytest
 from hub.core.agreement import Subscription
 from hub.core.decide import Decision, Hold, Refusal, Release, Wait, decide, question
 from hub.core.question import Verdict
+from hub.policy.engine import Engine
 from hub.policy.papers import policy_data
 from tests.decision_vectors import TABLE, case, catalogue, subscriptions
-from tests.opa_world import ENGINES, Engine, engine
+from tests.opa_world import ENGINES, engine
 
 ROWS: list[Mapping[str, Any]] = TABLE["rows"]
 ENGINE_REASONS = ("policy.", "consent.", "objection.", "assurance.")

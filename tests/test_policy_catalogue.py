@@ -10,10 +10,11 @@ import pytest
 from hub.catalogue_files import load
 from hub.core.agreement import Catalogue, Subscription
 from hub.core.question import Question, Verdict
+from hub.policy.engine import Engine
 from hub.policy.opa import OpaServer
 from hub.policy.server import ServerPolicy
 from tests.decision_vectors import COMPILED, ROOT
-from tests.opa_world import ENGINES, Engine, Opa, engine, opa
+from tests.opa_world import ENGINES, Opa, engine, opa
 
 SHIPPED = load(ROOT / "policies" / "catalogue")
 MUST_DENY: list[dict[str, Any]] = json.loads((COMPILED.parent / "must_deny.json").read_bytes())["must_deny"]

@@ -1,4 +1,4 @@
-"""Decisions from an OPA server: what it does wrong is an exception and nobody's refusal; what it is told names nobody."""
+"""Decisions from an OPA server: what it does wrong is an exception and nobody's refusal; what it hears names nobody."""
 
 import json
 import random
@@ -14,10 +14,11 @@ import pytest
 from hub.catalogue_files import load
 from hub.core.errors import HubError, Kind
 from hub.core.question import Question, Verdict
+from hub.policy.engine import Engine
 from hub.policy.opa import ANSWER_BYTES, OpaServer
 from hub.policy.server import CALLERS, ServerPolicy
 from tests.decision_vectors import COMPILED, ROOT, catalogue
-from tests.opa_world import Engine, bundle_of, engine, opa
+from tests.opa_world import bundle_of, engine, opa
 
 PAPERS = catalogue()
 GIVEN = Question("T-KINDER", 2, "KINDER-PLACE", "civil.birth.registered", "consent", "given", 2)
@@ -110,6 +111,16 @@ def drips(content: bytes, every_s: float) -> Behave:
     return behave
 
 
+def after(content: bytes, then: Behave) -> Behave:
+    """Begin an answer, and go on otherwise."""
+
+    def behave(connection: socket.socket) -> None:
+        connection.sendall(content)
+        then(connection)
+
+    return behave
+
+
 def hangs(connection: socket.socket) -> None:
     connection.recv(1)
 
@@ -132,12 +143,9 @@ NESTED = http(b'{"result": ' + b"[" * 900 + b"]" * 900 + b"}")
 MISBEHAVIOUR: dict[str, tuple[Behave, str]] = {
     "never answers": (hangs, "in time"),
     "drips its head": (drips(TWO, 0.02), "in time"),
-    "drips its body": (
-        lambda connection: (connection.sendall(TWO[:-60]), drips(TWO[-60:], 0.05)(connection))[1],
-        "in time",
-    ),
+    "drips its body": (after(TWO[:-60], drips(TWO[-60:], 0.05)), "in time"),
     "closes at once": (closes, "reached"),
-    "closes in the middle": (lambda connection: (connection.sendall(TWO[:-9]), closes(connection))[1], "JSON"),
+    "closes in the middle": (after(TWO[:-9], closes), "JSON"),
     "is no HTTP": (sends(b"\x00\x15\x03\x01\x00\x02\x02\x50\n" * 9), "reached"),
     "is a login page": (sends(http(b"<html>Sign in</html>", kind="text/html")), "no JSON"),
     "says HTML with JSON": (sends(http(BODY, kind="text/html")), "no JSON"),

@@ -11,8 +11,9 @@ from hub.core.agreement import Catalogue
 from hub.core.errors import HubError, Kind
 from hub.core.question import Question, Verdict
 from hub.policy.answers import MOST_QUESTIONS
+from hub.policy.engine import Engine
 from tests.decision_vectors import catalogue
-from tests.opa_world import ENGINES, Engine
+from tests.opa_world import ENGINES
 from tests.opa_world import engine as running
 
 GIVEN = Question("T-KINDER", 2, "KINDER-PLACE", "civil.birth.registered", "consent", "given", 2)

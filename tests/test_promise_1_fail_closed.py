@@ -13,7 +13,7 @@ from hub.core.errors import HubError, Kind
 from hub.core.question import Question
 from hub.exchange.gate import Undecided
 from hub.exchange.status import event_of, event_state
-from hub.policy.embedded import believed
+from hub.policy.answers import believed
 from tests.promise_hub import reasons_of_all, restarted
 from tests.protocol_world import Hub, opened, shipped
 

@@ -8,6 +8,7 @@ import typer
 
 if TYPE_CHECKING:
     from hub.operations.findings import Finding
+    from hub.policy.engine import Engine
     from hub.ports import Clock
     from hub.settings import Settings
     from hub.store.catalogue import Approved
@@ -71,7 +72,7 @@ def looked_at(settings: "Settings", clock: "Clock") -> "Iterable[Finding]":
 
     yield from _may("store", store)
     yield from _may("local store", lambda: [steps.edge(settings)])
-    yield from _policy(approved[0] if approved else None)
+    yield from _policy(settings, approved[0] if approved else None)
     yield from _may("hub", lambda: list(_hub(settings)))
 
 
@@ -86,21 +87,21 @@ def _may(check: str, step: "Callable[[], list[Finding]]") -> "list[Finding]":
         return [fail(check, what, "Run this as the hub's own user, or see who owns the data directory.")]
 
 
-def _policy(approved: "Approved | None") -> "Iterable[Finding]":
-    """Load the compiled policy, over the approved catalogue where there is one."""
-    from hub.app import COMPILED
+def _policy(settings: "Settings", approved: "Approved | None") -> "Iterable[Finding]":
+    """Load the compiled policy, over the approved catalogue where there is one; where a server decides, ask it."""
+    from hub.app import engine
     from hub.core.catalogue import from_document
     from hub.core.errors import HubError
     from hub.operations.findings import fail, passed
-    from hub.policy.embedded import EmbeddedPolicy
     from hub.store.catalogue import NOTHING
 
     try:
-        policy = EmbeddedPolicy(approved.catalogue if approved else from_document(NOTHING), COMPILED)
+        policy = engine(settings, approved.catalogue if approved else from_document(NOTHING))
     except HubError as error:
         yield fail("policy", error.what, error.remedy or "Install this version of the hub anew.")
         return
     revision = policy.revision()
+    server = _probed(policy) if settings.policy == "server" else ()
     policy.close()
     if approved and approved.revision and approved.revision != revision:
         yield fail("policy", "it is not the one that was approved: nothing is decided", "Run `hub catalogue apply`.")
@@ -108,6 +109,19 @@ def _policy(approved: "Approved | None") -> "Iterable[Finding]":
         yield passed(
             "policy", "loads" + (", and is the one that was approved" if approved and approved.revision else "")
         )
+    yield from server
+
+
+def _probed(policy: "Engine") -> "tuple[Finding, ...]":
+    """Ask a policy server for nothing: unreachable, undefined and another revision are told apart."""
+    from hub.core.errors import HubError
+    from hub.operations.findings import fail, passed
+
+    try:
+        policy.probe()
+    except HubError as error:
+        return (fail("policy server", error.what, error.remedy),)
+    return (passed("policy server", "answers, under the hub's own revision"),)
 
 
 def _hub(settings: "Settings") -> "Iterable[Finding]":

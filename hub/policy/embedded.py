@@ -28,7 +28,7 @@ class EmbeddedPolicy:
 
     def __init__(self, catalogue: Catalogue, compiled_dir: Path) -> None:
         """Load and verify the module. Raises HubError(STARTUP) when it is not the module of its sources."""
-        compiled = read_compiled(compiled_dir)
+        self.compiled = compiled = read_compiled(compiled_dir)
         self._revision = revision_of(compiled, catalogue)
         config = PolicyConfig(
             pool_size=INSTANCES,

@@ -25,7 +25,8 @@ class ServerPolicy:
 
     def __init__(self, catalogue: Catalogue, compiled_dir: Path, server: OpaServer) -> None:
         """Say which revision is expected of the server. Raises HubError(STARTUP) as `read_compiled` does."""
-        self._revision = revision_of(read_compiled(compiled_dir), catalogue)
+        self.compiled = read_compiled(compiled_dir)
+        self._revision = revision_of(self.compiled, catalogue)
         self._wait_s = server.timeout_s
         self._closed = Event()
         self._free: LifoQueue[OpaCaller] = LifoQueue()  # the last one used is the likeliest to be connected still

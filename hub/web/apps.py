@@ -9,6 +9,7 @@ from hub.web.bodies import FormLimit
 from hub.web.citizen import citizen_routes
 from hub.web.citizen_asks import citizen_ask_routes
 from hub.web.demo import demo_routes
+from hub.web.opa import bundle_admin_routes, public_bundle
 from hub.web.operations import metrics_routes, operation_routes, public_metrics
 from hub.web.problems import install
 from hub.web.running import Administered
@@ -27,6 +28,8 @@ def public_app(hub: Administered) -> FastAPI:
     app.include_router(operation_routes())
     if (measured := public_metrics(hub.settings)) is not None:
         app.include_router(measured)
+    if (bundle := public_bundle(hub.settings)) is not None:
+        app.include_router(bundle)
     if hub.settings.mode == "demo":
         app.include_router(demo_routes())
     app.add_middleware(FormLimit)
@@ -42,5 +45,6 @@ def admin_app(hub: Administered) -> FastAPI:
     app.include_router(admin_routes())
     app.include_router(operation_routes())
     app.include_router(metrics_routes())
+    app.include_router(bundle_admin_routes())
     install(app, hub.log)
     return app

@@ -3,10 +3,6 @@
 What is measured shows how much each agency sends and gets, so on a production hub's public port it needs a token.
 """
 
-import stat
-from hmac import compare_digest
-from pathlib import Path
-
 import orjson
 from anyio import to_thread
 from fastapi import APIRouter, Request, Response
@@ -15,9 +11,8 @@ from starlette.exceptions import HTTPException
 from hub.core.errors import HubError, Kind
 from hub.metrics import CONTENT_TYPE, render
 from hub.settings import Settings
+from hub.token_file import read_token, shows
 from hub.web.running import Running, hub_of
-
-TOKEN_CHARS = 32  # 16 random bytes in hexadecimal: more than anybody can try
 
 
 def operation_routes() -> APIRouter:
@@ -50,7 +45,7 @@ def metrics_routes(token: str = "") -> APIRouter:
 
     @router.get("/metrics")
     async def metrics(request: Request) -> Response:
-        if token and not _shows(request, token):
+        if token and not shows(request.headers.get("authorization", ""), token):
             raise HTTPException(404)
         return Response(await to_thread.run_sync(_measured, hub_of(request)), media_type=CONTENT_TYPE)
 
@@ -60,36 +55,11 @@ def metrics_routes(token: str = "") -> APIRouter:
 def public_metrics(settings: Settings) -> APIRouter | None:
     """Make the routes for the public port; None where it has none. Raises HubError(STARTUP) for an unusable token."""
     if settings.metrics_token_file is not None:
-        return metrics_routes(_read_token(settings.metrics_token_file))
+        token = read_token(
+            settings.metrics_token_file, "/metrics", setting="HUB_METRICS_TOKEN_FILE", code="metrics-token-file"
+        )
+        return metrics_routes(token)
     return None if settings.mode == "production" else metrics_routes()
-
-
-def _shows(request: Request, token: str) -> bool:
-    """Compare in a time that does not tell how much of the token was right."""
-    scheme, _, shown = request.headers.get("authorization", "").partition(" ")
-    return scheme.lower() == "bearer" and compare_digest(shown.strip().encode(), token.encode())
-
-
-def _read_token(path: Path) -> str:
-    try:
-        mode, token = path.stat().st_mode, path.read_text(encoding="ascii").strip()
-    except (OSError, ValueError) as cause:
-        raise _unusable(path, "cannot be read") from cause
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise _unusable(path, f"can be read by others (mode {stat.S_IMODE(mode):o})")
-    if len(token) < TOKEN_CHARS or len(token.split()) != 1:
-        raise _unusable(path, f"does not hold one word of at least {TOKEN_CHARS} characters")
-    return token
-
-
-def _unusable(path: Path, why: str) -> HubError:
-    return HubError(
-        Kind.STARTUP,
-        f"the file with the token for /metrics {why}",
-        where=path.name,
-        remedy="Make it as deploy/README.md says, mode 0600, or unset HUB_METRICS_TOKEN_FILE.",
-        code="metrics-token-file",
-    )
 
 
 def _measured(hub: Running) -> bytes:

@@ -31,6 +31,9 @@ TITLES = MappingProxyType(
         "items-too-many": "Too many items in one request",
         "all-items-refused": "Every item of the request is refused",
         "not-ready": "The hub is not ready",
+        "bundle-unwritable": "The bundle's file cannot be written",
+        "opa-token-file": "The file with the token for OPA cannot be used",
+        "opa-bundle-token-file": "The file with the token for the policy's bundle cannot be used",
         # agencies sign in
         "assertion-missing": "The token request has no client assertion",
         "assertion-malformed": "The client assertion cannot be read",

@@ -22,7 +22,7 @@ from hub.identity.sealing import SealingKeys
 from hub.logs import Log
 from hub.metrics import Metrics
 from hub.operations.steered import Steered
-from hub.ports import Clock
+from hub.ports import Bundle, Clock
 from hub.settings import Settings
 from hub.stop_flag import Scope
 from hub.way import Way
@@ -80,6 +80,9 @@ class Running(Protocol):
     def stopping(self) -> bool: ...
     def troubles(self) -> tuple[Item, ...]:
         """Say in words why the hub is not ready; empty when it is."""
+
+    def policy_bundle(self) -> Bundle:
+        """Return the bundle of the policy in force; made once for each."""
 
     def measure(self) -> None:
         """Bring the gauges up to date."""
