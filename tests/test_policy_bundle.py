@@ -154,7 +154,7 @@ def test_who_shows_the_token_fetches_it_and_again_only_when_it_changed(tmp_path:
     assert (again.status_code, again.content) == (304, b"")
     other = public.get(path, headers={**shown, "If-None-Match": '"of-an-older-one"'})
     assert other.status_code == 200
-    for headers in ({}, {"Authorization": "Bearer "}, {"Authorization": "Bearer " + "c8" * 32}):
+    for headers in ({}, {"Authorization": "Bearer"}, {"Authorization": "Bearer " + "c8" * 32}):
         refused = public.get(path, headers={**headers, "If-None-Match": first.headers["etag"]})
         assert (refused.status_code, refused.text) == (404, public.get("/nothing").text)
     assert operator.get(path).content == first.content

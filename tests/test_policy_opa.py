@@ -137,6 +137,7 @@ def test_a_hub_starts_without_its_server_and_says_so(tmp_path: Path) -> None:
     with exchange(tmp_path) as place:
         assert "cannot be reached" in troubles(place, "cannot be reached")
         assert httpx.get(f"{place.url}/healthz").status_code == httpx.codes.OK
+        link_family(place)
         assert place.agency("civil-registry").status(published(place)) == "accepted"
 
 
@@ -175,7 +176,7 @@ def test_the_guarded_server_does_nothing_but_answer_the_one_rule_for_who_shows_t
         shown = {"Authorization": f"Bearer {HUB_TOKEN}"}
         rule = "/v1/data/hub/release/answer"
         assert client.post(rule, json={"input": {"items": []}}, headers=shown).json()["result"]["verdicts"] == []
-        for headers in ({}, {"Authorization": "Bearer "}, {"Authorization": f"Bearer {BUNDLE_TOKEN}"}):
+        for headers in ({}, {"Authorization": "Bearer"}, {"Authorization": f"Bearer {BUNDLE_TOKEN}"}):
             assert client.post(rule, json={}, headers=headers).status_code == httpx.codes.UNAUTHORIZED
         for method, path in (
             ("GET", "/v1/data"),
@@ -194,7 +195,7 @@ def test_a_server_whose_token_is_too_short_to_be_one_answers_nobody() -> None:
     """A forgotten or a guessable word opens nothing."""
     for word in ("", "short"):
         with opa(flags=GUARDED, environment={"HUB_TOKEN": word}) as started:
-            headers = {"Authorization": f"Bearer {word}"}
+            headers = {"Authorization": f"Bearer {word}".strip()}
             answer = httpx.post(f"{started.url}/v1/data/hub/release/answer", json={}, headers=headers)
             assert answer.status_code == httpx.codes.UNAUTHORIZED
 
