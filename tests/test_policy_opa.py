@@ -18,6 +18,7 @@ from hub.commands.policy import configuration
 from hub.core.agreement import Catalogue
 from hub.core.catalogue import from_document, to_document
 from hub.core.leaf import LeafKind
+from hub.core.question import Question
 from hub.exchange.agreements import move
 from hub.identity.bundle_key import bundle_key
 from tests.decision_vectors import ROOT
@@ -57,7 +58,7 @@ def both(directory: Path) -> Iterator[tuple[Town, Opa]]:
         with exchange(directory, first.url) as place:
             token = secret(directory, "opa-side.token", BUNDLE_TOKEN)
             written = configuration(place.hub.policy_bundle(), place.url, token)
-            first.configure(yaml.safe_load(written))
+            first.configure({**yaml.safe_load(written), "decision_logs": {"console": True}})
             first.start()
             ready(place)
             yield place, first
@@ -113,6 +114,25 @@ def test_a_birth_is_decided_by_the_server_and_delivered(tmp_path: Path) -> None:
         (delivery,) = until(lambda: place.pull("family-benefits"), bool)
         assert delivery.document["data"]["dob"] == "2026-01-31"
         assert recorded(place) == place.hub.policy_bundle().revision
+
+
+def test_the_server_hears_of_no_person_and_of_no_value(tmp_path: Path) -> None:
+    """OPA's own log of what it was asked holds questions about papers, and no id, value or event of a whole delivery."""
+    canaries = ("CHILD-canary", "PARENT-canary", "Hospital-canary", "birth-canary", "FB-CHILD-canary", "R-CHILD-canary")
+    with both(tmp_path) as (place, started):
+        link_family(place, child=canaries[0], parent=canaries[1])
+        event = birth("canary", child=canaries[0], parents=(canaries[1],), hospital=canaries[2])
+        (accepted,) = place.agency("civil-registry").publish([event]).accepted
+        assert place.decided(accepted.token) == "handled"
+        (delivery,) = until(lambda: place.pull("family-benefits"), bool)
+        asked = [json.loads(line) for line in started.said().splitlines() if '"decision_id"' in line]
+        items = [item for one in asked for item in one.get("input", {}).get("items", ())]
+        said = started.said()
+    assert {"FAM-ALLOW"} <= {item["purpose"] for item in items}
+    assert {frozenset(item) for item in items} == {frozenset(Question._fields)}
+    assert [
+        one for one in (*canaries, "2026-01-31", accepted.token, delivery.subject, delivery.id) if one in said
+    ] == []
 
 
 def test_what_happens_while_the_server_is_away_waits_and_goes_on_by_itself(tmp_path: Path) -> None:
