@@ -6,6 +6,7 @@ import json
 import subprocess
 import tarfile
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from joserfc import jwk, jws
 from hub.app import build
 from hub.catalogue_files import load
 from hub.commands.doctor import looked_at
+from hub.core.catalogue import from_document, to_document
 from hub.core.errors import HubError, Kind
 from hub.identity.bundle_key import ALGORITHM, bundle_key
 from hub.logs import open_log
@@ -86,13 +88,20 @@ def test_it_holds_the_sources_and_the_papers_and_nothing_else() -> None:
     assert json.loads(files["/.manifest"])["roots"] == ["catalogue", "hub", "must_deny", "revision"]
 
 
-def test_its_signature_is_verified_by_opa_and_by_a_library_of_others(tmp_path: Path) -> None:
-    """ES256 over the digest of every file; the key is named by a digest of itself."""
+def test_every_file_is_under_the_signature() -> None:
+    """Each with its own digest: OPA refuses a bundle in which one is missing, altered or too many."""
+    files = members(bundle_of(SHIPPED))
+    (token,) = json.loads(files.pop("/.signatures.json"))["signatures"]
+    signed = jws.deserialize_compact(token, jwk.ECKey.import_key(KEY.pem), algorithms=[ALGORITHM])
+    listed = {f"/{one['name']}": one["hash"] for one in json.loads(signed.payload)["files"]}
+    assert listed == {name: sha256(content).hexdigest() for name, content in files.items()}
+
+
+def test_its_signature_is_verified_by_opa(tmp_path: Path) -> None:
+    """ES256 by the key that the configuration names; the one above has a library of others verify the same."""
     made = bundle_of(SHIPPED)
     done = verified(tmp_path, made, made.pem)
     assert done.returncode == 0, done.stderr
-    (token,) = json.loads(members(made)["/.signatures.json"])["signatures"]
-    assert jws.deserialize_compact(token, jwk.ECKey.import_key(made.pem), algorithms=[ALGORITHM])
 
 
 @pytest.mark.parametrize("name", ["/data.json", "/.manifest", "/release.rego", "/extra.rego", "another key"])
@@ -158,6 +167,18 @@ def test_who_shows_the_token_fetches_it_and_again_only_when_it_changed(tmp_path:
         refused = public.get(path, headers={**headers, "If-None-Match": first.headers["etag"]})
         assert (refused.status_code, refused.text) == (404, public.get("/nothing").text)
     assert operator.get(path).content == first.content
+    hub.close()
+
+
+def test_a_catalogue_that_was_just_approved_is_in_the_bundle(tmp_path: Path) -> None:
+    """It is made anew for each that is in force, and once only."""
+    hub = build(hub_settings(tmp_path), log=open_log(clock=lambda: 0, stream=io.StringIO()))
+    before = hub.policy_bundle()
+    assert hub.policy_bundle() is before
+    document = to_document(hub.approved())
+    document["purposes"]["FAM-ALLOW"] |= {"version": 2, "retention_days": 1_000}
+    hub.approve(from_document(document))
+    assert hub.policy_bundle().revision == hub.in_force.revision != before.revision
     hub.close()
 
 
