@@ -117,7 +117,7 @@ def test_a_birth_is_decided_by_the_server_and_delivered(tmp_path: Path) -> None:
 
 
 def test_the_server_hears_of_no_person_and_of_no_value(tmp_path: Path) -> None:
-    """OPA's own log of what it was asked holds questions about papers, and no id, value or event of a whole delivery."""
+    """What OPA itself logs of what it was asked are questions about papers: no id, no value, no event of a delivery."""
     canaries = ("CHILD-canary", "PARENT-canary", "Hospital-canary", "birth-canary", "FB-CHILD-canary", "R-CHILD-canary")
     with both(tmp_path) as (place, started):
         link_family(place, child=canaries[0], parent=canaries[1])

@@ -223,7 +223,7 @@ def test_the_environments_proxies_are_not_asked(monkeypatch: pytest.MonkeyPatch)
 def test_a_server_that_hangs_keeps_nobody_waiting_behind_others() -> None:
     """With every connection stuck, the next caller is told so within the limit as well."""
     with fake(hangs) as server, asking(server.url) as policy:
-        threads = [threading.Thread(target=_ignoring, args=(policy,)) for _ in range(3 * CALLERS)]
+        threads = [threading.Thread(target=_ignoring, args=(policy,)) for _ in range(12 * CALLERS)]
         began_s = monotonic()
         for thread in threads:
             thread.start()
