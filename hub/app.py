@@ -189,7 +189,7 @@ class Hub:
 
     @property
     def stop_flag(self) -> Path:
-        return self.settings.data_dir / STOP_FLAG
+        return self.settings.flag_dir / STOP_FLAG
 
     def approved(self) -> Catalogue:
         return self.in_force.catalogue

@@ -63,6 +63,12 @@ class Settings(BaseSettings):
     admin_socket: Path | None = Field(
         None, description="Operator commands come in here, mode 0600. Unset: `<data_dir>/admin.sock`."
     )
+    operations_port: int | None = Field(
+        None, ge=0, le=65535, description="Health, readiness and metrics on a TCP port of their own. Unset: none."
+    )
+    shared_dir: Path | None = Field(
+        None, description="The stop flag, where several processes make one hub: all must see it. Unset: `data_dir`."
+    )
     timezone: str = Field("UTC", description="Legal time zone: ages and days are counted in it. An IANA name.")
     languages: Annotated[tuple[str, ...], NoDecode] = Field(
         LANGUAGES, description="Offered to citizens, first is the fallback; comma-separated, of en, ru, ar, zh."
@@ -265,6 +271,10 @@ class Settings(BaseSettings):
     def admin_path(self) -> Path:
         return self.admin_socket or self.data_dir / "admin.sock"
 
+    @property
+    def flag_dir(self) -> Path:
+        return self.shared_dir or self.data_dir
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -410,6 +420,17 @@ def _opa_over_tls(settings: Settings) -> Item | None:
     )
 
 
+def _present_shared_dir(settings: Settings) -> Item | None:
+    path = settings.shared_dir
+    if path is None or (path.is_dir() and path.stat().st_mode & 0o022 == 0):
+        return None
+    return Item(
+        "the directory of the stop flag is not there, or others may write into it: nobody could stop releases surely",
+        "shared_dir",
+        "Mount it, the same for every process of this hub, and run chmod go-w on it.",
+    )
+
+
 def _private_file_drop(settings: Settings) -> Item | None:
     path = settings.file_drop_dir
     if path is None or (path.is_dir() and path.stat().st_mode & 0o007 == 0):
@@ -477,6 +498,7 @@ RULES: tuple[Callable[[Settings], Item | None], ...] = (
     _private_opa_token,
     _private_bundle_token,
     _opa_over_tls,
+    _present_shared_dir,
     _private_file_drop,
     _durable,
     _short_retention,

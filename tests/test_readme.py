@@ -86,7 +86,12 @@ def test_every_setting_is_read_by_something() -> None:
     code = "\n".join(
         path.read_text(encoding="utf-8") for path in (ROOT / "hub").rglob("*.py") if path.name != "settings.py"
     )
-    read_through = {"key_file": "key_path", "admin_socket": "admin_path", "store_dsn": "store_path"}
+    read_through = {
+        "key_file": "key_path",
+        "admin_socket": "admin_path",
+        "store_dsn": "store_path",
+        "shared_dir": "flag_dir",
+    }
     unread = [name for name in Settings.model_fields if not re.search(rf"\.{read_through.get(name, name)}\b", code)]
     assert unread == []
 

@@ -50,6 +50,7 @@ UNSAFE: list[tuple[str, dict[str, Any]]] = [
     ("opa_bundle_token_file", {"opa_bundle_token_file": Path("/nowhere/absent.token")}),
     ("opa_url", {"policy": "server", "opa_url": "http://opa.internal:8181"}),
     ("opa_url", {"policy": "server", "opa_url": "http://10.0.0.7:8181"}),
+    ("shared_dir", {"shared_dir": Path("/nowhere/absent")}),
     ("file_drop_dir", {"file_drop_dir": Path("/nowhere/absent")}),
     ("synchronous", {"synchronous": "NORMAL"}),
     ("synchronous", {"synchronous": "OFF"}),

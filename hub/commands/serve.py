@@ -25,7 +25,7 @@ STARTED_S = 0.005
 
 
 class Server(uvicorn.Server):
-    """One of two servers in one loop; signals are for both, so neither takes them for itself."""
+    """One of several servers in one loop; signals are for all, so none takes them for itself."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -55,8 +55,9 @@ def serve(
     try:
         listening = listen(settings.host, settings.port)
         admin = listen_admin(settings.admin_path)
+        watched = None if settings.operations_port is None else listen(settings.host, settings.operations_port)
         try:
-            run(hub, listening, admin, started=lambda: _tell(listening, settings))
+            run(hub, listening, admin, watched, started=lambda: _tell(listening, watched, settings))
         finally:
             settings.admin_path.unlink(missing_ok=True)
     finally:
@@ -100,13 +101,23 @@ def listen_admin(path: Path) -> socket.socket:
     return admin
 
 
-def run(hub: "Hub", listening: socket.socket, admin: socket.socket, *, started: Callable[[], None]) -> None:
-    """Serve both applications until a signal comes; `started` is called when both take requests."""
+def run(
+    hub: "Hub",
+    listening: socket.socket,
+    admin: socket.socket,
+    watched: socket.socket | None = None,
+    *,
+    started: Callable[[], None],
+) -> None:
+    """Serve all applications until a signal comes; `started` is called when each takes requests."""
     import uvloop
 
-    from hub.web.apps import admin_app, public_app
+    from hub.web.apps import admin_app, operations_app, public_app
 
     proxied = hub.settings.behind_tls_proxy
+    doors = [(public_app(hub), listening), (admin_app(hub), admin)]
+    if watched is not None:
+        doors.append((operations_app(hub), watched))
     servers = [
         Server(
             uvicorn.Config(
@@ -121,15 +132,13 @@ def run(hub: "Hub", listening: socket.socket, admin: socket.socket, *, started: 
                 timeout_graceful_shutdown=GRACE_S,
             )
         )
-        for app in (public_app(hub), admin_app(hub))
+        for app, _ in doors
     ]
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(hub, servers, (listening, admin), started))
+        runner.run(_serve(hub, servers, [each for _, each in doors], started))
 
 
-async def _serve(
-    hub: "Hub", servers: list[Server], sockets: tuple[socket.socket, socket.socket], started: Callable[[], None]
-) -> None:
+async def _serve(hub: "Hub", servers: list[Server], sockets: list[socket.socket], started: Callable[[], None]) -> None:
     def stop(number: int) -> None:
         hub.log.info("hub.stopping", signal=signal.Signals(number).name)
         hub.stopping = True
@@ -150,10 +159,12 @@ async def _serve(
     await asyncio.gather(*serving)
 
 
-def _tell(listening: socket.socket, settings: "Settings") -> None:
+def _tell(listening: socket.socket, watched: socket.socket | None, settings: "Settings") -> None:
     host, port = listening.getsockname()[:2]
     address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     print(f"Hub: {address} (agencies name {settings.issuer} in their assertions)", flush=True)
     print(f"Operator: {settings.admin_path} (hub status, hub catalogue apply, ...)", flush=True)
+    if watched is not None:
+        print(f"Health, readiness and metrics: port {watched.getsockname()[1]}", flush=True)
     if settings.mode == "production" and settings.metrics_token_file is None:
         print("Metrics: at the operator's socket only; HUB_METRICS_TOKEN_FILE opens them on the port.", flush=True)

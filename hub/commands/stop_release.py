@@ -46,7 +46,7 @@ def stop_release(
         if data_dir is None:
             raise
         settings = None
-    flag = (data_dir or (settings.data_dir if settings else Path())) / STOP_FLAG
+    flag = (data_dir or (settings.flag_dir if settings else Path())) / STOP_FLAG
     if listed:
         _tell(read_stops(flag))
         return

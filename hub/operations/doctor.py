@@ -56,7 +56,7 @@ def folder(settings: Settings) -> list[Finding]:
         found.append(severe("disk", free, "Make room; on a full disk publishing ends. `hub retention run` lets go."))
     else:
         found.append(passed("disk", free))
-    stops = read_stops(path / STOP_FLAG)
+    stops = read_stops(settings.flag_dir / STOP_FLAG)
     if stops.unreadable:
         found.append(
             fail(

@@ -1,4 +1,4 @@
-"""The two applications of one hub: the one that agencies and citizens reach, and the operator's behind its socket."""
+"""The applications of one hub: for agencies and citizens, for its operator behind a socket, and for what watches it."""
 
 from fastapi import FastAPI
 
@@ -46,5 +46,17 @@ def admin_app(hub: Administered) -> FastAPI:
     app.include_router(operation_routes())
     app.include_router(metrics_routes())
     app.include_router(bundle_admin_routes())
+    install(app, hub.log)
+    return app
+
+
+@hidden("pydantic.v1")
+def operations_app(hub: Administered) -> FastAPI:
+    """Make the application for what probes and scrapes. Nothing else is there, so its port may be open to these."""
+    app = FastAPI(openapi_url=None, redirect_slashes=False)
+    app.state.hub = hub
+    app.include_router(operation_routes())
+    if (measured := public_metrics(hub.settings)) is not None:
+        app.include_router(measured)
     install(app, hub.log)
     return app
