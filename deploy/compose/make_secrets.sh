@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Make the secrets that compose.yaml names, once: random passwords and tokens, and a certificate for the broker.
+#
+#   deploy/compose/make_secrets.sh [DIRECTORY]     deploy/compose/secrets where none is named; run as root for the owners
+#
+# What is there stays. The root key is not made here: `hub keys new`, and a backup apart (deploy/README.md).
+set -euo pipefail
+here="$(cd "$(dirname "$0")" && pwd)"
+to="${1:-$here/secrets}"
+umask 077
+mkdir -p "$to"
+cd "$to"
+
+for name in store_password store_owner_password kafka_admin_password kafka_publish_password kafka_gate_password \
+            opa_bundle_token metrics_token; do
+  [ -s "$name" ] || openssl rand -hex 32 | tr -d '\n' > "$name"
+done
+
+if [ ! -s kafka_server_pem ]; then
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca.tmp -out kafka_ca -days 3650 \
+    -subj "/CN=exchange-hub broker authority" 2>/dev/null
+  openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key.tmp -out request.tmp -subj "/CN=kafka" 2>/dev/null
+  printf 'subjectAltName=DNS:kafka,DNS:localhost,IP:127.0.0.1\n' > extensions.tmp
+  openssl x509 -req -in request.tmp -CA kafka_ca -CAkey ca.tmp -CAcreateserial -days 825 -extfile extensions.tmp \
+    -out certificate.tmp 2>/dev/null
+  cat key.tmp certificate.tmp > kafka_server_pem
+  rm -f ./*.tmp ./*.srl kafka_ca.srl  # the authority signs nothing else: its key is not kept
+fi
+rm -f kafka_properties
+sed "s/@ADMIN@/$(cat kafka_admin_password)/g" "$here/kafka.properties" > kafka_properties
+
+# Compose shows files to containers as they are: each belongs to the account that reads it (hub 10001, kafka 1000, opa 1000,
+# postgres 999) and to nobody else. What two accounts read is there twice.
+for name in store_password store_owner_password; do cp -f "$name" "$name.postgres"; done
+for name in kafka_admin_password kafka_publish_password kafka_gate_password kafka_ca; do cp -f "$name" "$name.kafka"; done
+cp -f opa_bundle_token opa_bundle_token.opa
+chmod 0400 ./*
+if [ "$(id -u)" = 0 ]; then
+  chown 10001:10001 ./*
+  chown 999:999 ./*.postgres
+  chown 1000:1000 ./*.kafka ./*.opa kafka_properties kafka_server_pem
+else
+  echo "not root: the files belong to you, and only containers that run as you can read them" >&2
+fi
