@@ -7,6 +7,7 @@
 #   make engines-down   end exactly these; their data under var/engines stay
 #   make lint      the first three of test only
 #   make asyncapi  install the official AsyncAPI parser, which one test asks (needs node and npm)
+#   make chart     render the Helm chart and have Helm check it (installs Helm)
 #   make policies  rebuild the compiled policy (installs OPA)
 #   make bench | torture | mutants     measurements; thousands of crashes; does each test notice?   ARGS="--help"
 #   make clean     remove what was installed and cached; data under var/ stays
@@ -16,6 +17,7 @@ UV_VERSION := 0.13.9
 BIN := .venv/bin
 OPA := .tools/bin/opa
 KAFKA := .tools/kafka
+HELM := .tools/bin/helm
 ASYNCAPI := .tools/asyncapi/node_modules
 WORKERS ?= 2
 BUDGET_S := 720
@@ -30,7 +32,7 @@ UV := env -u VIRTUAL_ENV UV_PROJECT_ENVIRONMENT=.venv UV_PYTHON_DOWNLOADS=never 
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test lint lint-ruff lint-format lint-types lint-imports lint-sizes
-.PHONY: engines engines-down asyncapi policies policies-check bench torture mutants clean
+.PHONY: engines engines-down chart asyncapi policies policies-check bench torture mutants clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -66,7 +68,7 @@ lint-sizes: install
 
 # Everything runs even when the lint fails, so that one run tells it all; pytest's closing line is the last when all is well.
 # What was skipped stands before it with its reason (-rs): a skipped test that nobody notices is a defect.
-test: install $(if $(filter required,$(ENGINES)),$(OPA) $(KAFKA))
+test: install $(if $(filter required,$(ENGINES)),$(OPA) $(KAFKA) $(HELM))
 	@began=$$(date +%s); failed=0; \
 	$(MAKE) --no-print-directory --keep-going lint || failed=1; \
 	left=$$(( $(BUDGET_S) - $$(date +%s) + began )); echo "$$left s left for the tests of the $(BUDGET_S) s that all may take"; \
@@ -87,6 +89,13 @@ engines-down: install
 $(KAFKA): deploy/engines/install_kafka.sh deploy/engines/pom.xml
 	deploy/engines/install_kafka.sh
 	@touch $@
+
+$(HELM): deploy/tools/install_helm.sh
+	PYTHON=$(PYTHON) deploy/tools/install_helm.sh
+	@touch $@
+
+chart: install $(HELM)
+	ENGINES=required $(BIN)/python -m pytest -q tests/test_helm.py
 
 asyncapi: $(ASYNCAPI)
 

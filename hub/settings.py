@@ -422,12 +422,12 @@ def _opa_over_tls(settings: Settings) -> Item | None:
 
 def _present_shared_dir(settings: Settings) -> Item | None:
     path = settings.shared_dir
-    if path is None or (path.is_dir() and path.stat().st_mode & 0o022 == 0):
+    if path is None or (path.is_dir() and path.stat().st_mode & 0o002 == 0):
         return None
     return Item(
-        "the directory of the stop flag is not there, or others may write into it: nobody could stop releases surely",
+        "the directory of the stop flag is not there, or everybody may write into it: a stop would not be sure",
         "shared_dir",
-        "Mount it, the same for every process of this hub, and run chmod go-w on it.",
+        "Mount it, the same for every process of this hub, and run chmod o-w on it.",
     )
 
 

@@ -18,6 +18,7 @@ PENDING_SETTINGS = {
     "HUB_KAFKA_PASSWORD_FILE",
     "HUB_KAFKA_CA_FILE",
     "HUB_OPA_URL",
+    "HUB_OTLP_ENDPOINT",
 }
 PENDING_COMMANDS = {"migrate", "topics apply", "serve --only"}
 

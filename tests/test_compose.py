@@ -137,6 +137,13 @@ def test_the_schema_is_migrated_by_its_owner_before_anything_else_starts() -> No
             assert one["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
 
 
+def test_one_process_alone_writes_beside_the_root_key() -> None:
+    """The ledger of erasures has one writer: its lines are chained, and two would break the chain."""
+    writers = [name for name, one in HUBS.items() if "keys:/keys" in one["volumes"]]
+    assert writers == ["retention"]
+    assert all("keys:/keys:ro" in one["volumes"] for name, one in HUBS.items() if name not in writers)
+
+
 def test_every_long_running_container_says_whether_it_is_well() -> None:
     """OPA's image has no shell to ask with: its hub process says that the policy does not answer."""
     for name, one in SERVICES.items():
@@ -170,9 +177,8 @@ def test_the_image_is_pinned_runs_as_nobody_and_holds_nothing_that_is_not_listed
     last = text.rpartition("\nFROM ")[2]
     assert re.search(r"^USER 10001:10001$", last, re.MULTILINE)
     assert re.search(r"uv==[0-9.]+\n", text)
-    assert (
-        (ROOT / "Makefile").read_text(encoding="utf-8").count(f"UV_VERSION := {re.findall('uv==([0-9.]+)', text)[0]}")
-    )
+    (pinned,) = re.findall(r"uv==([0-9.]+)\n", text)
+    assert f"UV_VERSION := {pinned}\n" in (ROOT / "Makefile").read_text(encoding="utf-8")
     assert "ARG" not in text
     assert not SECRET_NAME.search(re.sub(r"^#.*$", "", text, flags=re.MULTILINE))
     assert PREFIX not in text

@@ -31,6 +31,15 @@ def refused(settings: Settings) -> list[str]:
     return [item.where for item in refuse_unsafe(settings)]
 
 
+def test_a_shared_directory_that_everybody_may_write_into_is_refused(tmp_path: Path) -> None:
+    """Whoever could remove the stop flag would resume releases."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    for mode, expected in ((0o777, ["shared_dir"]), (0o2770, [])):
+        shared.chmod(mode)
+        assert refused(safe_production(tmp_path, shared_dir=shared)) == expected
+
+
 def test_a_safe_production_starts(tmp_path: Path) -> None:
     """With a private key file, an https issuer and loopback behind a proxy there is nothing to refuse."""
     settings = safe_production(tmp_path)
