@@ -119,21 +119,25 @@ def test_only_the_hub_reaches_its_stores_and_only_publish_and_gate_the_intake() 
 def test_what_publishes_and_what_decides_sign_in_to_the_bus_as_two() -> None:
     """A web process that was taken over cannot read what others published."""
     by_name = {name: one["environment"].get("HUB_KAFKA_USERNAME") for name, one in HUBS.items()}
-    expected = {"web": "hub-publish", "gate": "hub-gate", "topics": "admin"}
+    expected = {"web": "hub-publish", "gate": "hub-gate", "topics": "hub-gate"}
     assert {name: user for name, user in by_name.items() if user} == expected
-    for name, user in expected.items():
-        held = {target for _, target in secrets_of(HUBS[name]) if target.startswith("kafka_") and target != "kafka_ca"}
-        assert held == {f"kafka_{user.removeprefix('hub-')}_password"}
+    holders: dict[str, set[str]] = {}
+    for name, one in HUBS.items():
+        for _, target in secrets_of(one):
+            holders.setdefault(target, set()).add(name)
+    assert holders["kafka_gate_password"] == {"gate", "topics"}
+    assert holders["kafka_admin_password"] == {"topics"}
 
 
 def test_the_schema_is_migrated_by_its_owner_before_anything_else_starts() -> None:
     """And nobody but the migration has the owner's password."""
-    assert HUBS["migrate"]["environment"]["HUB_STORE_DSN"].startswith("postgresql://hub_owner@")
+    assert HUBS["migrate"]["environment"]["HUB_STORE_OWNER_DSN"].startswith("postgresql://hub_owner@")
     for name, one in HUBS.items():
+        assert one["environment"]["HUB_STORE_DSN"].startswith("postgresql://hub@")
         owner = any(target.startswith("store_owner") for _, target in secrets_of(one))
         assert owner == (name == "migrate")
         if name != "migrate":
-            assert one["environment"]["HUB_STORE_DSN"].startswith("postgresql://hub@")
+            assert "HUB_STORE_OWNER_DSN" not in one["environment"]
             assert one["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
 
 
@@ -158,7 +162,8 @@ def test_the_secrets_are_made_once_readable_by_their_owner_and_fit_what_compose_
     made = {path.name: path.read_bytes() for path in (tmp_path / "secrets").iterdir()}
     named = {Path(one["file"]).name for one in COMPOSE["secrets"].values()}
     assert named <= made.keys()
-    assert all(stat.S_IMODE(path.stat().st_mode) == 0o400 for path in (tmp_path / "secrets").iterdir())
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "secrets").iterdir()}
+    assert {name for name, mode in modes.items() if mode != 0o400} == {"opa.yaml"}
     assert not any(name.endswith((".tmp", ".srl")) for name in made)
     assert made["kafka_properties"].count(made["kafka_admin_password"]) == 3
     assert b"@ADMIN@" not in made["kafka_properties"]

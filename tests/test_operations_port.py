@@ -1,13 +1,16 @@
 """The port of its own for what probes and scrapes, and the stop flag that several processes of one hub share."""
 
+import importlib.util
 import re
 from pathlib import Path
 
 import httpx
+import pytest
 
 from hub.settings import load
 from hub.stop_flag import STOP_FLAG
-from tests.test_metrics_door import TOKEN, token_file
+from hub.web.apps import operations_app
+from tests.test_metrics_door import TOKEN, doors, token_file
 from tests.test_serve import command, environment, production, serving
 
 
@@ -32,6 +35,16 @@ def test_probes_and_scrapes_have_a_port_of_their_own_and_nothing_else_is_there(t
         for door in ("/v1/deliveries", "/v1/events", "/inbox", "/status", "/token", "/.well-known/jwks.json"):
             assert httpx.get(url + door).status_code == 404, door
             assert httpx.post(url + door).status_code in (404, 405), door
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("hub.web.opa") is None, reason="there is no policy server in this checkout"
+)
+def test_opa_fetches_its_bundle_where_the_manifests_say(tmp_path: Path) -> None:
+    """At the operations port: OPA needs it before the hub is ready, and the doors are closed till then."""
+    with doors(tmp_path, mode="production", opa_bundle_token_file=token_file(tmp_path)) as (public, _):
+        app = operations_app(public.state.hub)
+        assert "/opa/bundle.tar.gz" in [getattr(route, "path", "") for route in app.routes]
 
 
 def test_without_the_setting_there_is_no_such_port(tmp_path: Path) -> None:

@@ -31,10 +31,15 @@ sed "s/@ADMIN@/$(cat kafka_admin_password)/g" "$here/kafka.properties" > kafka_p
 
 # Compose shows files to containers as they are: each belongs to the account that reads it (hub 10001, kafka 1000, opa 1000,
 # postgres 999) and to nobody else. What two accounts read is there twice.
+# libpq's own form (PGPASSFILE): the migration alone signs in as the owner.
+rm -f store_owner_pgpass
+printf 'postgres:5432:hub:hub_owner:%s\n' "$(cat store_owner_password)" > store_owner_pgpass
+[ -s opa.yaml ] || echo '{}' > opa.yaml  # no secret; OPA decides nothing before it is told where its bundle is
 for name in store_password store_owner_password; do cp -f "$name" "$name.postgres"; done
 for name in kafka_admin_password kafka_publish_password kafka_gate_password kafka_ca; do cp -f "$name" "$name.kafka"; done
 cp -f opa_bundle_token opa_bundle_token.opa
 chmod 0400 ./*
+chmod 0644 opa.yaml
 if [ "$(id -u)" = 0 ]; then
   chown 10001:10001 ./*
   chown 999:999 ./*.postgres

@@ -76,9 +76,34 @@ capabilities: {drop: [ALL]}
 - {name: HUB_BUS, value: kafka}
 - {name: HUB_KAFKA_BOOTSTRAP, value: {{ .bus.bootstrap | quote }}}
 - {name: HUB_KAFKA_SECURITY, value: {{ .bus.security }}}
-- {name: HUB_KAFKA_USERNAME, value: {{ .user | quote }}}
-- {name: HUB_KAFKA_PASSWORD_FILE, value: /run/hub/bus-password}
 - {name: HUB_KAFKA_CA_FILE, value: /run/hub/bus-authority}
+- {name: HUB_KAFKA_REPLICATION, value: {{ .bus.replication | quote }}}
+- {name: HUB_KAFKA_MIN_INSYNC, value: {{ .bus.minInsync | quote }}}
+{{- if eq .as "publish" }}
+- {name: HUB_KAFKA_USERNAME, value: {{ .bus.users.publish | quote }}}
+- {name: HUB_KAFKA_PASSWORD_FILE, value: /run/hub/bus-publish-password}
+{{- else }}
+- {name: HUB_KAFKA_USERNAME, value: {{ .bus.users.gate | quote }}}
+- {name: HUB_KAFKA_PASSWORD_FILE, value: /run/hub/bus-gate-password}
+- {name: HUB_KAFKA_PUBLISH_USERNAME, value: {{ .bus.users.publish | quote }}}
+- {name: HUB_KAFKA_PUBLISH_PASSWORD_FILE, value: /run/hub/bus-publish-password}
+{{- end }}
+{{- if eq .as "admin" }}
+- {name: HUB_KAFKA_ADMIN_USERNAME, value: {{ .bus.users.admin | quote }}}
+- {name: HUB_KAFKA_ADMIN_PASSWORD_FILE, value: /run/hub/bus-admin-password}
+{{- end }}
+{{- end }}
+
+{{/* The files that the variables above name: who reads knows, too, who publishes, for anybody else that may is a finding. */}}
+{{- define "hub.busFiles" -}}
+{{ include "hub.secretFile" (dict "of" .secrets.busAuthority "file" "bus-authority") }}
+{{ include "hub.secretFile" (dict "of" .secrets.busPublishPassword "file" "bus-publish-password") }}
+{{- if ne .as "publish" }}
+{{ include "hub.secretFile" (dict "of" .secrets.busGatePassword "file" "bus-gate-password") }}
+{{- end }}
+{{- if eq .as "admin" }}
+{{ include "hub.secretFile" (dict "of" .secrets.busAdminPassword "file" "bus-admin-password") }}
+{{- end }}
 {{- end }}
 
 {{/* One Secret's key as a file: dict "of" {name, key} "file" NAME. */}}
