@@ -301,7 +301,10 @@ class Hub:
         self.metrics.intake_backlog.set(self.bus.backlog())
         self.metrics.wal_bytes.set(self.store.wal_bytes())
         self.metrics.long_polls.set(self.bell.listeners())
-        state.measure(self.metrics, self.store, self.in_force.catalogue, read_stops(self.stop_flag), self.clock())
+        self.metrics.troubles.set(len(self.troubles()))
+        state.measure(
+            self.metrics, self.settings, self.store, self.in_force.catalogue, read_stops(self.stop_flag), self.clock()
+        )
 
     def status(self) -> dict[str, Any]:
         """Say how the hub is, for an operator."""

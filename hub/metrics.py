@@ -46,6 +46,15 @@ class Metrics:
     long_polls: Gauge
     silent_datasets: Gauge  # by publisher
     halted_chains: Gauge
+    oldest_halted_s: Gauge
+    held_deliveries: Gauge
+    oldest_held_s: Gauge
+    oldest_unacknowledged_s: Gauge  # by recipient
+    keys_ending: Gauge  # by agency
+    token_key_age_s: Gauge
+    disk_free_bytes: Gauge
+    disk_total_bytes: Gauge
+    troubles: Gauge
     releases_stopped: Gauge
 
 
@@ -88,6 +97,17 @@ def open_metrics(agencies: Callable[[], Collection[str]]) -> Metrics:
         long_polls=gauge("long_polls", "Requests waiting for deliveries."),
         silent_datasets=gauge("silent_datasets", "Datasets not heard of within their declared rhythm.", "agency"),
         halted_chains=gauge("halted_chains", "Persons per dataset whose events stand behind one not decidable."),
+        oldest_halted_s=gauge("oldest_halted_seconds", "Age of the oldest event that cannot be decided."),
+        held_deliveries=gauge("held_deliveries", "Deliveries held under look-back, until a consent or their end."),
+        oldest_held_s=gauge("oldest_held_seconds", "Age of the delivery that is held longest."),
+        oldest_unacknowledged_s=gauge(
+            "oldest_unacknowledged_seconds", "Since when the oldest delivery is unacknowledged.", "agency"
+        ),
+        keys_ending=gauge("keys_ending", "Owners whose last public key ends within 30 days, or has ended.", "agency"),
+        token_key_age_s=gauge("token_key_age_seconds", "Age of the key that signs access tokens."),
+        disk_free_bytes=gauge("disk_free_bytes", "Free on the disk of the data directory."),
+        disk_total_bytes=gauge("disk_total_bytes", "Size of the disk of the data directory."),
+        troubles=gauge("troubles", "Reasons for which the hub is not ready; 0 when it is."),
         releases_stopped=gauge("releases_stopped", "Things that an operator has stopped by the flag file."),
     )
     _start_at_zero(metrics, sorted(agencies()))
@@ -100,7 +120,8 @@ def _start_at_zero(metrics: Metrics, agencies: list[str]) -> None:
     for code in [*agencies, OTHER]:
         for family in (metrics.published, metrics.publish_refused, metrics.acknowledged, metrics.quota_refusals):
             family.labels(code)
-        metrics.silent_datasets.labels(code)
+        for gauge in (metrics.silent_datasets, metrics.oldest_unacknowledged_s, metrics.keys_ending):
+            gauge.labels(code)
         metrics.deliveries.labels(code, "data")
 
 

@@ -21,7 +21,9 @@ from hub.store.operations import (
     Stuck,
     counted_from,
     ending_keys,
+    held_oldest,
     last_heard,
+    opened_oldest,
     outlet,
     roots,
     standing,
@@ -84,14 +86,29 @@ def status(settings: Settings, store: Store, catalogue: Catalogue, around: Aroun
     return found
 
 
-def measure(metrics: Metrics, store: Store, catalogue: Catalogue, stops: Stops, now_us: int) -> None:
-    """Bring the gauges about silence, halted persons and stops up to date."""
+def measure(
+    metrics: Metrics, settings: Settings, store: Store, catalogue: Catalogue, stops: Stops, now_us: int
+) -> None:
+    """Bring the gauges about what stands still, ends, fills up or is silent up to date."""
     with store.read() as tx:
         silent = silent_datasets(tx, catalogue, now_us)
-        halted = sum(one.chains for one in waiting_by(tx, poison=POISON, halted=True))
+        halted = waiting_by(tx, poison=POISON, halted=True)
+        held, held_since_us = held_oldest(tx)
+        opened_us = {one.code: opened_oldest(tx, one.number) for one in catalogue.agencies.values()}
+        ending = [one.whose for one in ending_keys(tx, before_us=now_us + ENDING_DAYS * DAY_US)]
+        token_days = token_key_age_days(tx, now_us)
     for code in catalogue.agencies:
         metrics.silent_datasets.labels(code).set(sum(one.agency == code for one in silent))
-    metrics.halted_chains.set(halted)
+        metrics.oldest_unacknowledged_s.labels(code).set(_age_s(opened_us[code], now_us))
+        metrics.keys_ending.labels(code).set(ending.count(code))
+    metrics.halted_chains.set(sum(one.chains for one in halted))
+    metrics.oldest_halted_s.set(_age_s(min((one.since_us for one in halted), default=0), now_us))
+    metrics.held_deliveries.set(held)
+    metrics.oldest_held_s.set(_age_s(held_since_us, now_us))
+    metrics.token_key_age_s.set(token_days * 86_400)
+    disk = _disk(settings.data_dir)
+    metrics.disk_free_bytes.set(disk["free_bytes"])
+    metrics.disk_total_bytes.set(disk["total_bytes"])
     metrics.releases_stopped.set(len(stops.lines) + bool(stops.unreadable))
 
 

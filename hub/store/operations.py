@@ -65,18 +65,31 @@ def outlet(tx: Tx, recipient: int) -> Outlet:
     counts: dict[int, int] = dict(
         tx.rows("SELECT state, count(*) FROM queue WHERE recipient = ? GROUP BY state", (recipient,))
     )
-    oldest_us = 0
-    if counts.get(QueueState.OPENED.value):  # of the first hundred: the events' order is near enough
-        row = tx.one(
-            "SELECT min(h.opened_us) FROM (SELECT number FROM queue WHERE recipient = ? AND state = ? ORDER BY delivery"
-            " LIMIT 100) q JOIN handout h ON h.recipient = ? AND h.number = q.number",
-            (recipient, QueueState.OPENED.value, recipient),
-        )
-        oldest_us = row[0] or 0 if row else 0
+    oldest_us = opened_oldest(tx, recipient) if counts.get(QueueState.OPENED.value) else 0
     ready, held, opened = (
         counts.get(state.value, 0) for state in (QueueState.READY, QueueState.HELD, QueueState.OPENED)
     )
     return Outlet(ready, held, opened, oldest_us)
+
+
+def opened_oldest(tx: Tx, recipient: int) -> int:
+    """Return when the oldest unacknowledged delivery was opened, of the first hundred: events' order is near enough."""
+    row = tx.one(
+        "SELECT min(h.opened_us) FROM (SELECT number FROM queue WHERE recipient = ? AND state = ? ORDER BY delivery"
+        " LIMIT 100) q JOIN handout h ON h.recipient = ? AND h.number = q.number",
+        (recipient, QueueState.OPENED.value, recipient),
+    )
+    return row[0] or 0 if row else 0
+
+
+def held_oldest(tx: Tx) -> tuple[int, int]:
+    """Return how many deliveries are held, and when the oldest was decided (0 where none)."""
+    row = tx.one(f"SELECT count(*), min(delivery) FROM queue WHERE state = {QueueState.HELD.value}")
+    assert row is not None
+    if not row[0]:
+        return 0, 0
+    decided = tx.one("SELECT a.at_us FROM delivery d JOIN audit a ON a.id = d.audit WHERE d.id = ?", (row[1],))
+    return row[0], decided[0] if decided else 0
 
 
 class Stuck(NamedTuple):
