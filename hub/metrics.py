@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"  # Prometheus text format
 OUTCOMES = ("release", "hold", "refusal", "wait")
 KINDS = ("data", "correction", "stop", "delete", "test", "notice")
+WEBHOOK_STATES = ("unproven", "active", "failing", "disabled")
 OTHER = "other"  # an agency that is not (or no longer) in the catalogue
 
 # The promise is 100 ms at p99, the goal 50: buckets lie close there, and far enough up to see a failure for what it is.
@@ -56,6 +57,14 @@ class Metrics:
     disk_total_bytes: Gauge
     troubles: Gauge
     releases_stopped: Gauge
+    backfills_open: Gauge  # by provider, as the next four
+    backfill_persons: Gauge
+    backfill_persons_done: Gauge
+    asks_open: Gauge
+    asks_overdue: Gauge
+    oldest_backfill_s: Gauge
+    oldest_ask_s: Gauge
+    webhooks: Gauge  # by agency and state: 1 for the one it is in
 
 
 def open_metrics(agencies: Callable[[], Collection[str]]) -> Metrics:
@@ -109,6 +118,14 @@ def open_metrics(agencies: Callable[[], Collection[str]]) -> Metrics:
         disk_total_bytes=gauge("disk_total_bytes", "Size of the disk of the data directory."),
         troubles=gauge("troubles", "Reasons for which the hub is not ready; 0 when it is."),
         releases_stopped=gauge("releases_stopped", "Things that an operator has stopped by the flag file."),
+        backfills_open=gauge("backfills_open", "Open backfills that a provider fills.", "agency"),
+        backfill_persons=gauge("backfill_persons", "Persons of open backfills, as their provider said.", "agency"),
+        backfill_persons_done=gauge("backfill_persons_done", "Persons of them of whom all is here.", "agency"),
+        asks_open=gauge("asks_open", "Asks that a provider has not answered.", "agency"),
+        asks_overdue=gauge("asks_overdue", "Open asks whose deadline has passed.", "agency"),
+        oldest_backfill_s=gauge("oldest_backfill_seconds", "Age of the oldest open backfill."),
+        oldest_ask_s=gauge("oldest_ask_seconds", "Age of the oldest open ask."),
+        webhooks=gauge("webhooks", "1 for the state that an agency's webhook is in.", "agency", "state"),
     )
     _start_at_zero(metrics, sorted(agencies()))
     return metrics
@@ -123,6 +140,11 @@ def _start_at_zero(metrics: Metrics, agencies: list[str]) -> None:
         for gauge in (metrics.silent_datasets, metrics.oldest_unacknowledged_s, metrics.keys_ending):
             gauge.labels(code)
         metrics.deliveries.labels(code, "data")
+        filled = metrics.backfills_open, metrics.backfill_persons, metrics.backfill_persons_done
+        for level in (*filled, metrics.asks_open, metrics.asks_overdue):
+            level.labels(code)
+        for state in WEBHOOK_STATES:
+            metrics.webhooks.labels(code, state)
 
 
 def render(metrics: Metrics) -> bytes:

@@ -51,6 +51,7 @@ def draw(found: dict[str, Any]) -> None:
     _paused(console, found)
     _queues(console, found)
     _waiting(console, found)
+    _between(console, found)
     if found["wrapping_rotation"]:
         console.print(_rotating(found["wrapping_rotation"]), markup=False)
     disk = found["disk"]
@@ -120,6 +121,31 @@ def _waiting(console: "Console", found: dict[str, Any]) -> None:
             persons = f"{one['chains']} person{'s' * (one['chains'] != 1)}"
             said = f"{events} of {persons} {words}, the oldest for {_long(one['oldest_s'])}"
             console.print(f"Waiting: {where}: {said}", markup=False)
+
+
+def _between(console: "Console", found: dict[str, Any]) -> None:
+    """Say how backfills, asks and webhooks stand; what there is none of has no line."""
+    for one in found["backfills"]:
+        persons = f"{one['done']} of {one['persons']} persons" if one["persons"] else f"{one['done']} persons"
+        doing = "ending" if one["state"] == "ending" else "open"
+        since = f"{doing} since {_moment(one['since_us'])}, until {_moment(one['until_us'])}"
+        line = f"Backfill: {one['subscription']} from {one['provider']} to {one['recipient']}: {persons} done, {since}"
+        console.print(line, markup=False)
+    for one in found["asks"]:
+        asks = f"{one['open']} open ask{'s' * (one['open'] != 1)}, the oldest for {_long(one['oldest_s'])}"
+        overdue = f", {one['overdue']} overdue without an answer" if one["overdue"] else ""
+        console.print(f"Asked: {one['provider']} has {asks}{overdue}", markup=False)
+    for one in found["webhooks"]:
+        console.print(f"Webhook: {one['agency']} {_webhook(one)}", markup=False)
+
+
+def _webhook(one: dict[str, Any]) -> str:
+    """Say how an endpoint fares."""
+    since, why = f"since {_moment(one['since_us'])}", f" ({one['reason']})" if one["reason"] else ""
+    if one["state"] == "failing":
+        again = f"tried again at {_moment(one['next_us'])}"
+        return f"is failing {since}{why}, {one['failures']} times in a row; {again}"
+    return f"is {one['state']} {since}{why}"
 
 
 def _rotating(one: dict[str, Any]) -> str:

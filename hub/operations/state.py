@@ -11,6 +11,7 @@ from hub.core.agreement import Catalogue
 from hub.exchange.intake import POISON
 from hub.identity.wrapping import progress
 from hub.metrics import Metrics
+from hub.operations.between import look, measure_between, problems_between
 from hub.operations.key_list import TOKEN_ROTATED_DAYS, token_key_age_days
 from hub.operations.restart import obstacles
 from hub.operations.stopping import document
@@ -89,7 +90,7 @@ def status(settings: Settings, store: Store, catalogue: Catalogue, around: Aroun
 def measure(
     metrics: Metrics, settings: Settings, store: Store, catalogue: Catalogue, stops: Stops, now_us: int
 ) -> None:
-    """Bring the gauges about what stands still, ends, fills up or is silent up to date."""
+    """Bring the gauges about what stands still, ends, fills up, is silent or goes between agencies up to date."""
     with store.read() as tx:
         silent = silent_datasets(tx, catalogue, now_us)
         halted = waiting_by(tx, poison=POISON, halted=True)
@@ -97,6 +98,7 @@ def measure(
         opened_us = {one.code: opened_oldest(tx, one.number) for one in catalogue.agencies.values()}
         ending = [one.whose for one in ending_keys(tx, before_us=now_us + ENDING_DAYS * DAY_US)]
         token_days = token_key_age_days(tx, now_us)
+        measure_between(metrics, tx, catalogue, now_us)
     for code in catalogue.agencies:
         metrics.silent_datasets.labels(code).set(sum(one.agency == code for one in silent))
         metrics.oldest_unacknowledged_s.labels(code).set(_age_s(opened_us[code], now_us))
@@ -137,6 +139,7 @@ def _look(store: Store, catalogue: Catalogue, around: Around, now_us: int) -> di
             ],
             "waiting_for_a_link": _stuck(catalogue, waiting_by(tx, poison=POISON, halted=False), now_us),
             "halted": _stuck(catalogue, waiting_by(tx, poison=POISON, halted=True), now_us),
+            **look(tx, catalogue, now_us),
             "silent": [one._asdict() for one in silent_datasets(tx, catalogue, now_us)],
             "keys_ending": [one._asdict() for one in ending_keys(tx, before_us=now_us + ENDING_DAYS * DAY_US)],
             "token_key_days": token_key_age_days(tx, now_us),
@@ -167,8 +170,11 @@ def problems(found: dict[str, Any], around: Around, wal_restart_bytes: int, now_
         what = f"{one['agency']} is silent about {one['dataset']} for {one['silent_days']} days"
         said.append((f"{what}; it declared {one['rhythm_days']} at most", SILENT))
     return [
-        {"what": what, "remedy": remedy} for what, remedy in (*said, *_of_the_house(found, wal_restart_bytes, now_us))
-    ]
+        {"what": what, "remedy": remedy}
+        for what, remedy in (
+            *said, *problems_between(found, now_us), *_of_the_house(found, wal_restart_bytes, now_us)
+        )
+    ]  # fmt: skip
 
 
 def _of_the_house(found: dict[str, Any], wal_restart_bytes: int, now_us: int) -> list[tuple[str, str]]:

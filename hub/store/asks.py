@@ -57,6 +57,25 @@ def overdue_asks(tx: Tx, now_us: int, limit: int) -> list[AskRow]:
     return [_row(row) for row in rows]
 
 
+class OpenAsks(NamedTuple):
+    """What one provider is asked and has not answered. `asked_us`, `deadline_us`: the earliest of them."""
+
+    provider: int
+    open: int
+    overdue: int  # their deadline has passed
+    asked_us: int
+    deadline_us: int
+
+
+def open_asks_by_provider(tx: Tx, now_us: int) -> list[OpenAsks]:
+    rows = tx.rows(
+        "SELECT provider, count(*), sum(deadline_us <= ?), min(asked_us), min(deadline_us)"
+        " FROM ask INDEXED BY ask_open WHERE state = 1 GROUP BY provider ORDER BY provider",
+        (now_us,),
+    )
+    return [OpenAsks._make(row) for row in rows]
+
+
 def open_asks_of(tx: Tx, *, person: int, agency: int, lines: Collection[int] | None = None) -> list[AskRow]:
     """Return what an agency asks, or is asked, about a person; where `lines` are given, what it asks on these only."""
     sql, values = f"{_ROW} WHERE a.person = ? AND a.state = 1 AND ", [person]
