@@ -47,7 +47,7 @@ from hub.identity.token_keys import RotatingKeys
 from hub.logs import Log, open_log
 from hub.metrics import open_metrics
 from hub.operations import state, stopping
-from hub.operations.retention import once_a_day
+from hub.operations.retention import empty_delivered, forgetting, once_a_day
 from hub.operations.steered import kept_by, status_of
 from hub.policy.bundle import signed_bundle
 from hub.policy.embedded import EmbeddedPolicy
@@ -163,7 +163,8 @@ class Hub:
             drop_decided=self.bus.drop_decided,
             keep_days=self.settings.intake_retention_days,
             log=self.log,
-            delivered=once_a_day(lambda: kept_by(self)),
+            delivered=once_a_day(self.clock, lambda: empty_delivered(kept_by(self))),
+            asked=once_a_day(self.clock, forgetting(lambda: kept_by(self))),
         )
         self.policy_watch = PolicyWatch(lambda: self.in_force.policy, bell=self.bell, log=self.log)
         self.policy_watcher = policy_worker(self.policy_watch, self.log)

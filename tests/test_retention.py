@@ -14,7 +14,7 @@ from hub.exchange.feed import Opened
 from hub.exchange.handout import hand_out
 from hub.identity.people import NewLink, link
 from hub.logs import open_log
-from hub.operations.retention import NAMES, classes, once_a_day, run, run_recorded
+from hub.operations.retention import NAMES, classes, empty_delivered, once_a_day, run, run_recorded
 from hub.operations.steered import kept_by
 from hub.settings import Settings
 from hub.store.delivered import empty, left_to_empty
@@ -133,7 +133,7 @@ def test_a_dry_run_counts_and_changes_nothing(hub: Hub, calendar: Calendar) -> N
 
 def test_the_hub_does_it_by_itself_once_a_day(hub: Hub, calendar: Calendar) -> None:
     """In its retention thread; on the same day it does not look again."""
-    step = once_a_day(lambda: kept_by(hub))
+    step = once_a_day(hub.clock, lambda: empty_delivered(kept_by(hub)))
     delivered(hub)
     assert step() == 0
     calendar.pass_days(91)

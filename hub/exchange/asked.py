@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from hub.core.agreement import Basis
 from hub.core.errors import HubError, Kind
 from hub.core.leaf import NONCE_BYTES, LeafKind, leaf, merkle_root
 from hub.exchange.aimed import public_of
@@ -63,7 +64,8 @@ def no_answer(world: World, agency: str, text: str) -> Asked:
 
 def _no_answer(world: World, tx: Tx, public: bytes) -> Asked:
     row, now_us = ask_by_public(tx, public), world.clock()
-    assert row is not None  # asks are never deleted
+    if row is None:  # forgotten since
+        raise _unknown()
     if row.state == AskState.NO_ANSWER.value:
         return Asked(row)
     if row.state != AskState.ASKED.value:
@@ -77,6 +79,12 @@ def _no_answer(world: World, tx: Tx, public: bytes) -> Asked:
     close_ask(tx, row.id, AskState.NO_ANSWER, now_us=now_us, reasons=None, answer=None)
     tell_asker(world, tx, row, "no_answer", audit=audit, now_us=now_us)
     return Asked(row._replace(state=AskState.NO_ANSWER.value, closed_us=now_us), row.asker)
+
+
+def asked_freely(world: World) -> list[int]:
+    """Number the subscriptions on which one grant is good for any number of answers."""
+    lines = world.catalogue.subscriptions.values()
+    return [one.number for one in lines if one.purpose.basis is not Basis.EXPLICIT_REQUEST]
 
 
 def expire_asks(world: World) -> int:

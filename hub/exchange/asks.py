@@ -31,6 +31,7 @@ from hub.identity.keys import keyed, seal_with, unseal_with
 from hub.identity.people import link_place, local_of
 from hub.store.aims import DELIVERY_AIM, FOR_PERSON, WITH_CASE, WITHOUT_CASE, AimRow, AskState
 from hub.store.asks import ASK, NOBODY, AskRow, ask_by_public, is_grant_used
+from hub.store.asks_over import is_forgotten
 from hub.store.audit import add_audit
 from hub.store.deliveries import DELIVERY, PART, QUEUE, DeliveryKind, QueueState, next_delivery, public_id
 from hub.store.engine import Tx
@@ -113,6 +114,8 @@ def _ask(world: World, tx: Tx, agency: str, new: NewAsk, line: Subscription, pub
     kept = ask_by_public(tx, public)  # 1.
     if kept is not None:
         return Asked(_same(kept, line, who))
+    if new.id and is_forgotten(tx, public):
+        raise _repeated("you asked under this id long ago; what it was is not kept")
     now_us = world.clock()
     deadline_us = _deadline(new.deadline_us, now_us)
     tags = Tags(new.case, new.actor)
@@ -188,14 +191,13 @@ def _same(kept: AskRow, line: Subscription, who: Subject | None) -> AskRow:
     """Answer a repeat. Raises HubError(CONFLICT) where the id names another question, or one about somebody else."""
     other = who is not None and kept.person not in (NOBODY, who.person)
     if other or (kept.subscription, kept.fields) != (line.number, tuple(sorted(line.allowed))):
-        raise HubError(
-            Kind.CONFLICT,
-            "you asked something else under this id",
-            where="/id",
-            remedy="Give each question an id of its own.",
-            code="ask-repeated",
-        )
+        raise _repeated("you asked something else under this id")
     return kept
+
+
+def _repeated(what: str) -> HubError:
+    remedy = "Give each question an id of its own."
+    return HubError(Kind.CONFLICT, what, where="/id", remedy=remedy, code="ask-repeated")
 
 
 def _linked(world: World, tx: Tx, agency: str, local_id: str, line: Subscription) -> Subject | None:

@@ -8,11 +8,13 @@ from collections.abc import Callable
 from time import sleep
 from typing import Any, NamedTuple
 
+from hub.exchange.asked import asked_freely
 from hub.exchange.expiry import PIECE, expire_held, expire_waiting
 from hub.exchange.world import World
 from hub.identity.day_keys import US_PER_DAY, DayKeys
 from hub.ports import Clock
 from hub.settings import Settings
+from hub.store.asks_over import forget, left_to_forget, next_over
 from hub.store.audit import Salt
 from hub.store.delivered import empty, left_to_empty, next_to_empty, note_emptied
 from hub.store.engine import Store, Tx
@@ -20,7 +22,7 @@ from hub.store.operations import record
 
 RECORDS = 500  # of the bus per piece
 PAUSE_S = 0.02  # between two pieces: a thread that writes without a pause would double everybody's wait for the writer
-NAMES = ("intake", "day-keys", "waiting", "held", "sessions", "delivered")
+NAMES = ("intake", "day-keys", "waiting", "held", "sessions", "delivered", "asks")
 SHORTEST_DAYS = 2  # a key ends with a whole day: after fewer, an event of a minute before midnight might go undecided
 
 
@@ -65,6 +67,10 @@ def classes(kept: Kept) -> tuple[Class, ...]:
     def deliver_before_us() -> int:
         return now_us() - delivered_us
 
+    def over_asks() -> int:
+        with store.read() as tx:
+            return left_to_forget(tx, deliver_before_us(), asked_freely(kept.world))
+
     def over_delivered() -> int:
         with store.read() as tx:
             return left_to_empty(tx, deliver_before_us())
@@ -97,7 +103,12 @@ def classes(kept: Kept) -> tuple[Class, ...]:
             "delivered", f"{days.delivered_days} days after it was decided (HUB_DELIVERED_DAYS)",
             "The recipient has it and the hub is no archive; ids stay, for corrections and for the person's history.",
             PIECE, over_delivered,
-            lambda: empty_piece(store, deliver_before_us(), now_us(), kept.salt),
+            lambda: empty_delivered(kept),
+        ),
+        Class(
+            "asks", f"{days.delivered_days} days after it was closed (HUB_DELIVERED_DAYS)",
+            "Who asked what about whom is in the person's history; an id that somebody may name again stays.",
+            PIECE, over_asks, forgetting(lambda: kept),
         ),
     )  # fmt: skip
 
@@ -152,19 +163,49 @@ def empty_piece(store: Store, before_us: int, now_us: int, salt: Salt) -> int:
     return store.write(transaction)
 
 
-def once_a_day(kept: Callable[[], Kept]) -> Callable[[], int]:
-    """Make the worker's step for what is delivered: piece by piece, then quiet until the next day."""
+def empty_delivered(kept: Kept) -> int:
+    """Empty one piece by the settings in force."""
+    now_us = kept.clock()
+    return empty_piece(kept.store, now_us - kept.settings.delivered_days * US_PER_DAY, now_us, kept.salt)
+
+
+def forgetting(kept: Callable[[], Kept]) -> Callable[[], int]:
+    """Make what forgets one piece of the asks that ended long ago, from where the piece before it ended."""
+    after = 0
+
+    def piece() -> int:
+        nonlocal after
+        of = kept()
+        now_us, freely = of.clock(), asked_freely(of.world)
+        before_us = now_us - of.settings.delivered_days * US_PER_DAY
+        with of.store.read() as tx:
+            ids = next_over(tx, before_us, freely, after=after, limit=PIECE)
+        after = ids[-1] if len(ids) == PIECE else 0
+        if not ids:
+            return 0
+
+        def transaction(tx: Tx) -> int:
+            gone = forget(tx, ids, before_us, freely)
+            record(tx, {"act": "retention", "class": "asks", "count": gone}, now_us=now_us, salt=of.salt)
+            return gone
+
+        return of.store.write(transaction)
+
+    return piece
+
+
+def once_a_day(clock: Clock, piece: Callable[[], int]) -> Callable[[], int]:
+    """Make a step of the worker's: piece by piece, then quiet until the next day."""
     done = 0
 
     def step() -> int:
         nonlocal done
-        of = kept()
-        now_us = of.clock()
-        if done == now_us // US_PER_DAY:
+        today = clock() // US_PER_DAY
+        if done == today:
             return 0
-        gone = empty_piece(of.store, now_us - of.settings.delivered_days * US_PER_DAY, now_us, of.salt)
+        gone = piece()
         if gone < PIECE:
-            done = now_us // US_PER_DAY
+            done = today
         return gone
 
     return step

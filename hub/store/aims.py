@@ -19,6 +19,7 @@ class AskState(IntEnum):
     REFUSED = 3
     NO_ANSWER = 4
     EXPIRED = 5
+    FORGOTTEN = 6  # what is left of it is its id (`hub/store/asks_over.py`); nobody is told of this state
 
 
 class AskFact(NamedTuple):
@@ -105,7 +106,8 @@ def _asks(tx: Tx, asks: Sequence[bytes]) -> str:
     return tx.text(
         "SELECT json_group_array(json_array(hex(a.public), a.id, a.asker, a.provider, a.dataset, a.subscription,"
         " a.person, a.fields, json(i.body), a.asks, a.state, a.deadline_us, a.stretch)) FROM ask a"
-        f" JOIN interned i ON i.id = a.fields WHERE a.public IN ({marks(len(asks))})",
+        f" JOIN interned i ON i.id = a.fields WHERE a.public IN ({marks(len(asks))})"
+        f" AND a.state <> {AskState.FORGOTTEN.value}",
         asks,
     )
 

@@ -47,7 +47,7 @@ _ROW = (
 
 
 def ask_by_public(tx: Tx, public: bytes) -> AskRow | None:
-    found = tx.rows(f"{_ROW} WHERE a.public = ?", (public,))
+    found = tx.rows(f"{_ROW} WHERE a.public = ? AND a.state <> {AskState.FORGOTTEN.value}", (public,))
     return _row(found[0]) if found else None
 
 

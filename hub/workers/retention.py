@@ -38,13 +38,15 @@ class Retention:
         keep_days: int,
         log: Log,
         delivered: Callable[[], int] = lambda: 0,
+        asked: Callable[[], int] = lambda: 0,
     ) -> None:
-        """`delivered` empties a piece of what was delivered long ago, and says how many.
+        """`delivered` empties a piece of what was delivered long ago, and says how many; `asked` forgets old asks so.
 
         `drop_decided(n)` lets the bus forget up to n records behind its position, and says how many.
         """
         self._world, self._desk, self._log = world, desk, log
-        self._day_keys, self._drop_decided, self._delivered = day_keys, drop_decided, delivered
+        self._day_keys, self._drop_decided = day_keys, drop_decided
+        self._delivered, self._asked = delivered, asked
         self._keep_days = max(keep_days, SHORTEST_DAYS)
         self._cleared_day, self._let_go = 0, LetGo()
 
@@ -66,6 +68,7 @@ class Retention:
             ("behind", CHAINS, lambda: self._let_go.step(world)),
             ("backfilled", PIECE, lambda: forget_backfilled(world, PIECE)),
             ("delivered", PIECE, self._delivered),
+            ("asked", PIECE, self._asked),
             ("wrapping", 1, lambda: wrap_anew(world.store, world.keys, world.clock, world.way)),
         ):
             gone = _in_pieces(drop, piece, stop)
@@ -100,9 +103,11 @@ def retention_worker(
     keep_days: int,
     log: Log,
     delivered: Callable[[], int],
+    asked: Callable[[], int],
 ) -> Worker:
     """Make the thread, unstarted."""
     rounds = Retention(
-        world, desk, day_keys=day_keys, drop_decided=drop_decided, keep_days=keep_days, log=log, delivered=delivered
-    )
+        world, desk, day_keys=day_keys, drop_decided=drop_decided, keep_days=keep_days, log=log, delivered=delivered,
+        asked=asked,
+    )  # fmt: skip
     return Worker("retention", rounds.step, log=log)
