@@ -54,7 +54,7 @@ BINARY = {  # every binary column there is, and what it holds: a new one has to 
 SEALING = {  # who seals under it, and into which of these columns
     "hub/identity/keys.py": "person", "hub/identity/day_keys.py": "day_key",
     "hub/identity/webhook_keys.py": "webhook_key", "hub/exchange/backfills.py": "backfill",
-    "hub/identity/stops.py": "delivery", "hub/exchange/ways_out.py": "delivery", "hub/exchange/notices.py": "delivery",
+    "hub/identity/stops.py": "delivery", "hub/exchange/notices.py": "delivery",
     "hub/exchange/decide_event.py": "delivery",
     "hub/exchange/erase_rest.py": "delivery", "hub/exchange/gate.py": "waiting_key",
 }  # fmt: skip

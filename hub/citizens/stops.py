@@ -10,7 +10,7 @@ from hub.core.leaf import NONCE_BYTES, LeafKind, canonical
 from hub.identity.keys import OpenKey, unseal_with
 from hub.identity.people import link_place
 from hub.identity.pseudonyms import pseudonym
-from hub.store.deliveries import DELIVERY, QUEUE, DeliveryKind, Part, QueueState, next_delivery, pack_parts
+from hub.store.deliveries import DeliveryKind, NewDelivery, Part, pack_parts, put_ready
 from hub.store.engine import Tx
 from hub.store.facts import scopes
 from hub.store.history import DeliveryHead, audits_at, deliveries_at, details_at, handed_as, handed_under
@@ -48,11 +48,8 @@ def queue_stop(
     shape = canonical({"fields": sorted(share), "role": "person"})
     tx.insert("interned(id, body)", [(intern_id(shape), shape.decode())], or_ignore=True)
     parts = pack_parts([Part(person, intern_id(shape), stretch, 0, len(box))])
-    delivery_id = next_delivery(tx)
-    kind = DeliveryKind.STOP.value
-    tx.insert(DELIVERY, [(delivery_id, public, kind, number, at, version, audit, at_us, parts, box)])
-    tx.insert(QUEUE, [(number, QueueState.READY.value, delivery_id, at, person, 0, 0)])
-    set_due(tx, [delivery_id], at_us + STOP_DUE_US)
+    new = NewDelivery(public, DeliveryKind.STOP, number, audit, at_us, box, at, version, parts, person)
+    set_due(tx, [put_ready(tx, new)], at_us + STOP_DUE_US)
 
 
 def opened_under(

@@ -10,13 +10,12 @@ from hub.core.leaf import NONCE_BYTES, LeafKind, leaf, merkle_root
 from hub.exchange.aimed import public_of
 from hub.exchange.asks import Asked
 from hub.exchange.feed import rfc3339
-from hub.exchange.notices import ask_notice
+from hub.exchange.notices import tell_ask_closed
 from hub.exchange.world import World
 from hub.identity.questions import end_asks
 from hub.store.aims import AskState, close_ask
 from hub.store.asks import NOBODY, THE_PERSON, AskRow, ask_by_public, drop_answers, overdue_asks
 from hub.store.audit import add_audit
-from hub.store.deliveries import DELIVERY, QUEUE, next_delivery
 from hub.store.engine import Tx
 
 PIECE = 200  # asks of one transaction: a withdrawal waits for a few milliseconds at most
@@ -124,12 +123,8 @@ def _closing(tx: Tx, rows: Sequence[AskRow], now_us: int) -> int:
 
 def tell_asker(world: World, tx: Tx, row: AskRow, state: str, *, audit: int, now_us: int) -> None:
     """Queue a notice for an agency whose ask ended without an answer."""
-    if row.asker == THE_PERSON:
-        return
-    delivery_id = next_delivery(tx)
-    delivery, queued = ask_notice(world, row.public, row.asker, state, audit=audit, delivery=delivery_id, now_us=now_us)
-    tx.insert(DELIVERY, [delivery])
-    tx.insert(QUEUE, [queued])
+    if row.asker != THE_PERSON:
+        tell_ask_closed(world, tx, row.public, row.asker, state, audit=audit, now_us=now_us)
 
 
 def _unknown() -> HubError:

@@ -33,7 +33,7 @@ from hub.store.aims import DELIVERY_AIM, FOR_PERSON, WITH_CASE, WITHOUT_CASE, Ai
 from hub.store.asks import ASK, NOBODY, AskRow, ask_by_public, is_grant_used
 from hub.store.asks_over import is_forgotten
 from hub.store.audit import add_audit
-from hub.store.deliveries import DELIVERY, PART, QUEUE, DeliveryKind, QueueState, next_delivery, public_id
+from hub.store.deliveries import PART, DeliveryKind, NewDelivery, public_id, put_ready
 from hub.store.engine import Tx
 from hub.store.facts import AGENCY_FENCE, AGREEMENT_FENCE, POLICY_FENCE, RuleFacts, persons_of, read_persons, read_rules
 from hub.store.facts import rules_of as parsed
@@ -342,18 +342,14 @@ def put(world: World, tx: Tx, row: AskRow, ground: Ground, tags: Tags, audit: in
     box = seal_with(who.key, dumps((name, {**for_whom, **said})), public)
     shape = shape_body(ground.standing.role, frozenset(row.fields))
     remember(tx, dict([shape]), set())
-    delivery_id = next_delivery(tx)
     part = PART.pack(who.person, shape[0], ground.stretch, who.level, len(box))
-    kind, version = DeliveryKind.QUESTION.value, line.agreement.version
-    tx.insert(
-        DELIVERY,
-        [(delivery_id, public, kind, row.provider, line.number, version, audit, row.asked_us, part, box)],
-    )
-    tx.insert(QUEUE, [(row.provider, QueueState.READY.value, delivery_id, line.number, who.person, 0, 0)])
+    place = line.number, line.agreement.version, part, who.person
+    new = NewDelivery(public, DeliveryKind.QUESTION, row.provider, audit, row.asked_us, box, *place)
+    question = put_ready(tx, new)
     fields = intern_id(canonical(list(row.fields)))
     aim = AimRow(row.public, 0, fields, row.asks, row.deadline_us)
-    tx.insert(DELIVERY_AIM, [(delivery_id, *aim[:5])])
-    saved = save(tx, row._replace(question=delivery_id), who, tags)
+    tx.insert(DELIVERY_AIM, [(question, *aim[:5])])
+    saved = save(tx, row._replace(question=question), who, tags)
     reach("asking.before_commit")
     return Asked(saved, row.provider)
 

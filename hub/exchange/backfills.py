@@ -16,7 +16,7 @@ from hub.core.leaf import LeafKind, canonical
 from hub.exchange.aimed import ID_BYTES, public_of
 from hub.exchange.feed import rfc3339
 from hub.exchange.intake import topic
-from hub.exchange.notices import backfill_notice
+from hub.exchange.notices import tell_backfill
 from hub.exchange.standing import Horizon, agreement_state
 from hub.exchange.world import World
 from hub.identity.keys import backfill_place
@@ -31,7 +31,6 @@ from hub.store.backfills import (
     begin_ending,
     note_progress,
 )
-from hub.store.deliveries import DELIVERY, QUEUE, next_delivery
 from hub.store.engine import Tx
 from hub.store.facts import AGREEMENT_FENCE, raise_fence, read_rules, rules_of
 
@@ -145,14 +144,11 @@ def record(world: World, tx: Tx, row: BackfillRow, said: Mapping[str, object]) -
 
 def tell(world: World, tx: Tx, row: BackfillRow, what: str, to: int, *, audit: int) -> None:
     """Queue a notice for one party of a backfill: that it is `open`, or `closed`."""
-    delivery_id = next_delivery(tx)
     said = {"type": f"backfill.{what}", "backfill": row.public.hex(), "until": rfc3339(row.until_us)}
     line = world.catalogue.subscriptions.get(row.subscription)
     if line is not None:
         said |= {"dataset": line.dataset.name, "purpose": line.purpose.code, "agreement": line.agreement.code}
-    notice, queued = backfill_notice(world, said, to, audit=audit, delivery=delivery_id, now_us=world.clock())
-    tx.insert(DELIVERY, [notice])
-    tx.insert(QUEUE, [queued])
+    tell_backfill(world, tx, said, to, audit=audit)
 
 
 def _open(world: World, tx: Tx, subscription: Subscription, *, days: int, again: bool) -> dict[str, Any]:

@@ -12,13 +12,12 @@ from cryptography.exceptions import InvalidTag
 from hub.core.errors import HubError, Kind
 from hub.core.leaf import LeafKind
 from hub.exchange.feed import rfc3339
-from hub.exchange.notices import Unheard, unheard_notice
+from hub.exchange.notices import Unheard, tell_unheard
 from hub.exchange.world import World
 from hub.identity.ring import act_salt
 from hub.metrics import Metrics
 from hub.store.audit import add_act
 from hub.store.dead_letters import LetterRow, letter_by_number, letters, stopped_letters, try_again
-from hub.store.deliveries import DELIVERY, QUEUE, next_delivery
 from hub.store.engine import Tx
 from hub.store.waiting import settle
 
@@ -117,10 +116,7 @@ def _discard(world: World, tx: Tx, number: int, reason: str) -> LetterRow:
     tx.insert("event_unheard(event, failed, at_us)", [(row.event, 1, now_us)], or_ignore=True)
     names = {dataset.number: dataset.name for dataset in world.datasets.values()}
     unheard = Unheard(row.publisher, names.get(row.dataset, ""), failed=True, events=[row.event], reason=reason)
-    delivery_id = next_delivery(tx)
-    notice, queued = unheard_notice(world, unheard, audit=audit, delivery=delivery_id, now_us=now_us)
-    tx.insert(DELIVERY, [notice])
-    tx.insert(QUEUE, [queued])
+    tell_unheard(world, tx, unheard, audit=audit, now_us=now_us)
     return row
 
 

@@ -32,7 +32,6 @@ from hub.identity.stops import stop_opened
 from hub.logs import Log
 from hub.settings import Settings
 from hub.store.audit import add_act
-from hub.store.deliveries import next_delivery
 from hub.store.engine import Lane, Row, Tx, marks
 from hub.store.erasures import ErasureRow, Stage, add_erasure, erasure_of, erasures_known, told
 from hub.store.facts import PERSON_FENCE, raise_fence
@@ -168,8 +167,7 @@ def _erase(desk: Eraser, person: int, local: bytes | None, reason: str, before_u
     audit = _record(world, tx, person, reason, destroyed, now_us)  # 3.
     for recipient in sorted({one.recipient for one in stopped}):
         theirs = [one for one in stopped if one.recipient == recipient]
-        delivery_id = next_delivery(tx)
-        stop_opened(world.keys, tx, recipient, theirs, first_delivery=delivery_id, audit=audit, now_us=now_us)
+        stop_opened(world.keys, tx, recipient, theirs, audit=audit, now_us=now_us)
     bus_until_us = (now_us // US_PER_DAY + desk.keep_days) * US_PER_DAY
     due_us = now_us + desk.due_days * US_PER_DAY
     erased_us = now_us if before_us is None else before_us

@@ -17,7 +17,7 @@ from hub.exchange.world import World, dumps
 from hub.failpoints import reach
 from hub.identity.keys import keyed, seal, unseal, waiting_place
 from hub.identity.people import local_of
-from hub.store.deliveries import DELIVERY, QUEUE, DeliveryKind, DeliveryRow, QueueState, next_delivery, unpack_parts
+from hub.store.deliveries import DeliveryKind, NewDelivery, put_ready, unpack_parts
 from hub.store.engine import Tx, marks
 from hub.store.erasures import ErasureRow, Stage, count_told, erasure_of, move_on, open_erasures
 from hub.store.history import deliveries_at, details_at, handed_as
@@ -132,12 +132,9 @@ def _queue_delete(world: World, tx: Tx, row: ErasureRow, recipient: int, first: 
     if partly := {one.public.hex(): list(one.fields) for one in handed if one.fields}:
         says["fields"] = partly
     public = keyed(world.keys.delivery, "delete", str(row.person), str(recipient), str(first))
-    delivery_id = next_delivery(tx)
     sealed = world.keys.wrapping.seal(canonical(says), public)
-    kind, at_us = DeliveryKind.DELETE.value, world.clock()
-    tx.insert(DELIVERY, [DeliveryRow(delivery_id, public, kind, recipient, 0, 0, row.audit, at_us, b"", sealed)])
-    tx.insert(QUEUE, [(recipient, QueueState.READY.value, delivery_id, 0, 0, 0, 0)])
-    set_due(tx, [delivery_id], row.due_us)
+    new = NewDelivery(public, DeliveryKind.DELETE, recipient, row.audit, world.clock(), sealed)
+    set_due(tx, [put_ready(tx, new)], row.due_us)
 
 
 def _forget_in_waiting(world: World, row: ErasureRow) -> None:

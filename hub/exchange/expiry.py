@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 from hub.core.leaf import NONCE_BYTES, LeafKind, leaf, merkle_root
 from hub.exchange.intake import POISON
-from hub.exchange.notices import Unheard, unheard_notice
+from hub.exchange.notices import Unheard, tell_unheard
 from hub.exchange.world import World
 from hub.identity.stops import delete_originals, stop_opened
 from hub.store.audit import add_audit
-from hub.store.deliveries import DELIVERY, QUEUE, DeliveryKind, QueueState, next_delivery, unpack_parts
+from hub.store.deliveries import DeliveryKind, QueueState, unpack_parts
 from hub.store.engine import Tx, marks
 from hub.store.held import destroy_hold_keys
 from hub.store.waiting import settle
@@ -67,12 +67,9 @@ def _tell(world: World, tx: Tx, rows: Sequence[tuple[bytes, int, int, int]], aud
     together: dict[tuple[int, int, int], list[bytes]] = {}
     for event, *of in rows:
         together.setdefault((of[0], of[1], of[2]), []).append(event)
-    delivery_id = next_delivery(tx)
-    for delivery, ((publisher, dataset, failed), events) in enumerate(together.items(), delivery_id):
+    for (publisher, dataset, failed), events in together.items():
         unheard = Unheard(publisher, names.get(dataset, ""), bool(failed), events)
-        notice, queued = unheard_notice(world, unheard, audit=audit, delivery=delivery, now_us=now_us)
-        tx.insert(DELIVERY, [notice])
-        tx.insert(QUEUE, [queued])
+        tell_unheard(world, tx, unheard, audit=audit, now_us=now_us)
 
 
 class Overdue(NamedTuple):
@@ -108,9 +105,8 @@ def _expire_held(world: World, tx: Tx, now_us: int) -> int:
             f"DELETE FROM queue WHERE recipient = ? AND state = ? AND delivery IN ({marks(len(theirs))})",
             (recipient, QueueState.HELD.value, *[one.delivery for one in theirs]),
         )
-        delivery_id = next_delivery(tx)
         opened = [one for one in theirs if one.number]
-        stop_opened(world.keys, tx, recipient, opened, first_delivery=delivery_id, audit=audit, now_us=now_us)
+        stop_opened(world.keys, tx, recipient, opened, audit=audit, now_us=now_us)
         corrections = [one for one in theirs if one.kind == DeliveryKind.CORRECTION]
         delete_originals(world.keys, tx, recipient, corrections, audit=audit, now_us=now_us)
     destroy_hold_keys(tx, [one.delivery for one in rows])

@@ -18,7 +18,7 @@ from hub.core.errors import HubError
 from hub.core.leaf import NONCE_BYTES, LeafKind, leaf
 from hub.exchange.aimed import aim_keys
 from hub.exchange.intake import Taken, open_record, take
-from hub.exchange.notices import conflict_notice, refused_notice
+from hub.exchange.notices import tell_conflict, tell_refused
 from hub.exchange.prepare import prepare
 from hub.exchange.prepared import Known, Prepared
 from hub.exchange.rulings import Rulings
@@ -35,7 +35,7 @@ from hub.store.aims import (
     note_backfilled,
     read_aims,
 )
-from hub.store.audit import AUDIT
+from hub.store.audit import AUDIT, add_audit
 from hub.store.dead_letters import STOPPED, end_letters, note_letters
 from hub.store.deliveries import DELIVERY, QUEUE, DeliveryKind
 from hub.store.engine import Job, Tx
@@ -287,11 +287,11 @@ class Gate:
         self._park(tx, decided)
         self._note_aims(tx, decided, delivery)
         note_letters(tx, decided.letters, self._world.clock())
-        rare = audit + len(decided.audits)
-        reported = self._conflicts(tx, decided.conflicts, rare, delivery + len(new))
-        reported += self._misaimed(tx, decided, rare + reported, delivery + len(new) + reported)
+        self._conflicts(tx, decided.conflicts)
+        for event, reason in decided.misaimed:
+            tell_refused(self._world, tx, event, reason)
         if unreadable:
-            self._unreadable(tx, rare + reported, unreadable)
+            self._unreadable(tx, unreadable)
         return interned
 
     def _note_aims(self, tx: Tx, decided: Prepared, delivery: int) -> None:
@@ -334,36 +334,18 @@ class Gate:
             )
         tx.insert(WAITING, rows)
 
-    def _conflicts(self, tx: Tx, events: Sequence[Taken], audit: int, delivery: int) -> int:
+    def _conflicts(self, tx: Tx, events: Sequence[Taken]) -> None:
         """Record ids that came again with other content, and tell their publishers; the same one is told once."""
-        told = 0
         for event in events:
             row = (event.event, event.content, self._world.clock())
             if tx.insert("event_conflict(event, content, at_us)", [row], or_ignore=True):
-                notice = conflict_notice(self._world, event, audit=audit + told, delivery=delivery + told)
-                tx.insert(AUDIT, [notice.audit])
-                tx.insert(DELIVERY, [notice.delivery])
-                tx.insert(QUEUE, [notice.queue])
-                told += 1
-        return told
+                tell_conflict(self._world, tx, event)
 
-    def _misaimed(self, tx: Tx, decided: Prepared, audit: int, delivery: int) -> int:
-        """Tell publishers which of their aimed events were for nobody, and why."""
-        for told, (event, reason) in enumerate(decided.misaimed):
-            notice = refused_notice(self._world, event, reason, audit=audit + told, delivery=delivery + told)
-            tx.insert(AUDIT, [notice.audit])
-            tx.insert(DELIVERY, [notice.delivery])
-            tx.insert(QUEUE, [notice.queue])
-        return len(decided.misaimed)
-
-    def _unreadable(self, tx: Tx, audit: int, count: int) -> None:
+    def _unreadable(self, tx: Tx, count: int) -> None:
         """Note records whose key is destroyed or whose bytes are not what was sealed: nobody can decide them now."""
         now_us = self._world.clock()
         row_leaf = leaf(LeafKind.EXPIRY, at_us=now_us, nonce=new_key()[:NONCE_BYTES], commitments=())
-        tx.insert(
-            AUDIT,
-            [(audit, LeafKind.EXPIRY, now_us, row_leaf, b"", count.to_bytes(4))],
-        )
+        add_audit(tx, LeafKind.EXPIRY, at_us=now_us, leaf=row_leaf, detail=count.to_bytes(4))
 
     def _spent(self, phase: str, began: float) -> float:
         now = perf_counter()

@@ -130,12 +130,12 @@ def _write(world: World, tx: Tx, recipient: int, judged: Sequence[Judged], more:
     if not settled:
         return Page((), False, 0, 0, now_us)
     row = tx.one(
-        "SELECT (SELECT coalesce(max(id), 0) + 1 FROM audit), (SELECT coalesce(max(id), 0) + 1 FROM delivery),"
+        "SELECT (SELECT coalesce(max(id), 0) + 1 FROM audit),"
         " coalesce((SELECT number FROM recipient_counter WHERE recipient = ?), 0)",
         (recipient,),
     )
     assert row is not None
-    audit, next_delivery, last = row
+    audit, last = row
     opened = [one for one in settled if one.outcome == "release"]
     held = [one for one in settled if one.outcome == "hold"]
     cancelled = [one for one in settled if one.outcome == "refusal"]
@@ -157,7 +157,7 @@ def _write(world: World, tx: Tx, recipient: int, judged: Sequence[Judged], more:
             (recipient, last + len(first)),
         )
     stopped = [one.candidate for one in cancelled if one.candidate.number]
-    stop_opened(world.keys, tx, recipient, stopped, first_delivery=next_delivery, audit=audit, now_us=now_us)
+    stop_opened(world.keys, tx, recipient, stopped, audit=audit, now_us=now_us)
     if any(one.aim is not None or one.candidate.state == QueueState.LATER.value for one in settled):
         settle_aimed(world, tx, recipient, settled, audit=audit, now_us=now_us)
     destroy_hold_keys(tx, [one.candidate.delivery for one in cancelled if was_held(one.candidate.parts)])

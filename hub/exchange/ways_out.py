@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 
-from hub.core.leaf import LeafKind, canonical
+from hub.core.leaf import LeafKind
+from hub.exchange.notices import put_notice
 from hub.exchange.world import World
 from hub.identity.keys import keyed
 from hub.store.audit import Salt, add_act
-from hub.store.deliveries import DELIVERY, QUEUE, DeliveryKind, DeliveryRow, QueueState, next_delivery
+from hub.store.deliveries import QueueState
 from hub.store.engine import Tx, marks
 
 
@@ -15,15 +16,11 @@ def note_act(tx: Tx, salt: Salt, said: Mapping[str, object], *, now_us: int) -> 
     return add_act(tx, LeafKind.WAY_OUT, said, at_us=now_us, salt=salt)
 
 
-def put_notice(world: World, tx: Tx, agency: str, text: Mapping[str, object], *, audit: int, now_us: int) -> None:
+def tell_agency(world: World, tx: Tx, agency: str, text: Mapping[str, object], *, audit: int, now_us: int) -> None:
     """Lay a notice into an agency's feed. It is named by the audit row of what it tells."""
     recipient = world.catalogue.agencies[agency].number
-    delivery_id = next_delivery(tx)
     public = keyed(world.keys.delivery, "notice", str(audit), agency)
-    sealed = world.keys.wrapping.seal(canonical(dict(text)), public)
-    kind = DeliveryKind.NOTICE.value
-    tx.insert(DELIVERY, [DeliveryRow(delivery_id, public, kind, recipient, 0, 0, audit, now_us, b"", sealed)])
-    tx.insert(QUEUE, [(recipient, QueueState.READY.value, delivery_id, 0, 0, 0, 0)])
+    put_notice(world, tx, text, public, recipient, audit=audit, now_us=now_us)
 
 
 def give_back(world: World, recipient: int, due_us: Mapping[int, int]) -> None:

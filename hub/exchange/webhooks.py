@@ -22,7 +22,7 @@ from hub.core.errors import HubError, Kind
 from hub.exchange.endpoints import Reach, Resolve, pin, read_endpoint, system_resolve
 from hub.exchange.feed import rfc3339
 from hub.exchange.post import Answer, Limits, Line, Unanswered, trusting
-from hub.exchange.ways_out import give_back, note_act, put_notice
+from hub.exchange.ways_out import give_back, note_act, tell_agency
 from hub.exchange.world import World
 from hub.identity.keys import Wrapping
 from hub.identity.webhook_keys import OVERLAP_US, Signer, new_webhook_key, shown, signed_headers, signer
@@ -364,7 +364,7 @@ def note_failure(desk: WebhookDesk, row: WebhookRow, reason: str, *, wait_us: Ca
                 "type": "webhook.disabled", "reason": reason, "detail": in_words(reason),
                 "failing_since": rfc3339(since_us), "failures": failures,
             }  # fmt: skip
-            put_notice(world, tx, row.agency, text, audit=audit, now_us=now_us)
+            tell_agency(world, tx, row.agency, text, audit=audit, now_us=now_us)
             return "disabled"
         put_webhook(
             tx, WebhookRow(row.agency, row.url, "failing", reason, since_us, now_us + wait_us(failures), failures)

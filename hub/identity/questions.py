@@ -9,7 +9,7 @@ from hub.identity.keys import Keyring
 from hub.identity.stops import stop_opened
 from hub.store.aims import AskState, close_ask
 from hub.store.asks import AskRow
-from hub.store.deliveries import QueueState, next_delivery
+from hub.store.deliveries import QueueState
 from hub.store.engine import Tx
 from hub.store.interned import intern_id, remember
 
@@ -53,6 +53,5 @@ def _stop(keys: Keyring, tx: Tx, row: AskRow, *, audit: int, now_us: int) -> Non
     )
     if found is not None:
         tx.run("DELETE FROM queue WHERE recipient = ? AND state = ? AND delivery = ?", place)
-        delivery_id = next_delivery(tx)
         question = _Question._make(found)
-        stop_opened(keys, tx, row.provider, [question], first_delivery=delivery_id, audit=audit, now_us=now_us)
+        stop_opened(keys, tx, row.provider, [question], audit=audit, now_us=now_us)

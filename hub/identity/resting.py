@@ -10,7 +10,7 @@ from typing import NamedTuple
 from hub.core.agreement import Catalogue, Subscription
 from hub.identity.keys import Keyring
 from hub.identity.stops import delete_originals, stop_opened
-from hub.store.deliveries import DECIDED, DeliveryKind, next_delivery
+from hub.store.deliveries import DECIDED, DeliveryKind
 from hub.store.engine import Tx, marks
 from hub.store.held import destroy_hold_keys
 
@@ -71,10 +71,9 @@ def take_off(tx: Tx, resting: Resting) -> tuple[list[Taken], int]:
 
 def stop_taken(keys: Keyring, tx: Tx, taken: Sequence[Taken], *, audit: int, now_us: int) -> None:
     """Queue a `stop` under the number of each that was opened; who got what a correction was of is to delete that."""
-    delivery_id = next_delivery(tx)
-    opened = [one for one in taken if one.number]
-    for delivery, one in enumerate(opened, delivery_id):
-        stop_opened(keys, tx, one.recipient, [one], first_delivery=delivery, audit=audit, now_us=now_us)
+    for one in taken:
+        if one.number:
+            stop_opened(keys, tx, one.recipient, [one], audit=audit, now_us=now_us)
     for one in taken:
         if one.kind == DeliveryKind.CORRECTION:
             delete_originals(keys, tx, one.recipient, [one], audit=audit, now_us=now_us)

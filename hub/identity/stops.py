@@ -6,7 +6,7 @@ from typing import Protocol
 from hub.core.leaf import canonical
 from hub.identity.keys import Keyring
 from hub.store.aims import DELIVERY_AIM, AimRow, aims_at, was_opened
-from hub.store.deliveries import DELIVERY, QUEUE, DeliveryKind, QueueState, next_delivery, public_id
+from hub.store.deliveries import DeliveryKind, NewDelivery, public_id, put_ready
 from hub.store.engine import Tx
 from hub.store.overdue import STOP_DUE_US, set_due
 
@@ -26,23 +26,18 @@ class WasOpened(Protocol):
     def number(self) -> int: ...
 
 
-def stop_opened(
-    keys: Keyring, tx: Tx, recipient: int, rows: Sequence[WasOpened], *, first_delivery: int, audit: int, now_us: int
-) -> None:
-    """Queue a `stop` for each, as deliveries from `first_delivery` on: its number now stands for the stop."""
-    for delivery, row in enumerate(rows, first_delivery):
+def stop_opened(keys: Keyring, tx: Tx, recipient: int, rows: Sequence[WasOpened], *, audit: int, now_us: int) -> None:
+    """Queue a `stop` for each: its number now stands for the stop."""
+    for row in rows:
         public = public_id(keys.delivery, row.public, row.subscription)
         text = keys.wrapping.seal(canonical({"stops": row.public.hex()}), public)
-        kind = DeliveryKind.STOP.value
-        tx.insert(
-            DELIVERY, [(delivery, public, kind, recipient, row.subscription, row.version, audit, now_us, b"", text)]
-        )
-        tx.insert(QUEUE, [(recipient, QueueState.READY.value, delivery, row.subscription, row.person, row.number, 0)])
+        new = NewDelivery(public, DeliveryKind.STOP, recipient, audit, now_us, text, row.subscription, row.version)
+        delivery = put_ready(tx, new._replace(person=row.person, number=row.number))
         tx.run(
             "UPDATE handout SET delivery = ?, ended = 1 WHERE recipient = ? AND number = ?",
             (delivery, recipient, row.number),
         )
-    set_due(tx, range(first_delivery, first_delivery + len(rows)), now_us + STOP_DUE_US)
+        set_due(tx, [delivery], now_us + STOP_DUE_US)
 
 
 class Correction(Protocol):
@@ -71,10 +66,8 @@ def delete_originals(
             continue
         public = public_id(keys.delivery, row.public + aim.of, row.subscription)
         text = keys.wrapping.seal(canonical({"deletes": [aim.of.hex()]}), public)
-        delivery_id = next_delivery(tx)
-        kind, at = DeliveryKind.DELETE.value, delivery_id
-        tx.insert(DELIVERY, [(at, public, kind, recipient, row.subscription, row.version, audit, now_us, b"", text)])
-        tx.insert(QUEUE, [(recipient, QueueState.READY.value, at, row.subscription, row.person, 0, 0)])
+        new = NewDelivery(public, DeliveryKind.DELETE, recipient, audit, now_us, text, row.subscription, row.version)
+        at = put_ready(tx, new._replace(person=row.person))
         tx.insert(DELIVERY_AIM, [(at, *AimRow(aim.of, aim.original, 0, 0, 0)[:5])])
         set_due(tx, [at], now_us + STOP_DUE_US)
 

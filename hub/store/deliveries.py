@@ -71,25 +71,35 @@ def public_id(key: bytes, event: bytes, subscription: int) -> bytes:
     return sha256(key + event + subscription.to_bytes(4)).digest()[:PUBLIC_BYTES]  # fixed lengths: a prefix is safe
 
 
-def next_delivery(tx: Tx) -> int:
-    """Return the next free id of a delivery, for who writes it in this transaction."""
-    row = tx.one("SELECT coalesce(max(id), 0) + 1 FROM delivery")
-    assert row is not None
-    return int(row[0])
-
-
-class DeliveryRow(NamedTuple):
-    id: int
-    public: bytes
-    kind: int
-    recipient: int
-    subscription: int
-    version: int
-    audit: int
-    time_us: int
-    parts: bytes
-    payload: bytes
-
-
 DELIVERY = "delivery(id, public, kind, recipient, subscription, version, audit, time_us, parts, payload)"
 QUEUE = "queue(recipient, state, delivery, subscription, person, number, due_us)"
+
+
+class NewDelivery(NamedTuple):
+    """A delivery to be written, and its place in the queue. `person`: whose chain it stands in; 0: nobody's.
+
+    `number`: the recipient's running number that it takes over; 0: it gets one of its own when it is opened.
+    """
+
+    public: bytes
+    kind: DeliveryKind
+    recipient: int
+    audit: int
+    time_us: int
+    payload: bytes
+    subscription: int = 0
+    version: int = 0  # of the agreement
+    parts: bytes = b""
+    person: int = 0
+    number: int = 0
+
+
+def put_ready(tx: Tx, new: NewDelivery) -> int:
+    """Write one delivery and lay it into its recipient's queue, ready. Returns its id, the next that is free."""
+    row = tx.one("SELECT coalesce(max(id), 0) + 1 FROM delivery")
+    assert row is not None
+    at, line = int(row[0]), new.subscription
+    head = (at, new.public, new.kind.value, new.recipient, line, new.version, new.audit, new.time_us)
+    tx.insert(DELIVERY, [(*head, new.parts, new.payload)])
+    tx.insert(QUEUE, [(new.recipient, QueueState.READY.value, at, line, new.person, new.number, 0)])
+    return at
