@@ -338,6 +338,9 @@ def test_an_agency_reads_its_own_agreements_subscriptions_and_datasets(place: To
     assert lindum["datasets"] == []
     registry = place.agency("civil-registry").agency()
     assert {one["name"] for one in registry["datasets"]} == {"civil.birth.registered", "child.turned_3"}
+    births = next(one for one in registry["datasets"] if one["name"] == "civil.birth.registered")
+    assert [one["name"] for one in births["fields"] if one["subject"]] == ["child_id"]
+    assert not {"dob_month"} & {one["name"] for one in births["fields"]}, "it is derived: nobody publishes it"
     assert abs(registry["time_us"] - system_clock()) < 5_000_000
 
 

@@ -113,8 +113,12 @@ def _dataset(one: Dataset) -> dict[str, Any]:
         "titles": dict(one.titles),
         "subject_role": one.subject_role,
         "rhythm_days": one.rhythm_days,
-        "fields": [
-            {"name": name, "titles": dict(titles_of(one, name))} for name in sorted({*one.fields, *one.derived})
-        ],
+        "fields": [_published(one, name) for name in sorted({*one.fields, *one.derived})],
         "schema": dict(one.schema),
     }
+
+
+def _published(dataset: Dataset, name: str) -> dict[str, Any]:
+    own = dataset.fields.get(name)
+    about = own is not None and bool(own.names) and own.role == dataset.subject_role
+    return {"name": name, "titles": dict(titles_of(dataset, name)), "derived": own is None, "subject": about}

@@ -6,12 +6,11 @@ import orjson
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Request, Response
 
-from hub.core.agreement import Agreement, Catalogue, Dataset, Subscription
 from hub.exchange.feed import rfc3339
+from hub.exchange.own_catalogue import own_catalogue
 from hub.exchange.world import World
 from hub.identity.agency_tokens import Caller
 from hub.store.deliveries import DeliveryKind
-from hub.store.facts import read_rules, rules_of
 from hub.store.overdue import overdue
 from hub.web.agreements import agreement_routes
 from hub.web.asks import ask_routes
@@ -25,6 +24,7 @@ from hub.web.running import hub_of
 from hub.web.sign_in import caller_with
 from hub.web.webhooks import webhook_routes
 
+IN_FORCE = "in_force"
 Known = Annotated[Caller, Depends(caller_with("agency:read"))]
 
 
@@ -60,23 +60,22 @@ def _about_routes() -> APIRouter:
 
 
 def about_agency(world: World, code: str) -> dict[str, Any]:
-    """Say what the hub knows of an agency: agreements in force, what it may hear, what it publishes, and the time."""
-    catalogue, now_us = world.catalogue, world.clock()
-    agency = catalogue.agencies[code]
-    in_force = _in_force(world, code, now_us)
+    """Say what the hub knows of an agency: agreements in force, what it may hear, what it publishes, and the time.
+
+    What derived fields it declares for others is no part of what it publishes, and stands in its catalogue only.
+    """
+    own, agency = own_catalogue(world, code), world.catalogue.agencies[code]
     return {
         "code": code,
         "titles": dict(agency.titles),
         "rights": sorted(agency.rights),
-        "time_us": now_us,
-        "agreements": [_agreement(one) for one in in_force.values()],
-        "subscriptions": [
-            _subscription(one)
-            for _, one in sorted(catalogue.subscriptions.items())
-            if one.recipient == code and one.agreement.code in in_force
+        "time_us": own["time_us"],
+        "agreements": [one for one in own["agreements"] if one["phase"] == IN_FORCE],
+        "subscriptions": [one for one in own["subscriptions"] if one["phase"] == IN_FORCE],
+        "datasets": [
+            one | {"fields": [field for field in one["fields"] if not field["derived"]]} for one in own["datasets"]
         ],
-        "datasets": [_dataset(one) for one in catalogue.datasets.values() if one.provider == code],
-        "overdue": _overdue(world, agency.number, now_us),
+        "overdue": _overdue(world, agency.number, own["time_us"]),
     }
 
 
@@ -93,68 +92,3 @@ def _overdue(world: World, recipient: int, now_us: int) -> list[dict[str, Any]]:
         }
         for one in rows
     ]
-
-
-def _in_force(world: World, code: str, now_us: int) -> dict[str, Agreement]:
-    """Return the agreements that this agency is a party to and that count at this moment."""
-    catalogue: Catalogue = world.catalogue
-    with world.store.read() as tx:
-        rules = rules_of(read_rules(tx))
-    return {
-        one.code: one
-        for one in catalogue.agreements.values()
-        if code in (one.provider, one.recipient)
-        and one.valid_from_us <= now_us < one.valid_until_us
-        and rules.phase(one.number, catalogue.agencies[one.provider].number, catalogue.agencies[one.recipient].number)
-        == "in_force"
-    }
-
-
-def _agreement(one: Agreement) -> dict[str, Any]:
-    return {
-        "code": one.code,
-        "version": one.version,
-        "provider": one.provider,
-        "recipient": one.recipient,
-        "purposes": list(one.purposes),
-        "valid_from": rfc3339(one.valid_from_us),
-        "valid_until": rfc3339(one.valid_until_us),
-        "look_back_days": one.look_back_days,
-        "law": one.law,
-    }
-
-
-def _subscription(one: Subscription) -> dict[str, Any]:
-    titles = {name: field.titles for name, field in one.dataset.fields.items()}
-    titles |= {name: field.titles or {} for name, field in one.dataset.derived.items()}
-    return {
-        "agreement": one.agreement.code,
-        "purpose": one.purpose.code,
-        "basis": one.purpose.basis.value,
-        "dataset": one.dataset.name,
-        "dataschema": f"{one.dataset.name}/{one.dataset.version}",
-        "fields": [
-            {"name": name, "required": name in one.required, "titles": dict(titles[name])}
-            for name in sorted(one.allowed)
-        ],
-    }
-
-
-def _dataset(one: Dataset) -> dict[str, Any]:
-    return {
-        "name": one.name,
-        "version": one.version,
-        "dataschema": f"{one.name}/{one.version}",
-        "titles": dict(one.titles),
-        "subject_role": one.subject_role,
-        "rhythm_days": one.rhythm_days,
-        "schema": one.schema,
-        "fields": [
-            {
-                "name": name,
-                "titles": dict(field.titles),
-                "subject": bool(field.names) and field.role == one.subject_role,
-            }
-            for name, field in one.fields.items()
-        ],
-    }
