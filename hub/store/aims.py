@@ -95,44 +95,40 @@ def read_aims(tx: Tx, keys: AimKeys, persons: Sequence[int]) -> AimTexts:
         " WHERE closed_us IS NULL"
     )
     return AimTexts(
-        _asks(tx, padded(keys.asks)) if keys.asks else "[]",
-        _originals(tx, padded(keys.corrected)) if keys.corrected else "[]",
+        _listed(tx, _ASKS, keys.asks),
+        _listed(tx, _ORIGINALS, keys.corrected),
         backfills,
-        _cleared(tx, padded(persons)) if backfills != "[]" and persons else "[]",
+        _listed(tx, _CLEARED, persons) if backfills != "[]" else "[]",
     )
 
 
-def _asks(tx: Tx, asks: Sequence[bytes]) -> str:
-    return tx.text(
-        "SELECT json_group_array(json_array(hex(a.public), a.id, a.asker, a.provider, a.dataset, a.subscription,"
-        " a.person, a.fields, json(i.body), a.asks, a.state, a.deadline_us, a.stretch)) FROM ask a"
-        f" JOIN interned i ON i.id = a.fields WHERE a.public IN ({marks(len(asks))})"
-        f" AND a.state <> {AskState.FORGOTTEN.value}",
-        asks,
-    )
+def _listed(tx: Tx, rows: str, among: Sequence[bytes] | Sequence[int]) -> str:
+    """Read rows as one JSON text; `rows` ends with the column whose value is to be `among` those given."""
+    if not among:
+        return "[]"
+    values = padded(among)
+    return tx.text(f"SELECT json_group_array(json_array{rows} IN ({marks(len(values))})", values)
 
 
-def _originals(tx: Tx, corrected: Sequence[bytes]) -> str:
-    return tx.text(
-        "SELECT json_group_array(json_array(hex(e.event), d.id, hex(d.public), d.kind, d.subscription,"
-        " hex(substr(t.detail, 1, 8)), EXISTS (SELECT 1 FROM queue q WHERE q.recipient = d.recipient"
-        f" AND q.state IN ({QueueState.BEHIND.value}, {QueueState.LATER.value}) AND q.delivery = d.id),"
-        " coalesce(a.fields, 0), json(coalesce(i.body, '[]')), coalesce(a.asks, 0)))"
-        " FROM event_seen e JOIN delivery d ON d.id >= e.delivery AND d.id < e.delivery + e.deliveries"
-        " JOIN audit t ON t.id = d.audit"
-        " LEFT JOIN delivery_aim a ON a.delivery = d.id AND a.asks > 0 LEFT JOIN interned i ON i.id = a.fields"
-        f" WHERE e.event IN ({marks(len(corrected))})",
-        corrected,
-    )
-
-
-def _cleared(tx: Tx, persons: Sequence[int]) -> str:
-    return tx.text(
-        "SELECT json_group_array(json_array(b.subscription, p.person)) FROM backfill b INDEXED BY backfill_open"
-        " JOIN backfill_person p ON p.backfill = b.id"
-        f" WHERE b.closed_us IS NULL AND p.cleared > 0 AND p.person IN ({marks(len(persons))})",
-        persons,
-    )
+_ASKS = (
+    "(hex(a.public), a.id, a.asker, a.provider, a.dataset, a.subscription, a.person, a.fields, json(i.body), a.asks,"
+    " a.state, a.deadline_us, a.stretch)) FROM ask a JOIN interned i ON i.id = a.fields"
+    f" WHERE a.state <> {AskState.FORGOTTEN.value} AND a.public"
+)
+_ORIGINALS = (
+    "(hex(e.event), d.id, hex(d.public), d.kind, d.subscription, hex(substr(t.detail, 1, 8)),"
+    " EXISTS (SELECT 1 FROM queue q WHERE q.recipient = d.recipient"
+    f" AND q.state IN ({QueueState.BEHIND.value}, {QueueState.LATER.value}) AND q.delivery = d.id),"
+    " coalesce(a.fields, 0), json(coalesce(i.body, '[]')), coalesce(a.asks, 0)))"
+    " FROM event_seen e JOIN delivery d ON d.id >= e.delivery AND d.id < e.delivery + e.deliveries"
+    " JOIN audit t ON t.id = d.audit"
+    " LEFT JOIN delivery_aim a ON a.delivery = d.id AND a.asks > 0 LEFT JOIN interned i ON i.id = a.fields"
+    " WHERE e.event"
+)
+_CLEARED = (
+    "(b.subscription, p.person)) FROM backfill b INDEXED BY backfill_open"
+    " JOIN backfill_person p ON p.backfill = b.id WHERE b.closed_us IS NULL AND p.cleared > 0 AND p.person"
+)
 
 
 def aims_of(texts: AimTexts) -> AimFacts:
