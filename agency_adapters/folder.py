@@ -1,7 +1,8 @@
 """An agency's own folder of rows (CSV, or NDJSON), and a small mapping that makes events of them.
 
-The mapping is TOML: which dataset, which columns name the record, whom it is about and when it happened, and which
-column fills which field. Event ids are worked out from the record, so publishing the folder again repeats them.
+The mapping is TOML: which dataset, which columns name the record, whom it is about and when it happened, and where
+each field comes from, in the words of `rules.py`; a column without `as` is text. Event ids are worked out from the
+record, so publishing the folder again repeats them.
 
     dataset = "pop.residence"
     key = ["record_no", "version"]      # what names one state of one record
@@ -9,36 +10,29 @@ column fills which field. Event ids are worked out from the record, so publishin
     time = "changed_on"                 # RFC 3339, or a day
     [fields]
     resident = "person_no"
-    weight = {column = "weight_g", type = "integer"}     # text, integer, number, boolean, json
+    weight = {column = "weight_g", as = "int"}
 """
 
 import csv
 import hashlib
 import json
 import re
-import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
 from agency_adapters.errors import AgencyError
 from agency_adapters.ndjson import Broken
 from agency_adapters.results import CloudEvent
+from agency_adapters.rules import Rule, Sheet, read_toml, refuse, rule_of
+from agency_adapters.values import Row, field_reader
 
-TYPES = ("text", "integer", "number", "boolean", "json")
 MAPPING = "folder/1"  # part of every event id: another way to make them would be another mapping
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
-_WORDS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-_REMEDY = "See the example in agency_adapters/README.md."
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """Where a field's value is, and what it is."""
-
-    name: str
-    type: str = "text"
+Fields = list[tuple[str, Callable[[Row], Any]]]
+_TOP = {"dataset": str, "key": (str, list), "subject": str, "time": str, "fields": dict, "dataschema": str}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,37 +43,34 @@ class RowMap:
     key: tuple[str, ...]
     subject: str
     time: str
-    fields: Mapping[str, Column]
+    rules: Mapping[str, Rule]
     dataschema: str = ""
 
     @property
     def columns(self) -> frozenset[str]:
         """Every column that it names."""
-        return frozenset({*self.key, self.subject, self.time, *(column.name for column in self.fields.values())})
+        fields = (column for rule in self.rules.values() for column in rule.columns)
+        return frozenset({*self.key, self.subject, self.time, *fields})
 
 
 def read_map(path: Path) -> RowMap:
-    """Read a mapping. Raises `AgencyError` naming what is wrong in it."""
-    try:
-        told = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise AgencyError(f"the mapping {path.name} cannot be read as TOML: {error}", remedy=_REMEDY) from error
-    strange = sorted(set(told) - {"dataset", "key", "subject", "time", "fields", "dataschema"})
-    if strange:
-        raise AgencyError(f"the mapping {path.name} has {strange[0]!r}, which means nothing there", remedy=_REMEDY)
-    key = told.get("key")
+    """Read a mapping. Raises `AgencyError` with everything that is wrong in it."""
+    given = read_toml(path, remedy="See the example in agency_adapters/README.md.")
+    sheet = Sheet(path.name)
+    top = sheet.known("", given, _TOP)
+    key = top.get("key", [])
     keys = [key] if isinstance(key, str) else key
-    named = [told.get(name) for name in ("dataset", "subject", "time")]
-    if not all(
-        isinstance(one, str) and one for one in [*named, *(keys if isinstance(keys, list) and keys else [None])]
-    ):
-        raise AgencyError(f"the mapping {path.name} lacks dataset, key, subject or time", remedy=_REMEDY)
-    fields = told.get("fields")
-    if not isinstance(fields, dict) or not fields:
-        raise AgencyError(f"the mapping {path.name} has no [fields]", remedy=_REMEDY)
-    columns = {name: _column(path, name, column) for name, column in fields.items()}
-    dataset, subject, time = map(str, named)
-    return RowMap(dataset, tuple(keys or ()), subject, time, columns, str(told.get("dataschema", "")))
+    for name in ("dataset", "key", "subject", "time", "fields"):
+        if name not in given or given[name] in ("", [], {}):
+            sheet.note(f"{name} is missing")
+    if not all(isinstance(one, str) and one for one in keys):
+        sheet.note("key is a column, or a list of columns")
+    rules = {name: rule_of(sheet, f"fields.{name}", said) for name, said in top.get("fields", {}).items()}
+    for name, rule in rules.items():
+        if rule.known:
+            sheet.note(f"fields.{name}.from is for rows of a database that are gone")
+    refuse(path.name, sheet.findings)
+    return RowMap(top["dataset"], tuple(keys), top["subject"], top["time"], rules, top.get("dataschema", ""))
 
 
 def read_folder(
@@ -92,11 +83,12 @@ def read_folder(
     files = sorted((*directory.glob("*.csv"), *directory.glob("*.ndjson")))
     if not files:
         raise AgencyError(f"no *.csv or *.ndjson in {directory}", remedy="Name the folder that the rows are in.")
+    fields, source = _fields(row_map), f"urn:agency:{publisher}"
     for path in files:
         rows = _csv_rows(path, row_map) if path.suffix == ".csv" else _ndjson_rows(path)
         for at, row in rows:
             where = f"{path.name}:{at}"
-            yield row if isinstance(row, Broken) else _event(where, row, row_map, publisher, id_key)
+            yield (row if isinstance(row, Broken) else _event(where, row, row_map, fields, source, id_key))
 
 
 def _csv_rows(path: Path, row_map: RowMap) -> Iterator[tuple[int, dict[str, Any] | Broken]]:
@@ -137,24 +129,28 @@ def _object(where: str, line: bytes) -> dict[str, Any] | Broken:
     return row if isinstance(row, dict) else Broken(where, "it is no JSON object")
 
 
-def _event(where: str, row: Mapping[str, Any], row_map: RowMap, publisher: str, id_key: bytes) -> CloudEvent | Broken:
+def _fields(row_map: RowMap) -> Fields:
+    """Make one function per field; a time without an offset is meant in UTC."""
+    return [
+        (name, field_reader(name, rule, rule.form or "str", UTC, required=False))
+        for name, rule in row_map.rules.items()
+    ]
+
+
+def _event(where: str, row: Row, row_map: RowMap, fields: Fields, source: str, id_key: bytes) -> CloudEvent | Broken:
     for name in (*row_map.key, row_map.subject, row_map.time):
         if row.get(name) in (None, ""):
             return Broken(where, f"the column {name!r} is empty or not there")
-    data: dict[str, Any] = {}
-    for name, column in row_map.fields.items():
-        value = row.get(column.name)
-        if value in (None, ""):
-            continue
-        try:
-            data[name] = _value(value, column.type)
-        except ValueError:
-            return Broken(where, f"the column {column.name!r} is no {column.type}")
+    whole = {**dict.fromkeys(row_map.columns), **row}
+    try:
+        data = {name: value for name, read in fields if (value := read(whole)) is not None}
+    except ValueError as error:
+        return Broken(where, str(error))
     time = str(row[row_map.time])
     event: dict[str, Any] = {
         "specversion": "1.0",
         "id": _event_id(row, row_map, id_key),
-        "source": f"urn:agency:{publisher}",
+        "source": source,
         "type": row_map.dataset,
         "subject": str(row[row_map.subject]),
         "time": f"{time}T00:00:00Z" if _DAY.fullmatch(time) else time,
@@ -167,34 +163,3 @@ def _event_id(row: Mapping[str, Any], row_map: RowMap, id_key: bytes) -> str:
     """Name one state of one record: 32 hex digits that nobody without the key works out from a record's number."""
     name = json.dumps([MAPPING, row_map.dataset, *[str(row[column]) for column in row_map.key]], ensure_ascii=False)
     return hashlib.blake2b(name.encode(), key=id_key, digest_size=16).hexdigest()
-
-
-def _value(value: Any, kind: str) -> Any:
-    """Read a cell as what the mapping says. Raises ValueError. What NDJSON gives as that already stays."""
-    if kind == "text":
-        return value if isinstance(value, str) else json.dumps(value)
-    if not isinstance(value, str):
-        return value
-    if kind == "integer":
-        return int(value)
-    if kind == "boolean":
-        if value.strip().lower() not in _WORDS:
-            raise ValueError
-        return _WORDS[value.strip().lower()]
-    found = json.loads(value)
-    if kind == "number" and (isinstance(found, bool) or not isinstance(found, int | float)):
-        raise ValueError
-    return found
-
-
-def _column(path: Path, field: str, told: Any) -> Column:
-    if isinstance(told, str) and told:
-        return Column(told)
-    if isinstance(told, dict) and isinstance(told.get("column"), str) and set(told) <= {"column", "type"}:
-        if told.get("type", "text") in TYPES:
-            return Column(told["column"], told.get("type", "text"))
-        raise AgencyError(
-            f"the mapping {path.name} gives {field!r} a type that there is not",
-            remedy=f"Take one of {', '.join(TYPES)}.",
-        )
-    raise AgencyError(f"the mapping {path.name} does not say which column fills {field!r}", remedy=_REMEDY)

@@ -73,7 +73,8 @@ def draft_map(
 ) -> None:
     """Draft a mapping of a table to a dataset; write it to standard output."""
     _need_sqlalchemy()
-    from agency_adapters.sql.database import did_you_mean, open_database
+    from agency_adapters.rules import did_you_mean
+    from agency_adapters.sql.database import open_database
     from agency_adapters.sql.draft import draft
     from agency_adapters.sql.rows import datasets_of
 

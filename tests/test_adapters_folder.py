@@ -21,10 +21,10 @@ time = "at"
 [fields]
 resident = "person"
 municipality_code = "town"
-rooms = {column = "rooms", type = "integer"}
-share = {column = "share", type = "number"}
-owner = {column = "owner", type = "boolean"}
-more = {column = "more", type = "json"}
+rooms = {column = "rooms", as = "int"}
+share = {column = "share", as = "number"}
+owner = {column = "owner", as = "bool"}
+more = {column = "more", as = "json"}
 """
 COLUMNS = "no,person,at,town,rooms,share,owner,more"
 ROW = "1,P-1,2026-01-31,M-7,3,0.5,yes,[1]"
@@ -78,10 +78,10 @@ def test_an_empty_cell_is_left_out(tmp_path: Path) -> None:
 BROKEN = [
     (f"{COLUMNS}\n,{CANARY},2026-01-31,M-7,,,,\n", "a.csv:2", "'no'"),
     (f"{COLUMNS}\n1,,2026-01-31,{CANARY},,,,\n", "a.csv:2", "'person'"),
-    (f"{COLUMNS}\n1,P,2026-01-31,M,{CANARY},,,\n", "a.csv:2", "no integer"),
+    (f"{COLUMNS}\n1,P,2026-01-31,M,{CANARY},,,\n", "a.csv:2", "no int"),
     (f"{COLUMNS}\n1,P,2026-01-31,M,,{CANARY},,\n", "a.csv:2", "no number"),
     (f"{COLUMNS}\n1,P,2026-01-31,M,,true,,\n", "a.csv:2", "no number"),
-    (f"{COLUMNS}\n1,P,2026-01-31,M,,,{CANARY},\n", "a.csv:2", "no boolean"),
+    (f"{COLUMNS}\n1,P,2026-01-31,M,,,{CANARY},\n", "a.csv:2", "no bool"),
     (f"{COLUMNS}\n1,P,2026-01-31,M,,,,{CANARY}\n", "a.csv:2", "no json"),
     (f"{COLUMNS}\n1,{CANARY}\n", "a.csv:2", "cells"),
     (f"{COLUMNS}\n1,{CANARY},,,,,,,,,,\n", "a.csv:2", "cells"),
@@ -119,11 +119,17 @@ def test_a_mapping_that_names_a_column_that_is_not_there_is_refused_before_any_r
 
 
 MAPS = [
-    ("", "lacks"), ("dataset = 1", "lacks"), (GOOD.replace('key = ["no", "at"]\n', ""), "lacks"),
-    (GOOD.replace('["no", "at"]', "[]"), "lacks"), (GOOD.replace('["no", "at"]', "[1]"), "lacks"),
-    (GOOD.partition("[fields]")[0], r"\[fields\]"), (GOOD.replace('"town"', "7"), "which column fills"),
-    (GOOD.replace('"integer"', '"whole"'), "type"), (GOOD.replace("type =", "kind ="), "which column fills"),
-    ("datasett = 1\n" + GOOD, "'datasett'"), ("= =", "TOML"),
+    ("", "dataset is missing"), ("dataset = 1", "dataset has the wrong type"),
+    (GOOD.replace('key = ["no", "at"]\n', ""), "key is missing"),
+    (GOOD.replace('["no", "at"]', "[]"), "key is missing"),
+    (GOOD.replace('["no", "at"]', "[1]"), "key is a column"), (GOOD.partition("[fields]")[0], "fields is missing"),
+    (GOOD.replace('"town"', "7"), "fields.municipality_code is a column's name"),
+    (GOOD.replace('"int"', '"whole"'), "fields.rooms.as is one of"),
+    (GOOD.replace("as =", "kind ="), "fields.rooms.kind means nothing"),
+    (GOOD.replace('{column = "rooms", as = "int"}', '{from = "key"}'), "fields.rooms.from is for rows"),
+    (GOOD.replace('as = "int"', 'type = "integer"'), 'what was type = "integer" is written as = "int" now'),
+    (GOOD.replace('as = "json"', 'type = "json"'), 'what was type = "json" is written as = "json" now'),
+    ("datasett = 1\n" + GOOD, "datasett means nothing. Did you mean dataset"), ("= =", "TOML"),
 ]  # fmt: skip
 
 
@@ -133,6 +139,27 @@ def test_a_mapping_that_is_none_is_refused_in_words(tmp_path: Path, text: str, w
     with pytest.raises(AgencyError, match=what) as told:
         events_of(tmp_path, mapping=text, a_csv=f"{COLUMNS}\n{ROW}\n")
     assert told.value.remedy
+
+
+def test_all_that_is_wrong_in_a_mapping_is_told_at_once(tmp_path: Path) -> None:
+    """Not one mistake a run."""
+    wrong = GOOD.replace('as = "int"', 'type = "integer"').replace('as = "bool"', 'as = "boole"')
+    with pytest.raises(AgencyError) as told:
+        events_of(tmp_path, mapping=wrong, a_csv=f"{COLUMNS}\n{ROW}\n")
+    assert "fields.rooms: what was type" in told.value.what
+    assert "fields.owner.as is one of" in told.value.what
+
+
+def test_a_folder_is_mapped_in_the_words_of_a_database(tmp_path: Path) -> None:
+    """Lists, look-ups, constants and dates of another form are said as for a table; an unknown code is told."""
+    mapping = GOOD.partition("[fields]")[0] + (
+        '[fields]\nsex = {column = "sex", as = "lookup", lookup = {F = "female"}}\nparents = {columns = ["a", "b"]}\n'
+        'born = {column = "born", as = "date", format = "%d.%m.%Y"}\nkind = {constant = "move"}\n'
+    )
+    rows = "no,person,at,sex,a,b,born\n1,P-1,2026-01-31,F,A-1,,1.5.2023\n2,P-2,2026-01-31,X,,,\n"
+    event, broken = events_of(tmp_path, mapping=mapping, a_csv=rows)
+    assert event["data"] == {"sex": "female", "parents": ["A-1"], "born": "2023-05-01", "kind": "move"}
+    assert (broken.where, broken.reason) == ("a.csv:3", "sex: what is in column sex is no lookup")
 
 
 def test_a_folder_without_files_is_refused(tmp_path: Path) -> None:

@@ -11,10 +11,12 @@ from uuid import UUID
 import pytest
 
 from agency_adapters.errors import AgencyError
+from agency_adapters.rules import Rule
 from agency_adapters.sql.database import open_database
 from agency_adapters.sql.draft import draft
-from agency_adapters.sql.mapping import Rule, read_mapping
-from agency_adapters.sql.rows import datasets_of, value_of
+from agency_adapters.sql.mapping import read_mapping
+from agency_adapters.sql.rows import datasets_of
+from agency_adapters.values import value_of
 from tests.sql_world import DATASET, FIELDS, SNAPSHOT, TABLE, WATERMARK, Agency, agency
 
 GOOD = WATERMARK + FIELDS

@@ -6,13 +6,13 @@ A database's own words may hold values of its rows, so an error names the driver
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from difflib import get_close_matches
 from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, NoSuchTableError, SQLAlchemyError
 
 from agency_adapters.errors import AgencyError
+from agency_adapters.rules import did_you_mean
 
 _HOW = "Give env:NAME or file:PATH; a URL itself only where it holds no password."
 
@@ -111,12 +111,6 @@ def primary_key(engine: sa.Engine, table: str) -> list[str]:
     schema, name = split_name(table)
     with told(f"describe {table}"):
         return list(sa.inspect(engine).get_pk_constraint(name, schema=schema)["constrained_columns"])
-
-
-def did_you_mean(word: str, known: "list[str]") -> str:
-    """Suggest the nearest known word; else list them."""
-    near = get_close_matches(word, known, n=1)
-    return f"Did you mean {near[0]}?" if near else f"There are: {', '.join(sorted(known)) or 'none'}."
 
 
 def _type(found: object) -> str:

@@ -20,8 +20,9 @@ from agency_adapters.sql.desk import Desk
 from agency_adapters.sql.mapping import UNITS, Plan
 from agency_adapters.sql.outbox import name_of
 from agency_adapters.sql.pages import PAGE_ROWS, ahead, pages, source_of
-from agency_adapters.sql.rows import Row, Said, Unfit, field_readers, reader, zone_of
+from agency_adapters.sql.rows import Said, Unfit, field_readers, reader, zone_of
 from agency_adapters.sql.sent import GONE, LEAVING, REFUSED, SENDING, SENT, Known, Sent
+from agency_adapters.values import Row
 
 FEW_ROWS = 10  # so many may always go at once
 

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping
 
 import sqlalchemy as sa
 
-from agency_adapters.sql.database import did_you_mean, query_columns, table_columns
-from agency_adapters.sql.mapping import Plan, Rule, refuse
+from agency_adapters.rules import Rule, did_you_mean, refuse
+from agency_adapters.sql.database import query_columns, table_columns
+from agency_adapters.sql.mapping import Plan
 from agency_adapters.sql.rows import Dataset, form_of
 
 OUTBOX_NEEDS = ("state",)

@@ -16,8 +16,9 @@ from agency_adapters.sql.database import split_name, told
 from agency_adapters.sql.desk import UNFIT, Desk
 from agency_adapters.sql.mapping import Plan
 from agency_adapters.sql.pages import ahead, pages, source_of
-from agency_adapters.sql.rows import Row, Said, Unfit, reader
+from agency_adapters.sql.rows import Said, Unfit, reader
 from agency_adapters.sql.tables import NEW, PUBLISHED, REFUSED
+from agency_adapters.values import Row
 
 MARKS = ("state", "code", "token", "event_id", "published_at")  # those that the table has are filled in
 OPTIONAL = ("dataset", "data", "corrects", "event_id")

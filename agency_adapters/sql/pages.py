@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from agency_adapters.errors import AgencyError
 from agency_adapters.sql.database import split_name, told, verbatim
 from agency_adapters.sql.mapping import Plan
-from agency_adapters.sql.rows import Row
+from agency_adapters.values import Row
 
 T = TypeVar("T")
 PAGE_ROWS = 500  # the hub's limit for a batch
