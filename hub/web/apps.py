@@ -52,11 +52,13 @@ def admin_app(hub: Administered) -> FastAPI:
 
 @hidden("pydantic.v1")
 def operations_app(hub: Administered) -> FastAPI:
-    """Make the application for what probes and scrapes. Nothing else is there, so its port may be open to these."""
+    """Make the application for what probes, scrapes and decides: nothing else is there, so these may reach its port."""
     app = FastAPI(openapi_url=None, redirect_slashes=False)
     app.state.hub = hub
     app.include_router(operation_routes())
     if (measured := public_metrics(hub.settings)) is not None:
         app.include_router(measured)
+    if (bundle := public_bundle(hub.settings)) is not None:
+        app.include_router(bundle)  # OPA needs it before the hub is ready, which is when the public port gets requests
     install(app, hub.log)
     return app
