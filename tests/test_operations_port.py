@@ -10,6 +10,7 @@ import pytest
 from hub.settings import load
 from hub.stop_flag import STOP_FLAG
 from hub.web.apps import operations_app
+from tests.doors import client_of
 from tests.test_metrics_door import TOKEN, doors, token_file
 from tests.test_serve import command, environment, production, serving
 
@@ -43,8 +44,10 @@ def test_probes_and_scrapes_have_a_port_of_their_own_and_nothing_else_is_there(t
 def test_opa_fetches_its_bundle_where_the_manifests_say(tmp_path: Path) -> None:
     """At the operations port: OPA needs it before the hub is ready, and the doors are closed till then."""
     with doors(tmp_path, mode="production", opa_bundle_token_file=token_file(tmp_path)) as (public, _):
-        app = operations_app(public.state.hub)
-        assert "/opa/bundle.tar.gz" in [getattr(route, "path", "") for route in app.routes]
+        door = client_of(operations_app(public.state.hub))
+        fetched = door.get("/opa/bundle.tar.gz", headers={"authorization": f"Bearer {TOKEN}"})
+        assert fetched.content == public.state.hub.policy_bundle().content
+        assert door.get("/opa/bundle.tar.gz").status_code == 404
 
 
 def test_without_the_setting_there_is_no_such_port(tmp_path: Path) -> None:
