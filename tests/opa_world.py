@@ -1,21 +1,18 @@
 """A real OPA server for tests: on loopback and a free port, with the hub's signed bundle or with a configuration."""
 
-import json
 import os
-import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from time import monotonic, sleep
 from typing import Any
 
 import httpx
 import pytest
 
 from deploy.build_policies import find_opa
+from deploy.engines import launch
 from hub.core.agreement import Catalogue
-from hub.demo.host import free_port
 from hub.identity.bundle_key import bundle_key
 from hub.policy.bundle import signed_bundle
 from hub.policy.compiled import read_compiled
@@ -27,7 +24,6 @@ from hub.policy.server import ServerPolicy
 from hub.ports import Bundle
 from tests.decision_vectors import COMPILED
 
-START_S = 20.0  # on a machine that does ten other things; alone it takes 0.1
 KEY = bundle_key(b"a test's own secret of 32 bytes.")
 ENGINES = ("embedded", "server")
 
@@ -43,38 +39,29 @@ def opa_binary() -> str:
 
 
 class Opa:
-    """One OPA process on an address of its own, which it keeps when it is killed and started again."""
+    """One OPA server on an address of its own, which it keeps when it is killed and started again."""
 
-    def __init__(self, directory: Path, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
-        self.directory, self._arguments, self._environment = directory, arguments, environment
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+    def __init__(
+        self, directory: Path, flags: Sequence[str], config: Mapping[str, Any], variables: Mapping[str, str]
+    ) -> None:
+        self._directory, self._flags, self._config, self._variables = directory, flags, config, variables
         self.start()
 
     def start(self) -> None:
-        """Start it, and wait until it answers. It checks for no newer version of itself: it reaches nothing."""
-        words = [opa_binary(), "run", "--server", "--addr", f"127.0.0.1:{self.port}", "--skip-version-check"]
-        with (self.directory / "opa.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [*words, *self._arguments], stderr=log, stdout=log, env={**os.environ, **self._environment}
-            )
-        end_s = monotonic() + START_S
-        while not self._answers():
-            assert self.process.poll() is None, self.said()
-            assert monotonic() < end_s, self.said()
-            sleep(0.02)
+        """Start it, and wait until it answers."""
+        opa_binary()  # skips the test that has none
+        self._engine = launch.opa(self._directory, flags=self._flags, config=self._config, variables=self._variables)
+        self.url = self._engine.address
 
     def configure(self, config: Mapping[str, Any]) -> None:
         """Give it another configuration, for its next start."""
-        (self.directory / "config.json").write_text(json.dumps(config))
-        self._arguments = [*self._arguments, "--config-file", str(self.directory / "config.json")]
+        self._config = config
 
     def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
+        self._engine.kill()
 
     def said(self) -> str:
-        return (self.directory / "opa.log").read_text()
+        return self._engine.log.read_text()
 
     def hold(self, catalogue: Catalogue) -> None:
         """Give it policy and catalogue through its API: quicker than a bundle where many are tried."""
@@ -91,34 +78,24 @@ class Opa:
         """Say whether its API refuses to change what a bundle owns: only the bundle's own service may."""
         return httpx.put(f"{self.url}/v1/data/revision", json="sha256:forged").status_code == httpx.codes.BAD_REQUEST
 
-    def _answers(self) -> bool:
-        try:
-            return httpx.get(f"{self.url}/health", timeout=1.0).status_code == httpx.codes.OK
-        except httpx.TransportError:
-            return False
-
 
 @contextmanager
 def opa(
     bundle: Bundle | None = None,
     *,
-    config: Mapping[str, Any] | None = None,
     flags: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[Opa]:
-    """Run OPA until the block ends, over a bundle whose signature it verifies, a configuration, or nothing."""
+    """Run OPA until the block ends, over a bundle whose signature it verifies, or over nothing yet."""
     with tempfile.TemporaryDirectory() as place:
         directory = Path(place)
         arguments = list(flags)
-        if config is not None:
-            (directory / "config.json").write_text(json.dumps(config))
-            arguments += ["--config-file", str(directory / "config.json")]
         if bundle is not None:
             (directory / "bundle.tar.gz").write_bytes(bundle.content)
             (directory / "key.pem").write_text(bundle.pem)
             arguments += ["--verification-key", str(directory / "key.pem"), "--verification-key-id", bundle.kid]
             arguments += ["--signing-alg", bundle.algorithm, "--bundle", str(directory / "bundle.tar.gz")]
-        started = Opa(directory, arguments, environment or {})
+        started = Opa(directory, arguments, {}, environment or {})
         try:
             yield started
         finally:

@@ -134,11 +134,12 @@ def opa(
     files: Sequence[Path] = (),
     config: Mapping[str, object] | None = None,
     flags: Sequence[str] = (),
+    variables: Mapping[str, str] | None = None,
 ) -> Engine:
     """Start an OPA server. It has answered /health; whether a bundle that `config` names has come, ask elsewhere.
 
     `files` are policies and data to load, `config` OPA's configuration (services, bundles, keys, ...), `flags` go to
-    `opa run` as they are (`--authentication=token`, `--authorization=basic`).
+    `opa run` as they are (`--authentication=token`, `--authorization=basic`), `variables` into its environment.
     """
     directory = _place(directory)
     binary = shutil.which(os.environ.get("OPA") or str(OPA))
@@ -152,7 +153,10 @@ def opa(
         binary, "run", "--server", f"--addr=127.0.0.1:{port}", "--disable-telemetry", "--log-level=info",
         f"--config-file={file}", *flags, *map(str, files),
     )  # fmt: skip
-    return Engine("opa", directory, port, f"http://127.0.0.1:{port}", command, ANSWERS["opa"], patience_s=20.0).start()
+    return Engine(
+        "opa", directory, port, f"http://127.0.0.1:{port}", command, ANSWERS["opa"], patience_s=20.0,
+        variables=variables or {},
+    ).start()  # fmt: skip
 
 
 def at(directory: Path) -> Engine | None:
