@@ -14,6 +14,7 @@ from hub.commands import (
     doctor,
     files,
     keys,
+    migrate,
     officer,
     person,
     policy,
@@ -32,6 +33,7 @@ app = typer.Typer(
 app.command()(serve)
 app.command()(status.status)
 app.command()(doctor.doctor)
+app.command()(migrate.migrate)
 app.command()(stop_release.stop_release)
 app.command()(why.why)
 app.command()(bench)

@@ -56,8 +56,7 @@ from hub.ports import Bundle, Clock
 from hub.settings import DEMO_MARK, Settings
 from hub.stop_flag import STOP_FLAG, Scope, Stop, read_stops
 from hub.store import catalogue as approved_catalogues
-from hub.store.engine import Store
-from hub.store.migrate import ensure
+from hub.store.opening import open_store
 from hub.store.person_keys import wrapped_keys
 from hub.store.waiting import oldest
 from hub.token_file import read_token
@@ -98,11 +97,8 @@ class Hub:
         self.settings, self.clock, self.log = settings, clock, log
         root = _root_key(settings)
         self.root = root_name(root)
-        self.store = Store(
-            settings.store_path, synchronous=settings.synchronous, wal_restart_bytes=settings.wal_restart_bytes
-        )
+        self.store, self.schema = open_store(settings)
         try:
-            self.schema = ensure(settings.store_path)
             self.keys = open_ring(self.store, root, clock)
             self.wrapping, self.act_salt = self.keys.wrapping, act_salt(self.keys)
             self._open(stock=stock)

@@ -33,6 +33,7 @@ NOT_SETTINGS = FOR_TESTS | {FILE_VARIABLE}
 DEMO_MARK = "demo-data"  # a file of this name in data_dir says that invented people live there
 OFFICERS = "officers"  # a folder of this name in data_dir holds the keys of invented officers
 INTAKE_RETENTION_MOST_DAYS = 7  # promise 8: an erased person's intake is unreadable after a week at the latest
+POSTGRES = "postgresql://"
 LEAST_PREFIX = 8  # of a private network that webhooks may reach: 10.0.0.0/8 is the largest there is
 LANGUAGES = ("en", "ru", "ar", "zh")  # those that hub/web/locales has every text in
 
@@ -75,7 +76,26 @@ class Settings(BaseSettings):
     )
 
     # -- engines
-    store_dsn: str = Field("", description="Unset: SQLite at `<data_dir>/hub.sqlite`. Else `sqlite:///PATH`.")
+    store_dsn: str = Field(
+        "",
+        repr=False,
+        description="Unset: SQLite at `<data_dir>/hub.sqlite`. Else `sqlite:///PATH`, or `postgresql://USER@HOST/NAME`.",
+    )
+    store_password_file: Path | None = Field(
+        None, description="Holds the password of the PostgreSQL user that the hub runs as; better than one in the DSN."
+    )
+    store_owner_dsn: str = Field(
+        "", repr=False, description="Who owns PostgreSQL's schema: migrates it at a start. Unset: `hub migrate` does."
+    )
+    store_connections_max: PositiveInt = Field(
+        24,
+        description="Most PostgreSQL connections of a process, for reading and for writing each.",
+    )
+    store_idle_ms: PositiveInt = Field(
+        500,
+        description="A transaction that stops between two statements is ended by PostgreSQL after this: a stalled"
+        " worker loses, not the citizen.",
+    )
     synchronous: Literal["FULL", "EXTRA", "NORMAL", "OFF"] = Field(
         "FULL", description="SQLite's durability. Below FULL a power cut loses what was acknowledged."
     )
@@ -254,14 +274,36 @@ class Settings(BaseSettings):
 
     @field_validator("store_dsn")
     @classmethod
-    def _sqlite(cls, given: str) -> str:
-        if given and not given.startswith("sqlite:///"):
-            raise ValueError("must be sqlite:///PATH")
+    def _store(cls, given: str) -> str:
+        if given and not given.startswith(("sqlite:///", POSTGRES)):
+            raise ValueError("must be sqlite:///PATH or postgresql://USER@HOST:PORT/NAME")
         return given
 
     @property
+    def on_postgres(self) -> bool:
+        return self.store_dsn.startswith(POSTGRES)
+
+    def store_password(self) -> str:
+        """Read the file that holds it; "" where none is named. Raises HubError(STARTUP)."""
+        if self.store_password_file is None:
+            return ""
+        try:
+            return self.store_password_file.read_text(encoding="utf-8").strip()
+        except OSError as cause:
+            raise HubError(
+                Kind.STARTUP,
+                "the store's password file cannot be read",
+                where="store_password_file",
+                remedy="Correct HUB_STORE_PASSWORD_FILE, or the file's owner and mode.",
+                code="settings",
+            ) from cause
+
+    @property
     def store_path(self) -> Path:
-        return Path(self.store_dsn.removeprefix("sqlite:///")) if self.store_dsn else self.data_dir / "hub.sqlite"
+        """Where SQLite's file is, or would be."""
+        if self.store_dsn and not self.on_postgres:
+            return Path(self.store_dsn.removeprefix("sqlite:///"))
+        return self.data_dir / "hub.sqlite"
 
     @property
     def key_path(self) -> Path:
@@ -442,6 +484,30 @@ def _private_file_drop(settings: Settings) -> Item | None:
     )
 
 
+def _private_store_password(settings: Settings) -> Item | None:
+    path = settings.store_password_file
+    if path is None or (path.is_file() and path.stat().st_mode & 0o077 == 0):
+        return None
+    return Item(
+        "the store's password is not there, or other users of this machine may read it",
+        "store_password_file",
+        "Run chmod 600 on it, or correct HUB_STORE_PASSWORD_FILE.",
+    )
+
+
+def _store_over_tls(settings: Settings) -> Item | None:
+    if not settings.on_postgres:
+        return None
+    url = urlsplit(settings.store_dsn)
+    if _is_loopback(url.hostname or "localhost") or "sslmode=verify-full" in url.query.split("&"):
+        return None
+    return Item(
+        "sealed data and who it is about would go to whoever answers in the database's place",
+        "store_dsn",
+        "Add ?sslmode=verify-full (and sslrootcert=FILE where the authority is your own) to HUB_STORE_DSN.",
+    )
+
+
 def _durable(settings: Settings) -> Item | None:
     if settings.synchronous in ("FULL", "EXTRA"):
         return None
@@ -500,6 +566,8 @@ RULES: tuple[Callable[[Settings], Item | None], ...] = (
     _opa_over_tls,
     _present_shared_dir,
     _private_file_drop,
+    _private_store_password,
+    _store_over_tls,
     _durable,
     _short_retention,
     _no_bare_http,

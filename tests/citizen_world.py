@@ -36,12 +36,12 @@ from hub.logs import open_log
 from hub.metrics import open_metrics
 from hub.policy.embedded import EmbeddedPolicy
 from hub.settings import Settings
-from hub.store.engine import Store, Tx, marks
-from hub.store.migrate import ensure
+from hub.store.engine import Tx, marks
 from hub.web.citizen import citizen_routes
 from hub.web.consent_requests import consent_request_routes
 from hub.web.problems import install
 from tests.doors import client_of
+from tests.stores import open_store
 
 ROOT = Path(__file__).resolve().parents[1]
 NOW_US = int(datetime(2026, 11, 2, 9, tzinfo=UTC).timestamp()) * 1_000_000
@@ -73,8 +73,7 @@ class Town:
 
     def __post_init__(self) -> None:
         path = self.directory / "hub.sqlite"
-        self.store = Store(path, synchronous="OFF")
-        ensure(path)
+        self.store = open_store(path, synchronous="OFF")
         self.catalogue, policy = shipped()
         self.keys = keyring(b"r" * 32)
         self.store.write(lambda tx: self._sign(tx, policy.revision()))

@@ -1,9 +1,11 @@
-"""What every test shares: how Hypothesis runs, how real engines end. Else it belongs to the file that needs it."""
+"""What every test shares: how Hypothesis runs, on which engines, how these end. The rest belongs to who needs it."""
+
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
 
-from tests import engines
+from tests import engines, stores
 
 # No deadline: two workers on a small machine make single examples slow without anything being wrong.
 settings.register_profile("house", deadline=None, print_blob=True)
@@ -29,3 +31,21 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say which engines ran and what was skipped: a set that silently does not run is a defect."""
     reasons = [str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", ()) if report.longrepr]
     terminalreporter.write_line(engines.summary(engines.HAD.asked, [one for one in reasons if engines.NOT_HERE in one]))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run every test that is marked `engines` twice: on what is embedded, and on the real engines."""
+    if metafunc.definition.get_closest_marker("engines"):
+        metafunc.parametrize("engine_set", [stores.EMBEDDED, stores.REAL], indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def engine_set(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Turn the engines that `tests/stores.py` gives out."""
+    engines: str = getattr(request, "param", stores.EMBEDDED)
+    if engines == stores.REAL:
+        stores.server()
+    stores.use(engines)
+    yield engines
+    stores.use(stores.EMBEDDED)
+    stores.drop_all()

@@ -42,9 +42,9 @@ from hub.identity.ring import open_ring
 from hub.policy.embedded import EmbeddedPolicy
 from hub.ports import Clock, Policy
 from hub.store.agreements import suspend
-from hub.store.engine import Lane, Store, Tx, marks
+from hub.store.engine import Lane, Tx, marks
 from hub.store.facts import POLICY_FENCE, raise_fence
-from hub.store.migrate import ensure
+from tests.stores import open_store
 
 ROOT = Path(__file__).resolve().parents[1]
 COMPILED = ROOT / "policies" / "compiled"
@@ -126,8 +126,7 @@ class Hub:
     def __post_init__(self) -> None:
         path = self.directory / "hub.sqlite"
         self.directory.mkdir(parents=True, exist_ok=True)
-        self.store = Store(path, synchronous=self.synchronous)
-        ensure(path)
+        self.store = open_store(path, synchronous=self.synchronous)
         self.keys: Keyring = open_ring(self.store, self.root, self.clock)
         catalogue, policy = shipped()
         known = catalogue is self.catalogue

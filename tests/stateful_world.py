@@ -37,10 +37,10 @@ from hub.identity.people import Register
 from hub.identity.principal import Principal
 from hub.policy.embedded import EmbeddedPolicy
 from hub.store.agreements import settle
-from hub.store.engine import Lane, Store, Tx, marks
+from hub.store.engine import Lane, Tx, marks
 from hub.store.facts import POLICY_FENCE, raise_fence
-from hub.store.migrate import ensure
 from hub.store.signatures import keep_terms
+from tests.stores import open_store
 
 COMPILED = Path(__file__).resolve().parents[1] / "policies" / "compiled"
 NOW_US = 1_800_000_000_000_000  # January 2027
@@ -218,8 +218,7 @@ class Exchange:
 
     def start(self) -> None:
         path = self.directory / "hub.sqlite"
-        self.store = Store(path, synchronous="OFF")  # what crashes here is the process, never the machine
-        ensure(path)
+        self.store = open_store(path, synchronous="OFF")  # what crashes here is the process, never the machine
         self.engine = Engine(self.which)
         self.store.write(self._first)
         self.verdicts = Verdicts(self.engine)

@@ -13,20 +13,21 @@ import pytest
 from hub.core.errors import HubError, Kind
 from hub.exchange.publish import publish
 from hub.identity.people import NewLink, link
-from hub.store.engine import Store, Tx, padded
+from hub.store.engine import Tx, padded
 from hub.store.migrate import ensure
+from hub.store.sqlite import SqliteStore
 from tests.protocol_world import LINKER, opened
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    running = Store(tmp_path / "hub.sqlite", synchronous="OFF")
+def store(tmp_path: Path) -> Iterator[SqliteStore]:
+    running = SqliteStore(tmp_path / "hub.sqlite", synchronous="OFF")
     ensure(tmp_path / "hub.sqlite")
     yield running
     running.close()
 
 
-def test_threads_that_come_and_go_leave_no_connection_behind(store: Store) -> None:
+def test_threads_that_come_and_go_leave_no_connection_behind(store: SqliteStore) -> None:
     """A server's threads end when they are idle; a thousand short lives must not use up the descriptors."""
 
     def look() -> None:
@@ -45,7 +46,7 @@ def test_threads_that_come_and_go_leave_no_connection_behind(store: Store) -> No
     assert descriptors() <= before + 6
 
 
-def test_a_reader_inside_a_reader_has_a_snapshot_of_its_own(store: Store) -> None:
+def test_a_reader_inside_a_reader_has_a_snapshot_of_its_own(store: SqliteStore) -> None:
     """Whoever reads may call somebody who reads."""
     with store.read() as outer, store.read() as inner:
         assert outer.one("SELECT 1") == inner.one("SELECT 1")
@@ -64,7 +65,7 @@ def test_nobody_else_on_the_machine_may_read_the_store(tmp_path: Path) -> None:
         os.umask(before)
 
 
-def test_a_full_disk_is_an_engine_that_is_down(store: Store) -> None:
+def test_a_full_disk_is_an_engine_that_is_down(store: SqliteStore) -> None:
     """Whatever statement meets it first: the caller is told to try again, and does when there is room."""
 
     def fill(tx: Tx) -> None:
@@ -79,7 +80,7 @@ def test_a_full_disk_is_an_engine_that_is_down(store: Store) -> None:
     store.write(fill)
 
 
-def test_a_defect_is_not_taken_for_a_full_disk(store: Store) -> None:
+def test_a_defect_is_not_taken_for_a_full_disk(store: SqliteStore) -> None:
     """A statement that breaks a rule of the schema stays what it is: the log has to say so."""
     with pytest.raises(sqlite3.IntegrityError):
         store.write(lambda tx: tx.insert("fact(name, value)", [("a", "1"), ("a", "2")]))
@@ -112,7 +113,7 @@ def test_an_event_that_names_a_crowd_is_refused(tmp_path: Path) -> None:
         assert [item.where for item in outcome.items] == ["/data"]
 
 
-def test_publishes_that_share_a_commit_do_not_keep_a_withdrawal_waiting_for_all_of_them(store: Store) -> None:
+def test_publishes_that_share_a_commit_do_not_keep_a_withdrawal_waiting_for_all_of_them(store: SqliteStore) -> None:
     """Twenty batches of five hundred queue behind one another; the fast lane gets in after two of them."""
     begun, go_on = threading.Event(), threading.Event()
     order: list[str] = []

@@ -20,8 +20,8 @@ from hub.citizens.notices import notice_of_purpose
 from hub.identity.people import person_of
 from hub.identity.principal import Principal
 from hub.logs import open_log
-from hub.store.engine import Store
 from hub.store.migrate import ensure
+from hub.store.sqlite import SqliteStore
 from hub.web.apps import admin_app
 from tests.canaries import SYNTHEA, Canary, Index, canaries, text_of
 from tests.doors import client_of
@@ -240,7 +240,7 @@ def some() -> list[Canary]:
 def test_a_value_planted_in_a_table_is_found(tmp_path: Path, some: list[Canary], value: str, dress: Any) -> None:
     """In whatever dress: the file that holds it is named."""
     path = tmp_path / "hub.sqlite"
-    store = Store(path)
+    store = SqliteStore(path)
     ensure(path)
     planted = b"\x00x" + dress(value) + b"y\x00"
     store.write(lambda tx: tx.insert("waiting_key(subject, key)", [(b"s", planted)]))

@@ -14,6 +14,7 @@ from hub.exchange.world import Limits
 from hub.identity.keys import secrets_of, unseal, unwrap_person
 from hub.identity.people import NewLink, link, local_of, unlink
 from hub.store.deliveries import unpack_parts
+from hub.store.sqlite import SqliteStore
 from tests.citizen_world import DAY_US, S, Town
 from tests.stateful_world import Exchange
 
@@ -95,6 +96,7 @@ def test_when_a_hold_is_over_no_key_that_is_left_opens_what_was_held(town: Town,
     assert expire_held(town.world) == 1
     assert town.rows("SELECT count(*) FROM delivery WHERE length(payload) > 0") == [(1,)]
     assert (readable(town), hold_keys(town)) == (0, 0)
+    assert isinstance(town.store, SqliteStore)
     connection = town.store.connect()
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     assert sealed not in town.store.path.read_bytes()  # deleted is overwritten here, not only unlinked

@@ -11,6 +11,8 @@ from tests.interleaving import Doing, paused
 from tests.protocol_checks import faults
 from tests.protocol_world import CONSENT, LOOK_BACK, Hub, later_agreement, opened, shipped
 
+pytestmark = pytest.mark.engines
+
 
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[Hub]:

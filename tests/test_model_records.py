@@ -3,7 +3,6 @@
 Nothing is lost, nothing is decided twice, nothing leaves without its audit row, nothing of an erased person is opened.
 """
 
-import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,9 @@ from hub.store.positions import Superseded
 from tests.interleaving import Crash, Doing, doing_at, failing, paused
 from tests.protocol_checks import faults
 from tests.protocol_world import LOOK_BACK, OBJECTION, Hub, opened
+from tests.stores import disk_full
+
+pytestmark = pytest.mark.engines
 
 
 @pytest.fixture
@@ -29,11 +31,6 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
         yield one
         disarm()
         assert faults(one) == []
-
-
-def disk_full() -> Exception:
-    """What SQLite says at a commit that finds no room."""
-    return sqlite3.OperationalError("database or disk is full")
 
 
 def test_facts_before_fence_gate(hub: Hub) -> None:

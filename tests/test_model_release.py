@@ -4,7 +4,6 @@ Where the one writer excludes the interleaving, the exclusion is tested: the oth
 its transaction, does not come back before the first is through, and what it then says is true.
 """
 
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,9 @@ from hub.failpoints import disarm
 from tests.interleaving import Doing, counting, failing, paused
 from tests.protocol_checks import faults
 from tests.protocol_world import CONSENT, OBJECTION, Hub, Matter, opened
+from tests.stores import disk_full
+
+pytestmark = pytest.mark.engines
 
 
 @pytest.fixture
@@ -135,7 +137,7 @@ def test_return_before_commit(hub: Hub) -> None:
     again = hub.grant(person)
     hub.publish("e2")
     hub.decide()
-    with failing("store.before_commit", lambda: sqlite3.OperationalError("disk full")), pytest.raises(HubError):
+    with failing("store.before_commit", disk_full), pytest.raises(HubError):
         hub.withdraw(person, again)
     events, cancelled = hub.drain()
     assert [event["kind"] for event in events] == ["stop", "data"]  # of the one withdrawn; of the one in force

@@ -22,6 +22,8 @@ from hub.store.positions import Superseded, advance, own
 from tests.protocol_checks import faults
 from tests.protocol_world import CONSENT, LOOK_BACK, Hub, opened
 
+pytestmark = pytest.mark.engines
+
 DAY_S = 86_400
 
 

@@ -11,8 +11,8 @@ import pytest
 from hub.bus.embedded import EmbeddedBus
 from hub.ports import Batch, Bus, Record
 from hub.store.engine import Store
-from hub.store.migrate import ensure
 from hub.store.positions import Superseded, advance
+from tests.stores import open_store
 
 Opened = tuple[Bus, Store]
 Engine = Callable[[Path], AbstractContextManager[Opened]]
@@ -20,8 +20,7 @@ Engine = Callable[[Path], AbstractContextManager[Opened]]
 
 @contextmanager
 def embedded(directory: Path) -> Iterator[Opened]:
-    ensure(directory / "hub.sqlite")
-    store = Store(directory / "hub.sqlite", synchronous="NORMAL")
+    store = open_store(directory / "hub.sqlite", synchronous="NORMAL")
     try:
         yield EmbeddedBus(store), store
     finally:
@@ -127,8 +126,7 @@ def test_an_empty_poll_waits_and_is_woken_by_a_publish(engine: Engine, tmp_path:
 def test_what_is_kept_in_memory_and_what_is_read_back_make_one_order(tmp_path: Path) -> None:
     """With room for a few records only, published by several at once: each comes once, in order, and the room is free
     again. (Of the embedded bus alone.)"""
-    ensure(tmp_path / "hub.sqlite")
-    store = Store(tmp_path / "hub.sqlite", synchronous="NORMAL")
+    store = open_store(tmp_path / "hub.sqlite", synchronous="NORMAL")
     bus = EmbeddedBus(store, recent_bytes=40)
     bus.publish([record(n) for n in range(9)])
     senders = [Thread(target=lambda: [bus.publish([record(9)]) for _ in range(50)]) for _ in range(2)]  # type: ignore[func-returns-value]  # for its effect

@@ -17,6 +17,8 @@ from hub.policy.answers import believed
 from tests.promise_hub import reasons_of_all, restarted
 from tests.protocol_world import Hub, opened, shipped
 
+pytestmark = pytest.mark.engines
+
 
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[Hub]:

@@ -9,6 +9,8 @@ from hub.store.history import HANDED
 from tests.promise_hub import crashing, restarted
 from tests.protocol_world import Hub, opened
 
+pytestmark = pytest.mark.engines
+
 
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[Hub]:

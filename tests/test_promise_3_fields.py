@@ -15,6 +15,8 @@ from hub.core.catalogue.document import Line, compose
 from tests.promise_hub import Generous, with_policy
 from tests.protocol_world import CONSENT, Hub, opened, shipped
 
+pytestmark = pytest.mark.engines
+
 MORE = {"address": "1 Example Road", "since": "2020-01-01"}
 
 

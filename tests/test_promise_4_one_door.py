@@ -11,6 +11,8 @@ import pytest
 from tests.promise_hub import REDELIVER_S, crashing, restarted
 from tests.protocol_world import CONSENT, LOOK_BACK, OBJECTION, Hub, Matter, opened
 
+pytestmark = pytest.mark.engines
+
 
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[Hub]:

@@ -11,6 +11,8 @@ from hub.store.deliveries import DeliveryKind
 from tests.promise_hub import REDELIVER_S, crashing, restarted
 from tests.protocol_world import Hub, opened
 
+pytestmark = pytest.mark.engines
+
 GATE = ("gate.polled", "gate.prepared", "gate.begun", "gate.decided", "gate.before_commit", "gate.committed")
 
 

@@ -8,6 +8,8 @@ import pytest
 from tests.promise_hub import restarted
 from tests.protocol_world import LOOK_BACK, Hub, Matter, opened
 
+pytestmark = pytest.mark.engines
+
 
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[Hub]:

@@ -7,11 +7,15 @@ test_no_shared_identifier.py; here is what it rests on.
 
 from pathlib import Path
 
+import pytest
+
 from hub.core.minimise import rewrite
 from hub.identity.keys import keyring
 from hub.identity.pseudonyms import alias, pseudonym
 from hub.store.deliveries import public_id
 from tests.protocol_world import opened, shipped
+
+pytestmark = pytest.mark.engines
 
 KEYS = keyring(b"r" * 32)
 PERSON = 1234567890123

@@ -16,6 +16,8 @@ from hub.identity.day_keys import US_PER_DAY
 from hub.ports import Record
 from tests.protocol_world import Hub, opened
 
+pytestmark = pytest.mark.engines
+
 
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[Hub]:

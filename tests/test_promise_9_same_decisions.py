@@ -15,6 +15,8 @@ from tests.opa_world import ENGINES, engine
 from tests.promise_hub import restarted
 from tests.protocol_world import CONSENT, LOOK_BACK, OBJECTION, Hub, opened, shipped
 
+pytestmark = pytest.mark.engines
+
 MATTERS = (CONSENT, LOOK_BACK, OBJECTION)
 
 

@@ -14,8 +14,8 @@ from hub.failpoints import arm, disarm
 from hub.identity.keys import Keyring, keyring, make_key_file, new_key, read_key_file, wrap_person
 from hub.identity.ring import check_root, open_ring, root_name, rotate_root
 from hub.operations.steered import rotate_root_of
-from hub.store.engine import Store
 from hub.store.migrate import ensure, upgrade
+from hub.store.sqlite import SqliteStore
 from tests.test_serve import command, environment, production, serving
 from tests.world import birth, link_family, town
 
@@ -24,7 +24,7 @@ FIRST, SECOND, THIRD = (bytes([number]) * 32 for number in (1, 2, 3))
 
 def opened(path: Path, root: bytes, now_us: int = 1) -> Keyring:
     """Start with this root, as a hub does."""
-    store = Store(path)
+    store = SqliteStore(path)
     try:
         ensure(path)
         return open_ring(store, root, lambda: now_us)
@@ -33,7 +33,7 @@ def opened(path: Path, root: bytes, now_us: int = 1) -> Keyring:
 
 
 def rotated(path: Path, former: bytes, new: bytes, now_us: int = 2) -> None:
-    store = Store(path)
+    store = SqliteStore(path)
     try:
         ring = open_ring(store, former, lambda: now_us)
         rotate_root(store, ring, former=root_name(former), new=new, clock=lambda: now_us)
@@ -134,7 +134,7 @@ def test_a_look_changes_nothing(path: Path) -> None:
     """`check_root` says yes and no as a start does, and does not finish a rotation."""
     opened(path, FIRST)
     rotated(path, FIRST, SECOND)
-    store = Store(path)
+    store = SqliteStore(path)
     try:
         with store.read() as tx:
             check_root(tx, FIRST)

@@ -61,6 +61,8 @@ UNSAFE: list[tuple[str, dict[str, Any]]] = [
     ("opa_url", {"policy": "server", "opa_url": "http://10.0.0.7:8181"}),
     ("shared_dir", {"shared_dir": Path("/nowhere/absent")}),
     ("file_drop_dir", {"file_drop_dir": Path("/nowhere/absent")}),
+    ("store_password_file", {"store_password_file": Path("/nowhere/absent")}),
+    ("store_dsn", {"store_dsn": "postgresql://hub@db.example/hub?sslmode=require"}),
     ("synchronous", {"synchronous": "NORMAL"}),
     ("synchronous", {"synchronous": "OFF"}),
     ("intake_retention_days", {"intake_retention_days": 8}),

@@ -18,7 +18,7 @@ from hub.store.agreements import suspend
 from hub.store.catalogue import Applied, apply, load_approved
 from hub.store.engine import Store
 from hub.store.facts import AGREEMENT_FENCE, POLICY_FENCE, read_rules, rules_of
-from hub.store.migrate import ensure
+from tests.stores import open_store
 
 CATALOGUE = Path(__file__).resolve().parents[1] / "policies" / "catalogue"
 NOW_US = 1_800_000_000_000_000
@@ -31,8 +31,7 @@ def shipped() -> Catalogue:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    opened = Store(tmp_path / "hub.sqlite", synchronous="OFF")
-    ensure(tmp_path / "hub.sqlite")
+    opened = open_store(tmp_path / "hub.sqlite", synchronous="OFF")
     yield opened
     opened.close()
 

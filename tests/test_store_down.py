@@ -21,14 +21,15 @@ from hub.ports import Record
 from hub.settings import Settings
 from hub.store.engine import Store
 from hub.store.migrate import ensure
+from hub.store.sqlite import SqliteStore
 from hub.web.apps import public_app
 from tests.doors import client_of
 from tests.world import birth
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    running = Store(tmp_path / "hub.sqlite", synchronous="OFF")
+def store(tmp_path: Path) -> Iterator[SqliteStore]:
+    running = SqliteStore(tmp_path / "hub.sqlite", synchronous="OFF")
     ensure(tmp_path / "hub.sqlite")
     yield running
     running.close()
@@ -38,23 +39,24 @@ def lose_the_log(store: Store) -> bytes:
     """Cut SQLite's write-ahead log, as a failing disk would: whoever reads next meets an I/O error. Returns the log."""
     store.write(lambda tx: tx.run("INSERT OR REPLACE INTO fact(name, value) VALUES ('x', '1')"))
     store.write(lambda tx: tx.rows("PRAGMA shrink_memory"))  # the writer forgets its pages; readers have to by now
+    assert store.path is not None
     path = store.path.with_name(store.path.name + "-wal")
     log = path.read_bytes()
     os.truncate(path, 0)
     return log
 
 
-def bring_back(store: Store, log: bytes) -> None:
+def bring_back(store: SqliteStore, log: bytes) -> None:
     """Let the disk hold again what it held."""
     store.path.with_name(store.path.name + "-wal").write_bytes(log)
 
 
-def read(store: Store) -> None:
+def read(store: SqliteStore) -> None:
     with store.read() as tx:
         tx.rows("SELECT * FROM fact")
 
 
-def test_a_reader_whose_disk_fails_is_told_that_the_store_is_down(store: Store) -> None:
+def test_a_reader_whose_disk_fails_is_told_that_the_store_is_down(store: SqliteStore) -> None:
     """With SQLite's own error as the cause; the next reader opens the file anew."""
     read(store)
     lose_the_log(store)
@@ -64,7 +66,7 @@ def test_a_reader_whose_disk_fails_is_told_that_the_store_is_down(store: Store) 
     assert isinstance(refused.value.__cause__, sqlite3.Error)
 
 
-def test_a_store_that_is_gone_is_down_and_no_empty_one_takes_its_place(store: Store) -> None:
+def test_a_store_that_is_gone_is_down_and_no_empty_one_takes_its_place(store: SqliteStore) -> None:
     """A reader that opens the file finds none, and makes none."""
     store.path.unlink()
     with pytest.raises(HubError) as refused:
@@ -73,7 +75,7 @@ def test_a_store_that_is_gone_is_down_and_no_empty_one_takes_its_place(store: St
     assert not store.path.exists()
 
 
-def test_a_file_that_was_moved_away_is_noticed_while_old_readers_still_read_it(store: Store) -> None:
+def test_a_file_that_was_moved_away_is_noticed_while_old_readers_still_read_it(store: SqliteStore) -> None:
     """What is written then would be lost with the process."""
     read(store)
     assert store.trouble() == ""
@@ -83,14 +85,14 @@ def test_a_file_that_was_moved_away_is_noticed_while_old_readers_still_read_it(s
     assert store.trouble() == "another file stands where the store's was"
 
 
-def test_a_defect_in_a_question_is_not_taken_for_a_failing_disk(store: Store) -> None:
+def test_a_defect_in_a_question_is_not_taken_for_a_failing_disk(store: SqliteStore) -> None:
     """It stays what it is, so that the log says so; the reader is good for the next all the same."""
     with pytest.raises(sqlite3.OperationalError, match="nowhere"), store.read() as tx:
         tx.rows("SELECT 1 FROM nowhere")
     read(store)
 
 
-def test_what_was_polled_while_the_store_failed_is_polled_again_when_it_is_back(store: Store) -> None:
+def test_what_was_polled_while_the_store_failed_is_polled_again_when_it_is_back(store: SqliteStore) -> None:
     """Going back to the stored positions needs the store; it is done when it can be, and not forgotten."""
     bus = EmbeddedBus(store)
     bus.publish([Record("in.a.x", bytes(16), b"sealed")])

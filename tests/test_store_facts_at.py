@@ -8,20 +8,21 @@ import pytest
 
 from hub.exchange.gate import read_facts
 from hub.store.aims import AimKeys, read_aims
-from hub.store.engine import FACTS, Store, Tx
+from hub.store.engine import Tx
 from hub.store.facts import read_persons, scopes
 from hub.store.migrate import ensure
+from hub.store.sqlite import FACTS, SqliteStore, SqliteTx
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
+def store(tmp_path: Path) -> Iterator[SqliteStore]:
     ensure(tmp_path / "hub.sqlite")
-    opened = Store(tmp_path / "hub.sqlite", synchronous="OFF")
+    opened = SqliteStore(tmp_path / "hub.sqlite", synchronous="OFF")
     yield opened
     opened.close()
 
 
-def facts_at(store: Store) -> int:
+def facts_at(store: SqliteStore) -> int:
     with store.read() as tx:
         return tx.facts_at
 
@@ -36,14 +37,14 @@ def facts_at(store: Store) -> int:
         "WITH one(n) AS (SELECT 1) UPDATE fence SET epoch = epoch + 1",
     ],
 )
-def test_a_change_of_facts_is_noticed_once_it_is_committed(store: Store, statement: str) -> None:
+def test_a_change_of_facts_is_noticed_once_it_is_committed(store: SqliteStore, statement: str) -> None:
     """Also one that changed no row: nobody looks."""
     before = facts_at(store)
     store.write(lambda tx: tx.run(statement))
     assert facts_at(store) > before
 
 
-def test_what_decisions_do_not_read_leaves_them_standing(store: Store) -> None:
+def test_what_decisions_do_not_read_leaves_them_standing(store: SqliteStore) -> None:
     """Or every publish and every hand-out would make the gate read everything again."""
     before = facts_at(store)
     store.write(lambda tx: tx.insert("history(person, audit)", [(1, 1)]))
@@ -51,7 +52,7 @@ def test_what_decisions_do_not_read_leaves_them_standing(store: Store) -> None:
     assert facts_at(store) == before
 
 
-def test_a_snapshot_from_before_a_change_never_looks_like_one_from_after(store: Store) -> None:
+def test_a_snapshot_from_before_a_change_never_looks_like_one_from_after(store: SqliteStore) -> None:
     """It is open while the change commits: what is read in it is known to be old."""
     with store.read() as early:
         early.rows("SELECT id FROM person")
@@ -60,7 +61,7 @@ def test_a_snapshot_from_before_a_change_never_looks_like_one_from_after(store: 
         assert store.write(lambda tx: tx.facts_at) != early.facts_at
 
 
-def test_a_transaction_that_changed_facts_itself_trusts_nothing_read_outside(store: Store) -> None:
+def test_a_transaction_that_changed_facts_itself_trusts_nothing_read_outside(store: SqliteStore) -> None:
     """Its own changes are not committed, so no count tells them apart."""
     before = facts_at(store)
 
@@ -71,7 +72,7 @@ def test_a_transaction_that_changed_facts_itself_trusts_nothing_read_outside(sto
     assert store.write(change) != before
 
 
-def test_every_table_that_decisions_read_is_watched(store: Store) -> None:
+def test_every_table_that_decisions_read_is_watched(store: SqliteStore) -> None:
     """Asked of SQLite itself. Beside them is only `interned`, whose rows never change: content names them."""
     connection = store.connect()
     read: set[str] = set()
@@ -82,7 +83,7 @@ def test_every_table_that_decisions_read_is_watched(store: Store) -> None:
         return sqlite3.SQLITE_OK
 
     connection.set_authorizer(note)
-    tx = Tx(connection)
+    tx = SqliteTx(connection)
     tx.run("INSERT INTO backfill VALUES (1, x'00', 1, 1, 0, 0, 0, NULL, 0, 0, x'', '')")
     read_facts(tx, [])
     read_persons(tx, [1])

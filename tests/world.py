@@ -24,6 +24,7 @@ from hub.ports import Clock
 from hub.settings import Settings
 from hub.web.apps import public_app
 from tests.doors import served
+from tests.stores import settings_of
 
 T = TypeVar("T")
 ONCE = Backoff(attempts=1, first_s=0.0, cap_s=0.0)
@@ -60,7 +61,8 @@ def town(directory: Path, *, clock: Clock = system_clock, **settings: Any) -> It
     """Run a hub over `directory` until the block ends; the same directory again is a restart."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        given = {"mode": "demo", "data_dir": directory, "issuer": url, "synchronous": "NORMAL", **settings}
+        given: dict[str, Any] = {"mode": "demo", "data_dir": directory, "issuer": url, "synchronous": "NORMAL"}
+        given |= {**settings_of(directory), **settings}
         said = io.StringIO()
         hub = build(Settings(**given), clock=clock, log=open_log(clock=clock, level="debug", stream=said))
         hub.start()

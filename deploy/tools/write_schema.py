@@ -4,13 +4,16 @@
 it a change of a table is a new migration.
 """
 
+import io
 import sqlite3
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
+from alembic import command
 from alembic.autogenerate import produce_migrations, render_python_code
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
 from sqlmodel import SQLModel
@@ -18,6 +21,7 @@ from sqlmodel.sql.sqltypes import AutoString
 
 from hub.store import tables
 from hub.store.migrate import HEAD, MIGRATIONS, upgrade
+from hub.store.migrate_postgres import functions
 
 FIRST = MIGRATIONS / "versions" / "0001_first_schema.py"
 ABOVE = '''"""The first schema: every table of `hub/store/tables.py`, where each says why it has the shape it has."""
@@ -63,7 +67,18 @@ def head() -> str:
     return f"-- Made by deploy/tools/write_schema.py; not to be edited.\n{statements}{stamp}"
 
 
+def head_postgres() -> str:
+    """Render all migrations as PostgreSQL's script, without a server; in one transaction with what runs it."""
+    config = Config(output_buffer=(said := io.StringIO()))
+    config.set_main_option("script_location", str(MIGRATIONS))
+    command.upgrade(config, HEAD, sql=True)
+    lines = [line.rstrip() for line in said.getvalue().splitlines()]
+    kept = "\n".join(line for line in lines if line not in ("", "BEGIN;", "COMMIT;") and not line.startswith("-- "))
+    return f"-- Made by deploy/tools/write_schema.py; not to be edited.\n{functions()}{kept}\n"
+
+
 if __name__ == "__main__":
     if "--first" in sys.argv:
         FIRST.write_text(first_migration(), encoding="utf-8")
     (MIGRATIONS / "head.sql").write_text(head(), encoding="utf-8")
+    (MIGRATIONS / "head_postgres.sql").write_text(head_postgres(), encoding="utf-8")

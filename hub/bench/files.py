@@ -46,7 +46,7 @@ def measure(sizes: Sizes, directory: Path, say: Say) -> Result:
             if at >= 0:
                 pulled.append(found[0])
                 written.append(found[1])
-        synchronous = made.world.store.synchronous
+        synchronous = getattr(made.world.store, "synchronous", "FULL")
     ratios = tuple(files / pages for files, pages in zip(written, pulled, strict=True))
     figures = (
         Figure("file drop out", "rows/s", tuple(written), GOAL),

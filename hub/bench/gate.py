@@ -37,7 +37,7 @@ def measure(sizes: Sizes, directory: Path, say: Say) -> Result:
             ),
         )
         notes = {
-            "synchronous": store.synchronous,
+            "synchronous": getattr(store, "synchronous", ""),
             "commits": store.commits - commits,
             "rows": rows_on_disk(store),
             "wall_us_per_event": {phase: round(spent / done * 1e6, 1) for phase, spent in gate.phases.items()},

@@ -13,6 +13,7 @@ from statistics import median
 from typing import Any
 
 from hub.store.engine import Store, Tx
+from hub.store.sqlite import SqliteStore, SqliteTx
 
 TABLES = (
     "bus_record",
@@ -103,10 +104,10 @@ def _cpu() -> dict[str, float]:
     }
 
 
-class TimedTx(Tx):
+class TimedTx(SqliteTx):
     """A transaction that notes the CPU time of its statements, by their first words."""
 
-    def __init__(self, inner: Tx, spent: dict[str, float]) -> None:
+    def __init__(self, inner: SqliteTx, spent: dict[str, float]) -> None:
         super().__init__(inner._connection, inner.facts_at)
         self._spent = spent
 
@@ -145,7 +146,7 @@ def _group(sql: str) -> str:
     return f"{words[0].lower()} {table}".strip()
 
 
-class TimedStore(Store):
+class TimedStore(SqliteStore):
     """The store as it is, except that the writer's statements are timed."""
 
     def __init__(self, *given: Any, **named: Any) -> None:
@@ -154,6 +155,7 @@ class TimedStore(Store):
 
     def submit(self, work: Callable[[Tx], Any], **named: Any) -> Any:
         def timed(tx: Tx) -> Any:
+            assert isinstance(tx, SqliteTx)
             began = time.thread_time()
             timing = TimedTx(tx, self.statements)
             try:
@@ -169,7 +171,7 @@ def rows_on_disk(store: Store) -> dict[str, int]:
     """Count the rows of the tables that grow, and the bytes of the store's files."""
     with store.read() as tx:
         counts = {name: int((tx.one(f"SELECT count(*) FROM {name}") or (0,))[0]) for name in TABLES}  # noqa: S608 - names above
-    files = [store.path, store.path.with_name(store.path.name + "-wal")]
+    files = [store.path, store.path.with_name(store.path.name + "-wal")] if store.path else []
     return {**counts, "file_bytes": sum(file.stat().st_size for file in files if file.exists())}
 
 

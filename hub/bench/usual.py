@@ -25,8 +25,9 @@ from hub.core.derived import FUNCTIONS
 from hub.core.question import Question
 from hub.exchange.gate import Gate
 from hub.ports import Policy
-from hub.store.engine import Store, Tx
+from hub.store.engine import Tx
 from hub.store.facts import CHOICE_STATES
+from hub.store.sqlite import SqliteStore
 
 GOAL_RATIO = 30
 PARTS = (
@@ -87,7 +88,9 @@ def measure(sizes: Sizes, directory: Path, say: Say) -> Result:
         made.warm()
         subscriptions = tuple(made.world.catalogue.subscriptions.values())
         ours, seeds = Gate(made.world), count(sizes.seed + 1)
-        with closing(Store(directory / "usual" / "other.sqlite", synchronous=made.world.store.synchronous)) as other:
+        with closing(
+            SqliteStore(directory / "usual" / "other.sqlite", synchronous=getattr(made.world.store, "synchronous", ""))
+        ) as other:
             connection = other.connect()  # the same pragmas; its writer is not used
             connection.executescript(SCHEMA)
             connection.execute("BEGIN")

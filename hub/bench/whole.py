@@ -1,6 +1,6 @@
 """A hub's parts in this process, over a fresh store: what a benchmark measures when it is not the doors."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from hub.interpreter import settle_in
 from hub.policy.embedded import EmbeddedPolicy
 from hub.store.engine import Store
 from hub.store.migrate import ensure
+from hub.store.sqlite import SqliteStore
 
 COMPILED = Path("policies/compiled")
 
@@ -21,7 +22,7 @@ def fresh(
     directory: Path,
     sizes: Sizes,
     *,
-    store: type[Store] = Store,
+    store: Callable[[Path], Store] = SqliteStore,
     people: int | None = None,
     keys: Keyring | None = None,
 ) -> Iterator[Synthetic]:

@@ -177,12 +177,12 @@ class EmbeddedBus:
     def _topic_within(self, tx: Tx, name: str) -> int:
         """Find a topic that an earlier publish of the same commit made, or make it. Nobody polls it yet."""
         row = tx.one("SELECT number FROM bus_topic WHERE name = ?", (name,))
-        if row is None:
-            row = tx.one("SELECT coalesce(max(number), 0) + 1 FROM bus_topic")
-            assert row is not None
-            tx.run("INSERT INTO bus_topic(number, name) VALUES (?, ?)", (row[0], name))
-            own(tx, name)
-        return int(row[0])
+        if row is not None:
+            return int(row[0])
+        number = tx.draw("bus_topic")
+        tx.run("INSERT INTO bus_topic(number, name) VALUES (?, ?)", (number, name))
+        own(tx, name)
+        return number
 
     def _learn(self, names: Collection[str]) -> None:
         """Take up topics that are durable now: one that was rolled back must not be remembered."""

@@ -79,8 +79,8 @@ def ledger(
     from hub.identity.keys import read_key_file
     from hub.identity.ring import check_root
     from hub.operations.doctor import read_only
-    from hub.store.engine import Store
     from hub.store.erasures import erased_persons, erasures_known
+    from hub.store.sqlite import SqliteStore
 
     settings = settings_now()
     root, path = read_key_file(settings.key_path), ledgers.ledger_path(settings.key_path)
@@ -89,7 +89,7 @@ def ledger(
     if not rebuild:
         print(f"{path}: {_counted(len(ledgers.Ledger(path, key).erased), 'erasures')}, every line whole.")
         return
-    store = Store(settings.store_path)  # refused while a hub runs on it
+    store = SqliteStore(settings.store_path)  # refused while a hub runs on it
     try:
         with store.read() as tx:
             known, erased = erasures_known(tx), erased_persons(tx)

@@ -208,7 +208,8 @@ def _destroy(tx: Tx, person: int, now_us: int) -> tuple[list[_Stopped], dict[str
     )
     names += tx.run("UPDATE link SET sealed = x'' WHERE person = ? AND until_us IS NOT NULL", (person,))
     sessions = tx.run(
-        "DELETE FROM session WHERE json_extract(principal, '$.person') = ? OR json_extract(principal, '$.actor') = ?",
+        "DELETE FROM session WHERE CAST(json_extract(principal, '$.person') AS BIGINT) = ?"
+        " OR CAST(json_extract(principal, '$.actor') AS BIGINT) = ?",
         (person, person),
     )
     choices = tx.run("DELETE FROM choice WHERE person = ?", (person,))

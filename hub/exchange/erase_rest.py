@@ -96,7 +96,7 @@ def _tell(world: World, tx: Tx, person: int) -> None:
     found = tx.rows(
         "SELECT p.recipient, p.number, min(p.audit), h.delivery, h.ended FROM handout_person p"
         " JOIN handout h ON h.recipient = p.recipient AND h.number = p.number"
-        " WHERE p.person = ? AND (p.recipient, p.number) > (?, ?) GROUP BY p.recipient, p.number"
+        " WHERE p.person = ? AND (p.recipient, p.number) > (?, ?) GROUP BY p.recipient, p.number, h.delivery, h.ended"
         " ORDER BY p.recipient, p.number LIMIT ?",
         (person, row.recipient, row.number, PIECE),
     )

@@ -259,13 +259,11 @@ class Gate:
         )
 
     def _insert(self, tx: Tx, decided: Prepared, unreadable: int) -> list[int]:
-        """Write the rows of a batch. Ids continue where the tables end, under the fences just read.
+        """Write the rows of a batch. Ids are drawn under the fences just read.
 
         Returns the names it interned: known to be stored once this has committed, and not before.
         """
-        row = tx.one("SELECT (SELECT coalesce(max(id), 0) FROM audit), (SELECT coalesce(max(id), 0) FROM delivery)")
-        assert row is not None
-        audit, delivery = row[0] + 1, row[1] + 1
+        audit, delivery = tx.draw("audit", len(decided.audits)), tx.draw("delivery", len(decided.deliveries))
         interned = remember(tx, decided.interned, self._interned)
         tx.insert(
             AUDIT,

@@ -129,13 +129,8 @@ def _write(world: World, tx: Tx, recipient: int, judged: Sequence[Judged], more:
     settled = [one for one in judged if one.outcome != "wait"]
     if not settled:
         return Page((), False, 0, 0, now_us)
-    row = tx.one(
-        "SELECT (SELECT coalesce(max(id), 0) + 1 FROM audit),"
-        " coalesce((SELECT number FROM recipient_counter WHERE recipient = ?), 0)",
-        (recipient,),
-    )
-    assert row is not None
-    audit, last = row
+    row = tx.one("SELECT number FROM recipient_counter WHERE recipient = ?", (recipient,))
+    audit, last = tx.draw("audit"), row[0] if row else 0
     opened = [one for one in settled if one.outcome == "release"]
     held = [one for one in settled if one.outcome == "hold"]
     cancelled = [one for one in settled if one.outcome == "refusal"]

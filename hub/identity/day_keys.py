@@ -55,7 +55,7 @@ class DayKeys:
         for row in fresh:  # one that a clock running ahead had destroyed too early is made anew
             tx.run(
                 "INSERT INTO day_key(agency, day, key) VALUES (?, ?, ?)"
-                " ON CONFLICT(agency, day) DO UPDATE SET key = excluded.key WHERE key IS NULL",
+                " ON CONFLICT(agency, day) DO UPDATE SET key = excluded.key WHERE day_key.key IS NULL",
                 row,
             )
         return tx.rows("SELECT day, key FROM day_key WHERE agency = ? AND day IN (?, ?)", (agency, *days))

@@ -78,7 +78,7 @@ def open_ring(store: Store, root: bytes, clock: Clock) -> Keyring:
 
 def check_root(tx: Tx, root: bytes) -> Keyring:
     """Open the secrets under this root, reading only: also of a store of before. Raises as `open_ring` does."""
-    here, there = root_name(root), tx.rows("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'hub_key'")
+    here, there = root_name(root), tx.has_table("hub_key")
     rows = tx.rows("SELECT root, name, wrapped, since_us FROM hub_key") if there else []
     theirs = [row for row in rows if row[0] == here]
     if rows and not theirs:

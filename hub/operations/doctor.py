@@ -28,6 +28,7 @@ from hub.store.engine import Tx
 from hub.store.migrate import HEAD, REVISIONS
 from hub.store.operations import newest_us
 from hub.store.signatures import officers
+from hub.store.sqlite import SqliteTx
 
 SKEW_US = 2 * US  # two readings of one clock; more means that it went back
 CLOCK_SET_US = int(datetime(2025, 1, 1, tzinfo=UTC).timestamp()) * US  # before any hub: a clock that nobody set
@@ -94,7 +95,7 @@ def read_only(path: Path) -> Iterator[Tx]:
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True, isolation_level=None)
     try:
         connection.execute("BEGIN")
-        yield Tx(connection)
+        yield SqliteTx(connection)
     finally:
         connection.close()
 

@@ -27,6 +27,7 @@ from hub.ports import Clock
 from hub.settings import Settings
 from hub.store.engine import Store
 from hub.store.migrate import ensure
+from hub.store.sqlite import SqliteStore
 from hub.way import Way
 
 ROOM = 1.2  # times the store's size, before a copy is begun
@@ -81,7 +82,7 @@ def _copy(source: Path, copy: Path) -> str:
 
 
 def _token(copy: Path, root: bytes, clock: Clock) -> str:
-    with closing(Store(copy)) as store, Path("/dev/null").open("w") as nowhere:
+    with closing(SqliteStore(copy)) as store, Path("/dev/null").open("w") as nowhere:
         ring, ahead_us = open_ring(store, root, clock), clock() + 2 * KEPT_US  # beyond any rotation of a moment ago
         keys = RotatingKeys(store, ring.token, open_log(clock=clock, stream=nowhere))
         former = keys.at(ahead_us).signing.thumbprint()
@@ -96,7 +97,7 @@ def _token(copy: Path, root: bytes, clock: Clock) -> str:
 def _cut(copy: Path, root: bytes, clock: Clock) -> str:
     new = copy.with_name("cut.key")
     make_key_file(new)
-    with closing(Store(copy)) as store:
+    with closing(SqliteStore(copy)) as store:
         ring = open_ring(store, root, clock)
 
         def cut_off() -> int:
@@ -119,12 +120,12 @@ def _wrapping(copy: Path, root: bytes, clock: Clock) -> str:
     def moves_on() -> int:
         return next(ticks)
 
-    with closing(Store(copy)) as store:
+    with closing(SqliteStore(copy)) as store:
         ring, way = open_ring(store, root, clock), Way()
         former = ring.wrapping.present
         rotate_wrapping(store, ring, root=root, clock=moves_on)
         wrap_anew(store, ring, moves_on, way)
-    with closing(Store(copy)) as store:  # as after a crash
+    with closing(SqliteStore(copy)) as store:  # as after a crash
         ring = open_ring(store, root, clock)
         _expect(ring.wrapping.former == former, "the former key was lost while it was needed")
         renewed = 0
@@ -132,7 +133,7 @@ def _wrapping(copy: Path, root: bytes, clock: Clock) -> str:
             _expect(now["round"] <= ROUNDS, f"{now['damaged']} sealed rows open under neither key")
             renewed = now["renewed"]
             wrap_anew(store, ring, moves_on, way)
-    with closing(Store(copy)) as store:
+    with closing(SqliteStore(copy)) as store:
         ring = open_ring(store, root, clock)
         _expect(ring.wrapping.former is None and ring.wrapping.present != former, "the former key is still there")
         with store.read() as tx:
@@ -149,7 +150,7 @@ def _root(copy: Path, root: bytes, clock: Clock) -> str:
     new = copy.with_name("next.key")
     make_key_file(new)
     following = read_key_file(new)
-    with closing(Store(copy)) as store:
+    with closing(SqliteStore(copy)) as store:
         ring = open_ring(store, root, clock)
         rotate_root(store, ring, former=root_name(root), new=following, clock=clock)
     _opens(copy, root, ring, clock)
@@ -160,14 +161,14 @@ def _root(copy: Path, root: bytes, clock: Clock) -> str:
 
 def _opens(copy: Path, root: bytes, ring: Keyring, clock: Clock) -> None:
     """Start with this root, and open something that is sealed."""
-    with closing(Store(copy)) as store:
+    with closing(SqliteStore(copy)) as store:
         _expect(open_ring(store, root, clock) == ring, "the secrets are not what they were")
         with store.read() as tx:
             prove(tx, ring)
 
 
 def _refused(copy: Path, root: bytes, clock: Clock) -> None:
-    with closing(Store(copy)) as store:
+    with closing(SqliteStore(copy)) as store:
         try:
             open_ring(store, root, clock)
         except HubError as error:

@@ -22,7 +22,7 @@ def obstacles(settings: Settings, store: Store) -> list[dict[str, str]]:
         found.append((error.what, error.remedy))
     if shutil.disk_usage(settings.data_dir).free < ROOM_BYTES:
         found.append(("there is hardly any room on the disk of the data directory", "Make room first."))
-    if not settings.store_path.exists():
+    if store.path is not None and not store.path.exists():
         found.append(
             ("the store's file is gone; this process still reads it", "Copy it out of the hub before it ends.")
         )

@@ -76,8 +76,8 @@ def settle(tx: Tx, number: int, *, signed: bool, now_us: int) -> tuple[str, str]
     after = "suspended" if suspended_by(tx, number) else "in_force" if signed else "unsigned"
     tx.run(
         "INSERT INTO agreement_state(number, phase, since_us, signed) VALUES (?, ?, ?, ?) ON CONFLICT(number) DO UPDATE"
-        " SET since_us = iif(phase = excluded.phase, since_us, excluded.since_us), phase = excluded.phase,"
-        " signed = excluded.signed",
+        " SET since_us = CASE WHEN agreement_state.phase = excluded.phase THEN agreement_state.since_us"
+        " ELSE excluded.since_us END, phase = excluded.phase, signed = excluded.signed",
         (number, after, now_us, int(signed)),
     )
     return before, after

@@ -38,9 +38,8 @@ class Chain(NamedTuple):
 def add_backfill(
     tx: Tx, *, public: bytes, subscription: int, provider: int, opened_us: int, until_us: int
 ) -> BackfillRow:
-    row = tx.one("SELECT coalesce(max(id), 0) + 1 FROM backfill")
-    assert row is not None
-    added = BackfillRow(row[0], public, subscription, provider, opened_us, until_us, 0, None, 0, 0, b"", "")
+    at = tx.draw("backfill")
+    added = BackfillRow(at, public, subscription, provider, opened_us, until_us, 0, None, 0, 0, b"", "")
     tx.insert(f"backfill({_COLUMNS})", [added])
     return added
 
@@ -105,7 +104,7 @@ def free(tx: Tx, row: BackfillRow, persons: Sequence[int]) -> None:
         ready_behind(tx, row.subscription, person)
         tx.run(
             "INSERT INTO backfill_person(backfill, person, cleared) VALUES (?, ?, ?)"
-            " ON CONFLICT(backfill, person) DO UPDATE SET cleared = 1 WHERE cleared = 0",
+            " ON CONFLICT(backfill, person) DO UPDATE SET cleared = 1 WHERE backfill_person.cleared = 0",
             (row.id, person, ENDS_ANYWAY),
         )
 

@@ -59,9 +59,7 @@ def latest_stretch(tx: Tx, person: int, recipient: int, purpose: int) -> int:
 
 
 def next_number(tx: Tx) -> int:
-    row = tx.one("SELECT coalesce(max(number), 0) + 1 FROM consent")
-    assert row is not None
-    return int(row[0])
+    return tx.draw("consent")
 
 
 def save_consent(tx: Tx, row: ConsentRow) -> None:

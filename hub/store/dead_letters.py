@@ -46,7 +46,7 @@ def note_letters(tx: Tx, failed: Sequence[tuple[bytes, str]], now_us: int) -> No
         tx.run(
             "INSERT INTO dead_letter(waiting, code, attempts, last_us) SELECT id, ?, 1, ? FROM waiting"
             " WHERE local = ? AND event = ? ON CONFLICT(waiting) WHERE waiting > 0 DO UPDATE SET"
-            " code = excluded.code, attempts = attempts + 1, last_us = excluded.last_us",
+            " code = excluded.code, attempts = dead_letter.attempts + 1, last_us = excluded.last_us",
             (code, now_us, STOPPED, event),
         )
 

@@ -71,6 +71,11 @@ def public_id(key: bytes, event: bytes, subscription: int) -> bytes:
     return sha256(key + event + subscription.to_bytes(4)).digest()[:PUBLIC_BYTES]  # fixed lengths: a prefix is safe
 
 
+def next_delivery(tx: Tx, count: int = 1) -> int:
+    """Draw the next `count` ids of deliveries, for who writes them in this transaction; returns the first."""
+    return tx.draw("delivery", count)
+
+
 DELIVERY = "delivery(id, public, kind, recipient, subscription, version, audit, time_us, parts, payload)"
 QUEUE = "queue(recipient, state, delivery, subscription, person, number, due_us)"
 
@@ -96,9 +101,7 @@ class NewDelivery(NamedTuple):
 
 def put_ready(tx: Tx, new: NewDelivery) -> int:
     """Write one delivery and lay it into its recipient's queue, ready. Returns its id, the next that is free."""
-    row = tx.one("SELECT coalesce(max(id), 0) + 1 FROM delivery")
-    assert row is not None
-    at, line = int(row[0]), new.subscription
+    at, line = next_delivery(tx), new.subscription
     head = (at, new.public, new.kind.value, new.recipient, line, new.version, new.audit, new.time_us)
     tx.insert(DELIVERY, [(*head, new.parts, new.payload)])
     tx.insert(QUEUE, [(new.recipient, QueueState.READY.value, at, line, new.person, new.number, 0)])

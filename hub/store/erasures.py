@@ -41,7 +41,7 @@ def add_erasure(tx: Tx, row: ErasureRow) -> None:
     tx.insert(f"erasure({_COLUMNS})", [row])
     tx.run(
         "INSERT INTO fact(name, value) VALUES (?, '1')"
-        " ON CONFLICT(name) DO UPDATE SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT)",
+        " ON CONFLICT(name) DO UPDATE SET value = CAST(CAST(fact.value AS INTEGER) + 1 AS TEXT)",
         (ERASURES,),
     )
 
@@ -72,7 +72,7 @@ def move_on(tx: Tx, row: ErasureRow) -> None:
 def count_told(tx: Tx, person: int, recipient: int, deliveries: int) -> None:
     tx.run(
         "INSERT INTO erasure_told(person, recipient, deliveries) VALUES (?, ?, ?)"
-        " ON CONFLICT(person, recipient) DO UPDATE SET deliveries = deliveries + excluded.deliveries",
+        " ON CONFLICT(person, recipient) DO UPDATE SET deliveries = erasure_told.deliveries + excluded.deliveries",
         (person, recipient, deliveries),
     )
 

@@ -187,7 +187,7 @@ def raise_fence(tx: Tx, kind: int, subject: int) -> int:
     """Take a fence exclusively and add one to its epoch. On this engine the transaction itself excludes all others."""
     tx.run(
         "INSERT INTO fence(kind, subject, epoch) VALUES (?, ?, 1)"
-        " ON CONFLICT(kind, subject) DO UPDATE SET epoch = epoch + 1",
+        " ON CONFLICT(kind, subject) DO UPDATE SET epoch = fence.epoch + 1",
         (kind, subject),
     )
     row = tx.one("SELECT epoch FROM fence WHERE kind = ? AND subject = ?", (kind, subject))

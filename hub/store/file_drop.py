@@ -91,12 +91,11 @@ def add_batch(
 ) -> None:
     """Note a batch that is about to be seen, count it, and let what is in it come again at `due_us` only."""
     numbers = [number for number, _ in named]
-    row = tx.one("SELECT coalesce(max(id), 0) + 1 FROM file_batch")
-    assert row is not None
+    at = tx.draw("file_batch")
     tx.insert(
         "file_batch(id, batch, recipient, files, sha256, first, last, written_us, unwanted, named)",
         [
-            (row[0], batch, recipient, json.dumps(files), sha256, min(numbers), max(numbers), now_us, 0, pack(named)),
+            (at, batch, recipient, json.dumps(files), sha256, min(numbers), max(numbers), now_us, 0, pack(named)),
         ],
     )
     tx.run("UPDATE file_drop SET batches = batches + 1 WHERE agency = ?", (recipient,))

@@ -19,10 +19,9 @@ _COLUMNS = ", ".join(HoldRow._fields)
 
 def add_hold(tx: Tx, *, person: int, reference: str, reason: str, from_us: int, until_us: int) -> int:
     """Add a hold; returns its number, which stands for it from then on."""
-    row = tx.one("SELECT coalesce(max(number), 0) + 1 FROM legal_hold")
-    assert row is not None
-    tx.insert(f"legal_hold({_COLUMNS})", [(row[0], person, reference, reason, from_us, until_us)])
-    return int(row[0])
+    number = tx.draw("legal_hold")
+    tx.insert(f"legal_hold({_COLUMNS})", [(number, person, reference, reason, from_us, until_us)])
+    return number
 
 
 def hold_by_number(tx: Tx, number: int) -> HoldRow | None:

@@ -9,8 +9,12 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hub.core.errors import HubError, Kind
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010")
@@ -32,13 +36,7 @@ def ensure(path: Path) -> str:
     except sqlite3.Error as cause:
         raise _unusable(path, f"SQLite says {type(cause).__name__}") from cause
     if found not in REVISIONS:
-        raise HubError(
-            Kind.STARTUP,
-            f"the store was written by a newer hub (schema {found[:32]}; this one knows up to {HEAD})",
-            where=path.name,
-            remedy="Start the newer version again, or restore the backup that was taken before it.",
-            code="store-newer",
-        )
+        raise newer(found, where=path.name)
     upgrade(path)
     return "upgraded"
 
@@ -59,19 +57,35 @@ def revision(path: Path) -> str:
 
 def upgrade(path: Path, to: str = HEAD) -> None:
     """Run the migrations that are missing, all in one transaction: after a crash in between it is as before."""
-    from alembic import command  # a second of imports that only an upgrade needs
-    from alembic.config import Config
-    from sqlalchemy import create_engine, event, pool
+    from sqlalchemy import create_engine, event, pool  # a second of imports that only an upgrade needs
 
     engine = create_engine(f"sqlite:///{path}", poolclass=pool.NullPool)
     # sqlite3 would commit before each CREATE; SQLAlchemy's documentation of pysqlite has these two lines against it.
     event.listen(engine, "connect", lambda connection, _: setattr(connection, "isolation_level", None))
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    with engine.begin() as connection:
+        run_alembic(connection, to)
+
+
+def run_alembic(connection: "Connection", to: str) -> None:
+    """Run migrations in the transaction that is open."""
+    from alembic import command
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, to)
+    config.attributes["connection"] = connection
+    command.upgrade(config, to)
+
+
+def newer(found: str, *, where: str) -> HubError:
+    return HubError(
+        Kind.STARTUP,
+        f"the store was written by a newer hub (schema {found[:32]}; this one knows up to {HEAD})",
+        where=where,
+        remedy="Start the newer version again, or restore the backup that was taken before it.",
+        code="store-newer",
+    )
 
 
 def _make(path: Path) -> None:

@@ -35,8 +35,8 @@ def heard(tx: Tx, datasets: Iterable[int], now_us: int) -> None:
     """Note that events of these datasets came, once a minute at most. A clock that was set back counts from there."""
     for dataset in datasets:
         tx.run(
-            "INSERT INTO last_heard(dataset, at_us) VALUES (?, ?) ON CONFLICT(dataset) DO UPDATE"
-            " SET at_us = excluded.at_us WHERE at_us < excluded.at_us - ? OR at_us > excluded.at_us",
+            "INSERT INTO last_heard(dataset, at_us) VALUES (?, ?) ON CONFLICT(dataset) DO UPDATE SET at_us ="
+            " excluded.at_us WHERE last_heard.at_us < excluded.at_us - ? OR last_heard.at_us > excluded.at_us",
             (dataset, now_us, HEARD_APART_US),
         )
 
@@ -132,9 +132,10 @@ def ending_keys(tx: Tx, *, before_us: int) -> list[Ending]:
     """Find the agencies' and officers' keys that end before a moment, those that have ended lately included."""
     found = []
     for table, of in (("agency_key", "agency"), ("officer_key", "officers")):
-        if tx.rows("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (table,)):
+        if tx.has_table(table):
             rows = tx.rows(
-                f"SELECT agency, kid, max(until_us) FROM {table} GROUP BY agency HAVING max(until_us) < ?",
+                f"SELECT agency, kid, until_us FROM {table} k WHERE until_us < ? AND NOT EXISTS (SELECT 1"
+                f" FROM {table} o WHERE o.agency = k.agency AND (o.until_us, o.kid) > (k.until_us, k.kid))",
                 (before_us,),
             )
             found += [Ending(of, str(whose), str(kid), until_us) for whose, kid, until_us in rows]

@@ -49,7 +49,7 @@ def overdue(tx: Tx, now_us: int, *, recipient: int | None = None) -> list[Unconf
     rows = tx.rows(
         "SELECT d.recipient, d.public, d.kind, q.number, u.due_us FROM delivery_due u JOIN delivery d ON d.id ="
         f" u.delivery JOIN queue q ON q.recipient = d.recipient AND q.delivery = d.id AND q.state IN ({_STATES})"
-        " WHERE u.due_us <= ? AND (? IS NULL OR d.recipient = ?) ORDER BY u.due_us, d.id",
+        " WHERE u.due_us <= ? AND (CAST(? AS BIGINT) IS NULL OR d.recipient = ?) ORDER BY u.due_us, d.id",
         (now_us, recipient, recipient),
     )
     return [Unconfirmed._make(row) for row in rows]

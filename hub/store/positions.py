@@ -25,7 +25,7 @@ def own(tx: Tx, partition: str) -> tuple[int, int]:
     """Take a partition over: raise its epoch, so that a former owner's commit matches no row. Returns (epoch, next)."""
     tx.run(
         "INSERT INTO position(partition, epoch, next) VALUES (?, 1, 0)"
-        " ON CONFLICT(partition) DO UPDATE SET epoch = epoch + 1",
+        " ON CONFLICT(partition) DO UPDATE SET epoch = position.epoch + 1",
         (partition,),
     )
     row = tx.one("SELECT epoch, next FROM position WHERE partition = ?", (partition,))

@@ -176,9 +176,28 @@ class Link(SQLModel, table=True):
     __tablename__ = "link"
     __table_args__ = (
         PrimaryKeyConstraint("local", "from_us"),
-        Index("link_person", "person", "agency", "sealed", "until_us", sqlite_where=text("until_us IS NULL")),
-        Index("link_disputed", "person", "agency", sqlite_where=text("disputed = 1 AND until_us IS NULL")),
-        Index("link_ended", "person", sqlite_where=text("until_us IS NOT NULL")),
+        Index(
+            "link_person",
+            "person",
+            "agency",
+            "sealed",
+            "until_us",
+            sqlite_where=text("until_us IS NULL"),
+            postgresql_where=text("until_us IS NULL"),
+        ),
+        Index(
+            "link_disputed",
+            "person",
+            "agency",
+            sqlite_where=text("disputed = 1 AND until_us IS NULL"),
+            postgresql_where=text("disputed = 1 AND until_us IS NULL"),
+        ),
+        Index(
+            "link_ended",
+            "person",
+            sqlite_where=text("until_us IS NOT NULL"),
+            postgresql_where=text("until_us IS NOT NULL"),
+        ),
         NO_ROWID,
     )
     local: bytes = binary()
@@ -217,7 +236,12 @@ class Consent(SQLModel, table=True):
     __tablename__ = "consent"
     __table_args__ = (
         Index("consent_person", "person"),
-        Index("consent_due", "due_us", sqlite_where=text("due_us IS NOT NULL")),
+        Index(
+            "consent_due",
+            "due_us",
+            sqlite_where=text("due_us IS NOT NULL"),
+            postgresql_where=text("due_us IS NOT NULL"),
+        ),
     )
     number: int = integer(primary=True)
     public: str = Field(unique=True)
@@ -424,8 +448,22 @@ class Queue(SQLModel, table=True):
     __tablename__ = "queue"
     __table_args__ = (
         PrimaryKeyConstraint("recipient", "state", "delivery"),
-        Index("queue_held", "person", "subscription", "delivery", sqlite_where=text("state = 2")),
-        Index("queue_backfill", "subscription", "person", "state", sqlite_where=text("state > 3")),
+        Index(
+            "queue_held",
+            "person",
+            "subscription",
+            "delivery",
+            sqlite_where=text("state = 2"),
+            postgresql_where=text("state = 2"),
+        ),
+        Index(
+            "queue_backfill",
+            "subscription",
+            "person",
+            "state",
+            sqlite_where=text("state > 3"),
+            postgresql_where=text("state > 3"),
+        ),
         NO_ROWID,
     )
     recipient: int
@@ -459,8 +497,13 @@ class Ask(SQLModel, table=True):
 
     __tablename__ = "ask"
     __table_args__ = (
-        Index("ask_open", "deadline_us", sqlite_where=text("state = 1")),
-        Index("ask_answer", "deadline_us", sqlite_where=text("answer IS NOT NULL")),
+        Index("ask_open", "deadline_us", sqlite_where=text("state = 1"), postgresql_where=text("state = 1")),
+        Index(
+            "ask_answer",
+            "deadline_us",
+            sqlite_where=text("answer IS NOT NULL"),
+            postgresql_where=text("answer IS NOT NULL"),
+        ),
         Index("ask_person", "person", "subscription"),
     )
     id: int = integer(primary=True)
@@ -487,7 +530,14 @@ class Backfill(SQLModel, table=True):
     """What a provider holds already, on its way to one recipient that is newly in force. Open until `closed_us`."""
 
     __tablename__ = "backfill"
-    __table_args__ = (Index("backfill_open", "subscription", sqlite_where=text("closed_us IS NULL")),)
+    __table_args__ = (
+        Index(
+            "backfill_open",
+            "subscription",
+            sqlite_where=text("closed_us IS NULL"),
+            postgresql_where=text("closed_us IS NULL"),
+        ),
+    )
     id: int = integer(primary=True)
     public: bytes = unique_binary()  # 16 bytes, random
     subscription: int
@@ -563,7 +613,15 @@ class DeadLetter(SQLModel, table=True):
     """
 
     __tablename__ = "dead_letter"
-    __table_args__ = (Index("dead_letter_waiting", "waiting", unique=True, sqlite_where=text("waiting > 0")),)
+    __table_args__ = (
+        Index(
+            "dead_letter_waiting",
+            "waiting",
+            unique=True,
+            sqlite_where=text("waiting > 0"),
+            postgresql_where=text("waiting > 0"),
+        ),
+    )
     number: int = integer(primary=True)
     waiting: int = integer()
     code: str  # seal | data | defect | form
@@ -592,7 +650,7 @@ class Erasure(SQLModel, table=True):
 
     __tablename__ = "erasure"
     __table_args__ = (
-        Index("erasure_open", "stage", sqlite_where=text("stage > 0")),
+        Index("erasure_open", "stage", sqlite_where=text("stage > 0"), postgresql_where=text("stage > 0")),
         PrimaryKeyConstraint("person"),
         NO_ROWID,
     )

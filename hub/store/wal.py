@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager
 from time import monotonic
 
 from hub.store.engine import Store, Tx
+from hub.store.sqlite import SqliteTx
 
 BUSY_S = 0.005  # a try waits so long for readers, and the writer stands still meanwhile
 PAUSE_S = 0.05  # between two tries
@@ -18,6 +19,9 @@ PAUSE_S = 0.05  # between two tries
 @contextmanager
 def overwriting(tx: Tx) -> Iterator[None]:
     """Overwrite with zeros whatever the block deletes or replaces, whole pages too, which `FAST` leaves."""
+    if not isinstance(tx, SqliteTx):  # PostgreSQL keeps old rows until VACUUM, and its log as long as it is told to
+        yield
+        return
     tx.execute("PRAGMA secure_delete=ON")
     try:
         yield
@@ -30,6 +34,8 @@ def truncate_wal(store: Store, *, pause: Callable[[float], object], patience_s: 
 
     `pause` is called between two tries, with seconds: it waits, for as long or less.
     """
+    if store.path is None:
+        return True
     until_s = monotonic() + patience_s
     with closing(sqlite3.connect(store.path, isolation_level=None, timeout=BUSY_S)) as connection:
         connection.execute(f"PRAGMA synchronous={store.synchronous}")  # what is cut off the log is on disk before

@@ -24,7 +24,7 @@ class Column(NamedTuple):
     name: str
     key: tuple[str, ...]
     bound: tuple[str, ...]
-    only: str = "1"
+    only: str = "1 = 1"
     look: int = 200  # where all of them are replaced a withdrawal waits a few ms at most
 
 

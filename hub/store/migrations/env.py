@@ -6,6 +6,9 @@ from sqlmodel import SQLModel
 from hub.store import tables
 
 assert tables.Fence.metadata is SQLModel.metadata  # importing the tables is what fills it
-context.configure(connection=context.config.attributes["connection"], target_metadata=SQLModel.metadata)
+if context.is_offline_mode():  # deploy/tools/write_schema.py writes PostgreSQL's script without a server
+    context.configure(dialect_name="postgresql", target_metadata=SQLModel.metadata)
+else:
+    context.configure(connection=context.config.attributes["connection"], target_metadata=SQLModel.metadata)
 with context.begin_transaction():
     context.run_migrations()

@@ -236,7 +236,12 @@ def upgrade() -> None:  # long: one statement per table
         sqlite_with_rowid=False,
     )
     op.create_index(
-        "queue_held", "queue", ["person", "subscription", "delivery"], unique=False, sqlite_where=sa.text("state = 2")
+        "queue_held",
+        "queue",
+        ["person", "subscription", "delivery"],
+        unique=False,
+        sqlite_where=sa.text("state = 2"),
+        postgresql_where=sa.text("state = 2"),
     )
     op.create_table(
         "receipt",

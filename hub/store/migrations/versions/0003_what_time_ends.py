@@ -15,7 +15,13 @@ down_revision = "0002"
 def upgrade() -> None:
     """Add what the endings are found by."""
     op.add_column("consent", sa.Column("due_us", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True))
-    op.create_index("consent_due", "consent", ["due_us"], sqlite_where=sa.text("due_us IS NOT NULL"))
+    op.create_index(
+        "consent_due",
+        "consent",
+        ["due_us"],
+        sqlite_where=sa.text("due_us IS NOT NULL"),
+        postgresql_where=sa.text("due_us IS NOT NULL"),
+    )
     op.execute("UPDATE consent SET due_us = requested_us WHERE state IN ('requested', 'given', 'paused')")
     op.create_table(
         "hold_key",

@@ -32,8 +32,22 @@ def upgrade() -> None:  # long: one statement per table
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("public"),
     )
-    op.create_index("ask_open", "ask", ["deadline_us"], unique=False, sqlite_where=sa.text("state = 1"))
-    op.create_index("ask_answer", "ask", ["deadline_us"], unique=False, sqlite_where=sa.text("answer IS NOT NULL"))
+    op.create_index(
+        "ask_open",
+        "ask",
+        ["deadline_us"],
+        unique=False,
+        sqlite_where=sa.text("state = 1"),
+        postgresql_where=sa.text("state = 1"),
+    )
+    op.create_index(
+        "ask_answer",
+        "ask",
+        ["deadline_us"],
+        unique=False,
+        sqlite_where=sa.text("answer IS NOT NULL"),
+        postgresql_where=sa.text("answer IS NOT NULL"),
+    )
     op.create_index("ask_person", "ask", ["person", "subscription"], unique=False)
     op.create_table(
         "backfill",
@@ -53,7 +67,12 @@ def upgrade() -> None:  # long: one statement per table
         sa.UniqueConstraint("public"),
     )
     op.create_index(
-        "backfill_open", "backfill", ["subscription"], unique=False, sqlite_where=sa.text("closed_us IS NULL")
+        "backfill_open",
+        "backfill",
+        ["subscription"],
+        unique=False,
+        sqlite_where=sa.text("closed_us IS NULL"),
+        postgresql_where=sa.text("closed_us IS NULL"),
     )
     op.create_table(
         "backfill_person",
@@ -81,5 +100,10 @@ def upgrade() -> None:  # long: one statement per table
         "event_seen", sa.Column("deliveries", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True)
     )
     op.create_index(
-        "queue_backfill", "queue", ["subscription", "person", "state"], unique=False, sqlite_where=sa.text("state > 3")
+        "queue_backfill",
+        "queue",
+        ["subscription", "person", "state"],
+        unique=False,
+        sqlite_where=sa.text("state > 3"),
+        postgresql_where=sa.text("state > 3"),
     )

@@ -11,9 +11,15 @@ down_revision = "0006"
 INT = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
-def upgrade() -> None:
+def upgrade() -> None:  # long: one statement per table
     """Make the tables, and the index by which a person's ended links are found."""
-    op.create_index("link_ended", "link", ["person"], sqlite_where=sa.text("until_us IS NOT NULL"))
+    op.create_index(
+        "link_ended",
+        "link",
+        ["person"],
+        sqlite_where=sa.text("until_us IS NOT NULL"),
+        postgresql_where=sa.text("until_us IS NOT NULL"),
+    )
     op.create_table(
         "delivery_due",
         sa.Column("delivery", INT, nullable=False),
@@ -47,7 +53,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("person"),
         sqlite_with_rowid=False,
     )
-    op.create_index("erasure_open", "erasure", ["stage"], sqlite_where=sa.text("stage > 0"))
+    op.create_index(
+        "erasure_open", "erasure", ["stage"], sqlite_where=sa.text("stage > 0"), postgresql_where=sa.text("stage > 0")
+    )
     op.create_table(
         "erasure_told",
         sa.Column("person", INT, nullable=False),
@@ -65,8 +73,15 @@ def upgrade() -> None:
         sa.Column("last_us", INT, nullable=False),
         sa.PrimaryKeyConstraint("number"),
     )
-    op.create_index("dead_letter_waiting", "dead_letter", ["waiting"], unique=True, sqlite_where=sa.text("waiting > 0"))
+    op.create_index(
+        "dead_letter_waiting",
+        "dead_letter",
+        ["waiting"],
+        unique=True,
+        sqlite_where=sa.text("waiting > 0"),
+        postgresql_where=sa.text("waiting > 0"),
+    )
     op.execute(
         "INSERT INTO dead_letter(waiting, code, attempts, last_us)"
-        " SELECT id, 'defect', 1, since_us FROM waiting WHERE local = zeroblob(16) ORDER BY id"
+        f" SELECT id, 'defect', 1, since_us FROM waiting WHERE hex(local) = '{'00' * 16}' ORDER BY id"
     )
