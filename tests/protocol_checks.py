@@ -15,6 +15,7 @@ from hub.store.deliveries import DeliveryKind, unpack_parts
 from hub.store.engine import Tx
 from hub.store.facts import CHOICE_STATES
 from tests.protocol_world import Hub
+from tests.stores import on_postgres
 
 _ENTRY = struct.Struct("<qqqi")  # delivery, number, interned outcome, stretch: as the hand-out's audit row has them
 
