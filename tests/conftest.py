@@ -1,4 +1,4 @@
-"""What every test shares: how Hypothesis runs, on which engines, how these end. The rest belongs to who needs it."""
+"""What every test shares: how Hypothesis runs, on which engines, and how real ones end. Else it belongs elsewhere."""
 
 from collections.abc import Iterator
 
@@ -12,8 +12,29 @@ settings.register_profile("house", deadline=None, print_blob=True)
 settings.load_profile("house")
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run every test that is marked `engines` twice: on what is embedded, and on the real engines."""
+    if metafunc.definition.get_closest_marker("engines"):
+        alone = metafunc.definition.get_closest_marker("embedded_only")
+        sets = [stores.EMBEDDED] if alone else [stores.EMBEDDED, stores.REAL]
+        metafunc.parametrize("engine_set", sets, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def engine_set(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Turn the engines that `tests/stores.py` gives out."""
+    which: str = getattr(request, "param", stores.EMBEDDED)
+    if which == stores.REAL:
+        stores.server()
+    stores.use(which)
+    yield which
+    stores.use(stores.EMBEDDED)
+    stores.drop_all()
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """End this process's engines; a worker hands over which tests used which."""
+    stores.leave()
     engines.end_all()
     handed = getattr(session.config, "workeroutput", None)  # pytest-xdist's, in its workers only
     if handed is not None:
@@ -31,21 +52,3 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say which engines ran and what was skipped: a set that silently does not run is a defect."""
     reasons = [str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", ()) if report.longrepr]
     terminalreporter.write_line(engines.summary(engines.HAD.asked, [one for one in reasons if engines.NOT_HERE in one]))
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run every test that is marked `engines` twice: on what is embedded, and on the real engines."""
-    if metafunc.definition.get_closest_marker("engines"):
-        metafunc.parametrize("engine_set", [stores.EMBEDDED, stores.REAL], indirect=True, scope="module")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def engine_set(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Turn the engines that `tests/stores.py` gives out."""
-    engines: str = getattr(request, "param", stores.EMBEDDED)
-    if engines == stores.REAL:
-        stores.server()
-    stores.use(engines)
-    yield engines
-    stores.use(stores.EMBEDDED)
-    stores.drop_all()

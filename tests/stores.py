@@ -16,6 +16,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from hub.store.dialect import translate
 from hub.store.engine import Store
 from hub.store.migrate import ensure as ensure_sqlite
 from hub.store.migrate_postgres import as_user, ensure
@@ -70,6 +71,24 @@ def dsn_of(path: Path) -> str:
 def owner_dsn_of(path: Path) -> str:
     """Return the DSN of the same database as its owner."""
     return f"{server()}/{dsn_of(path).rpartition('/')[2]}"
+
+
+def meddle(store: Store, path: Path, statement: str) -> None:
+    """Change what the hub itself may not change: on PostgreSQL as the schema's owner."""
+    if not on_postgres():
+        store.write(lambda tx: tx.run(statement))
+        return
+    with psycopg.connect(owner_dsn_of(path), autocommit=True) as owner:
+        owner.execute(translate(statement).text.encode())
+
+
+def dump(path: Path, *, into: Path) -> None:
+    """Write all that every table of a database holds into a file: bytes as they are."""
+    with psycopg.connect(owner_dsn_of(path)) as owner, into.open("wb") as file:
+        tables = owner.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1").fetchall()
+        for (table,) in tables:
+            with owner.cursor().copy(f"COPY {table} TO STDOUT (FORMAT BINARY)".encode()) as copy:
+                file.writelines(copy)
 
 
 def drop_all() -> None:

@@ -23,6 +23,8 @@ from hub.store.facts import AGREEMENT_FENCE
 from tests.signing_world import CODE, NUMBER, PROVIDER, RECIPIENT, SMALLER, STRANGER, Signing, changed
 from tests.world import agree, link_family, town
 
+pytestmark = pytest.mark.engines
+
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Signing]:

@@ -16,6 +16,8 @@ from tests.asks_world import BY_CONSENT, BY_LAW, BY_REQUEST, answered, known, pu
 from tests.protocol_checks import faults
 from tests.protocol_world import LINKER, Hub, S, opened
 
+pytestmark = pytest.mark.engines
+
 DAY_S = 86_400
 
 

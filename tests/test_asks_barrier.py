@@ -14,6 +14,8 @@ from tests.interleaving import Doing, doing_at, paused
 from tests.protocol_checks import faults
 from tests.protocol_world import Hub, opened
 
+pytestmark = pytest.mark.engines
+
 DAY_S = 86_400
 
 

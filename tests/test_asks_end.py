@@ -14,6 +14,8 @@ from tests.promise_hub import crashing
 from tests.protocol_checks import faults
 from tests.protocol_world import Hub, S, opened
 
+pytestmark = pytest.mark.engines
+
 DAY_S = 86_400
 
 

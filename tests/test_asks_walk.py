@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -19,6 +20,8 @@ from hub.identity.people import NewLink, dispute, link, settle, unlink
 from tests.asks_world import BY_CONSENT, BY_REQUEST, known, put
 from tests.protocol_checks import faults
 from tests.protocol_world import LINKER, Hub, Matter, S
+
+pytestmark = pytest.mark.engines
 
 MATTERS = (BY_CONSENT, BY_REQUEST)
 NAMES = ("A", "B")

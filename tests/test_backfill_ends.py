@@ -17,6 +17,8 @@ from tests.backfill_world import agreement, backfill, codes, go_round, notices, 
 from tests.interleaving import doing_at
 from tests.protocol_world import Hub
 
+pytestmark = pytest.mark.engines
+
 DAY_S = 86_400.0
 
 

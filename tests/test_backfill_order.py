@@ -19,6 +19,8 @@ from tests.backfill_world import backfill, codes, envelope, go_round, opened, st
 from tests.promise_hub import crashing, restarted
 from tests.protocol_world import CONSENT, LOOK_BACK, Hub
 
+pytestmark = pytest.mark.engines
+
 
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[Hub]:

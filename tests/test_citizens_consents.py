@@ -17,6 +17,8 @@ from hub.store.engine import Tx
 from hub.store.held import release_held
 from tests.citizen_world import DAY_US, S, Town
 
+pytestmark = pytest.mark.engines
+
 KINDER = ("lindum", "child", "KINDER-PLACE")
 CARE = ("health-region", "patient", "CARE-PLAN")
 HELP = ("social-fund", "worker", "EARLY-HELP")

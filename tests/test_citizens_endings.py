@@ -20,6 +20,9 @@ from hub.exchange.world import Limits
 from hub.identity.keys import unseal_with
 from hub.store.consents import consent_by_public, sealed_events
 from tests.citizen_world import BIRTH, DAY_US, S, Town
+from tests.stores import meddle
+
+pytestmark = pytest.mark.engines
 
 KINDER = ("lindum", "child", "KINDER-PLACE")
 HELP = ("social-fund", "worker", "EARLY-HELP")
@@ -254,7 +257,8 @@ def test_a_record_that_does_not_hold_keeps_no_other_waiting(town: Town) -> None:
     """It is counted, left as it is, and looked at again a day later."""
     _, _, until_us = given(town)
     other, question = asked(town, HELP)
-    town.store.write(lambda tx: tx.run("UPDATE consent_event SET hash = zeroblob(32) WHERE consent = 1 AND seq = 0"))
+    damage = f"UPDATE consent_event SET hash = x'{'00' * 32}' WHERE consent = 1 AND seq = 0"
+    meddle(town.store, town.directory / "hub.sqlite", damage)
     town.now_us = until_us
     assert end_overdue(town.desk) == Ended(2, 1)
     assert record(town, other, question).state is State.LAPSED

@@ -12,6 +12,8 @@ from hub.citizens.withdraw import withdraw_it
 from hub.exchange.world import Limits
 from tests.citizen_world import BIRTH, S, Town
 
+pytestmark = pytest.mark.engines
+
 
 @pytest.fixture
 def town(tmp_path: Path) -> Iterator[Town]:

@@ -12,6 +12,8 @@ from hub.citizens.objections import object_to, take_back
 from hub.core.errors import HubError
 from tests.citizen_world import S, Town
 
+pytestmark = pytest.mark.engines
+
 ALLOWANCE = {"recipient": "family-benefits", "purpose": "FAM-ALLOW"}
 ID = "family-benefits:FAM-ALLOW"
 

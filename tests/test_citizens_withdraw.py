@@ -16,6 +16,8 @@ from hub.exchange.world import Limits
 from hub.identity.people import unlink
 from tests.citizen_world import DAY_US, S, Town
 
+pytestmark = pytest.mark.engines
+
 HELP_DATA = {"end_date": "2026-10-31", "reason_group": "redundancy", "insured_months": 40}
 
 

@@ -21,6 +21,8 @@ from tests.promise_hub import crashing
 from tests.protocol_world import CONSENT, LOOK_BACK, Hub, Matter, opened
 from tests.stateful_world import NOTICE, Exchange, signed_in
 
+pytestmark = pytest.mark.engines
+
 CORRECTS = {"corrects": "one"}
 
 

@@ -20,6 +20,8 @@ from hub.store.facts import PERSON_FENCE, raise_fence
 from tests.protocol_checks import faults
 from tests.protocol_world import CONSENT, Hub, Matter, opened
 
+pytestmark = pytest.mark.engines
+
 S = 1_000_000
 PUBLISHER = Matter(CONSENT.dataset, "", CONSENT.publisher, "", "", {})  # pulls what its publisher is told
 

@@ -25,6 +25,8 @@ from hub.store.overdue import Unconfirmed, overdue
 from tests.protocol_checks import faults
 from tests.protocol_world import CONSENT, LINKER, LOOK_BACK, Hub, Matter, opened, principal
 
+pytestmark = pytest.mark.engines
+
 DAY_S = 86_400
 S = 1_000_000
 BIRTH = Matter("civil-registry", "civil.birth.registered", "family-benefits", "FAM-ALLOW", "child_id", {})

@@ -19,6 +19,8 @@ from tests.interleaving import Doing
 from tests.protocol_world import CONSENT, LINKER, LOOK_BACK, Hub, opened
 from tests.racing import Rival
 
+pytestmark = pytest.mark.engines
+
 PLACES = (  # table, sealed column: everything in the store that is sealed for a person or waits for one
     ("person", "born"), ("link", "sealed"), ("consent_event", "sealed"), ("receipt", "sealed"), ("waiting", "sealed"),
     ("audit", "detail"), ("delivery", "payload"), ("hold_key", "sealed"), ("person", "key"), ("waiting_key", "key"),
@@ -61,6 +63,7 @@ def files(hub: Hub) -> bytes:
     return b"\0".join(path.read_bytes() for path in sorted(hub.directory.iterdir()) if path.is_file())
 
 
+@pytest.mark.embedded_only  # reads the files; PostgreSQL keeps old rows until VACUUM
 def test_after_an_erasure_no_file_holds_anything_readable_of_the_person(hub: Hub) -> None:
     """Their ids, what was published of them, and their wrapped key: neither in the store nor in its log."""
     person = lived(hub, "CANARY-LOCAL-4471", "M-CANARY-7731")
@@ -133,6 +136,7 @@ def test_a_crowded_store_keeps_no_copy_of_a_destroyed_key(hub: Hub) -> None:
     assert [person for person, key in chosen if key in remains] == []
 
 
+@pytest.mark.embedded_only  # SQLite's log
 def test_while_a_reader_holds_the_log_the_answer_says_so_and_the_worker_cuts_it(hub: Hub) -> None:
     """Nothing is claimed that is not so."""
     person = hub.link("A")
@@ -157,6 +161,7 @@ def test_while_a_reader_holds_the_log_the_answer_says_so_and_the_worker_cuts_it(
     assert hub.erase(person).log_cut
 
 
+@pytest.mark.embedded_only  # the fast lane; PostgreSQL's locks are fair
 def test_a_hand_out_that_chose_before_an_erasure_decides_anew_after_it(tmp_path: Path) -> None:
     """Both wait for the writer, the erasure in the fast lane: what the hand-out had chosen does not leave."""
     with opened(tmp_path) as hub:

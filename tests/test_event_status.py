@@ -13,6 +13,8 @@ from hub.store.engine import Tx
 from hub.store.facts import PERSON_FENCE, raise_fence
 from tests.protocol_world import CONSENT, LOOK_BACK, Hub, ManualClock, opened
 
+pytestmark = pytest.mark.engines
+
 WAITED_S = 30 * 86_400
 
 
@@ -40,7 +42,10 @@ def spoil(hub: Hub, person: int) -> None:
     """Leave a person's date of birth unreadable, so that every decision about them meets a defect."""
 
     def transaction(tx: Tx) -> None:
-        tx.run("UPDATE person SET born = zeroblob(40) WHERE id = ?", (person,))
+        tx.run(
+            f"UPDATE person SET born = x'{'00' * 40}' WHERE id = ?",
+            (person,),
+        )
         raise_fence(tx, PERSON_FENCE, person)
 
     hub.store.write(transaction)

@@ -11,6 +11,8 @@ from hub.workers.folders import opened_place
 from tests.file_world import Files, left_over
 from tests.protocol_world import opened
 
+pytestmark = pytest.mark.engines
+
 
 @pytest.fixture
 def files(tmp_path: Path) -> Iterator[Files]:

@@ -17,6 +17,8 @@ from hub.workers.folders import opened_place, put
 from tests.file_world import Files, left_over
 from tests.protocol_world import CONSENT, Hub, opened
 
+pytestmark = pytest.mark.engines
+
 DAY_S = 86_400
 
 

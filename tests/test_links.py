@@ -14,6 +14,8 @@ from hub.identity.principal import Principal
 from hub.store.facts import PERSON_FENCE
 from tests.world import Town, birth, link, link_family, town, until
 
+pytestmark = pytest.mark.engines
+
 REDELIVER_S = 1
 
 

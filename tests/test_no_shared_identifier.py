@@ -15,6 +15,8 @@ from hub.identity.people import NewLink, link, person_of
 from tests.joins import in_common, leaves, words
 from tests.stateful_world import AGENCIES, DATASETS, NOTICE, Exchange, engines, signed_in
 
+pytestmark = pytest.mark.engines
+
 FREE = ("n", "d", "c", "p", *(f"s{at}" for at in range(100)))  # free content: no hub can keep it from being joined
 PEOPLE = range(4)
 RECIPIENTS = ("kinder", "fund", "tax")

@@ -9,6 +9,8 @@ from hub.citizens.history import Decided, HandedOut, history
 from hub.web.agency import about_agency
 from tests.protocol_world import CONSENT, Hub, opened, principal
 
+pytestmark = pytest.mark.engines
+
 DAY_S = 86_400
 
 

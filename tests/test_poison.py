@@ -9,6 +9,8 @@ from hub.store.engine import Tx
 from hub.store.facts import PERSON_FENCE, raise_fence
 from tests.protocol_world import CONSENT, Hub, opened
 
+pytestmark = pytest.mark.engines
+
 
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[Hub]:

@@ -14,6 +14,8 @@ from hub.store.engine import Store
 from hub.store.positions import Superseded, advance
 from tests.stores import open_store
 
+pytestmark = pytest.mark.engines
+
 Opened = tuple[Bus, Store]
 Engine = Callable[[Path], AbstractContextManager[Opened]]
 

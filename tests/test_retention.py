@@ -22,6 +22,8 @@ from tests.test_serve import command, environment, serving
 from tests.test_workers import DAY_US, Calendar, count, decide, put
 from tests.world import birth
 
+pytestmark = pytest.mark.engines
+
 FAMILY = "family-benefits"
 
 

@@ -21,6 +21,8 @@ from tests.protocol_world import OBJECTION, Hub, Matter, opened
 from tests.test_serve import HUB, command, environment, serving
 from tests.world import PATIENCE_S, birth, link_family, town, until
 
+pytestmark = pytest.mark.engines
+
 BIRTH = Matter(  # another provider, to the same recipient, under another agreement: AGR-1 where OBJECTION is AGR-2
     "civil-registry", "civil.birth.registered", "family-benefits", "FAM-ALLOW", "child_id",
     {"dob": "2026-01-31", "parent_ids": ["P"], "hospital": "St Example", "birth_weight": 3400},

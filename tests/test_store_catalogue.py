@@ -20,6 +20,8 @@ from hub.store.engine import Store
 from hub.store.facts import AGREEMENT_FENCE, POLICY_FENCE, read_rules, rules_of
 from tests.stores import open_store
 
+pytestmark = pytest.mark.engines
+
 CATALOGUE = Path(__file__).resolve().parents[1] / "policies" / "catalogue"
 NOW_US = 1_800_000_000_000_000
 

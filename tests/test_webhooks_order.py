@@ -15,6 +15,8 @@ from hub.exchange.webhooks import register, show
 from tests.webhook_world import AGENCY, BY_CONSENT, Machine, Message, Post, Say, agree, machine, tell
 from tests.world import birth, link_family, town, until
 
+pytestmark = pytest.mark.engines
+
 
 @pytest.fixture
 def to() -> Iterator[Machine]:

@@ -17,6 +17,8 @@ from hub.web.why import explain
 from tests.citizen_world import Town
 from tests.test_serve import command, environment, serving
 
+pytestmark = pytest.mark.engines
+
 PARENT_BORN = date(1990, 5, 1)
 
 

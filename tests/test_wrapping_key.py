@@ -320,7 +320,12 @@ def test_a_rotation_that_could_not_be_stored_changes_nothing(hub: Hub) -> None:
 def test_a_damaged_row_keeps_the_former_key_and_ends_with_the_row(hub: Hub) -> None:
     """It opens under neither: were that a defect of ours, the former key would be needed. `hub status` says it."""
     person = hub.person(PEOPLE[0])
-    hub.store.write(lambda tx: tx.run("UPDATE person SET key = zeroblob(60) WHERE id = ?", (person,)))
+    hub.store.write(
+        lambda tx: tx.run(
+            f"UPDATE person SET key = x'{'00' * 60}' WHERE id = ?",
+            (person,),
+        )
+    )
     rotate(hub)
     for _ in range(4):
         while piece(hub):
