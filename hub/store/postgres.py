@@ -13,6 +13,7 @@ READ. Readers are, and see one snapshot for as long as they run.
 """
 
 # long: one engine, its transactions and its connections
+import select
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -205,8 +206,7 @@ class PgStore:
     @contextmanager
     def read(self) -> Iterator[PgTx]:
         """Give a reader on one snapshot for as long as the block runs. Raises HubError(UNAVAILABLE)."""
-        with self._borrowed(_READER, "the store cannot be read; nothing was changed") as connection:
-            connection.execute(b"BEGIN")
+        with self._begun(_READER, b"BEGIN", "the store cannot be read; nothing was changed") as connection:
             yield PgTx(self, connection)
 
     def trouble(self) -> str:
@@ -244,10 +244,10 @@ class PgStore:
 
     # Transactions.
     def _transact(self, work: Callable[[Tx], T], fences: Fences | None) -> T:
-        with self._borrowed(self._writer, "the store could not commit; nothing was changed") as connection:
+        shared = "" if fences is None else "_shared"
+        begin = f"BEGIN; SELECT pg_advisory_xact_lock{shared}({WORLD})".encode()  # 1.
+        with self._begun(self._writer, begin, "the store could not commit; nothing was changed") as connection:
             tx = PgTx(self, connection)
-            shared = "" if fences is None else "_shared"
-            connection.execute(f"BEGIN; SELECT pg_advisory_xact_lock{shared}({WORLD})".encode())  # 1.
             if fences is not None and (locks := ordered(fences)):
                 connection.execute(_LOCKS.encode(), (Integers(list(locks)), Integers(list(locks.values()))))  # 2.
             done = work(tx)  # 3.
@@ -268,14 +268,17 @@ class PgStore:
 
     # Connections.
     @contextmanager
-    def _borrowed(self, kind: str, failed: str) -> Iterator[Connection]:
-        """Lend a connection; take it back clean, or close it. Raises HubError(UNAVAILABLE) for the engine's trouble."""
+    def _begun(self, kind: str, begin: bytes, failed: str) -> Iterator[Connection]:
+        """Lend a connection with a transaction begun; take it back clean, or close it.
+
+        Raises HubError(UNAVAILABLE) for the engine's trouble.
+        """
         if not self._free[kind].acquire(timeout=BORROW_S):
             raise _unavailable("every connection to the store is in use")
         try:
-            connection = self._take(kind)
-            sound = False
+            connection, sound = self._take(kind), False
             try:
+                connection = self._begin(kind, connection, begin)
                 yield connection
                 sound = True
             except psycopg.Error as cause:
@@ -301,6 +304,21 @@ class PgStore:
             if _stands(connection):
                 return connection
             connection.close()
+
+    def _begin(self, kind: str, connection: Connection, begin: bytes) -> Connection:
+        """Begin a transaction; on a new connection where the server has just ended this one, which loses nothing."""
+        try:
+            connection.execute(begin)
+        except psycopg.Error:
+            if not connection.closed:
+                raise
+            connection = self._connect(kind)
+            try:
+                connection.execute(begin)
+            except psycopg.Error:
+                connection.close()
+                raise
+        return connection
 
     def _give_back(self, kind: str, connection: Connection, *, sound: bool) -> None:
         try:
@@ -347,14 +365,12 @@ def ordered(fences: Fences) -> dict[int, int]:
 
 
 def _stands(connection: Connection) -> bool:
-    """Look whether the server has hung up, without asking it: then the socket has something to read."""
+    """Look whether the server has hung up, without asking it: then the idle socket has something to read."""
     if connection.closed:
         return False
-    try:
-        connection.pgconn.consume_input()
-    except psycopg.Error:
-        return False
-    return connection.pgconn.status == pq.ConnStatus.OK and not connection.pgconn.is_busy()
+    socket = select.poll()
+    socket.register(connection.fileno(), select.POLLIN)
+    return not socket.poll(0)
 
 
 def _engine_failed(error: psycopg.Error, connection: Connection) -> bool:
