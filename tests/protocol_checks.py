@@ -45,7 +45,7 @@ def _handed(tx: Tx) -> dict[int, list[tuple[int, int]]]:
 
 
 def _file(tx: Tx) -> Iterator[str]:
-    said = tx.rows("PRAGMA integrity_check")
+    said = [("ok",)] if on_postgres() else tx.rows("PRAGMA integrity_check")
     if said != [("ok",)]:
         yield f"the file is damaged: {said[:3]}"
 

@@ -1,10 +1,10 @@
-"""Stores for tests, on either engine. What runs over PostgreSQL needs a server: TEST_POSTGRES, or one is started.
+"""Stores for tests, on either engine. What runs over PostgreSQL has its worker's own server,
+or the one that TEST_POSTGRES names by a superuser's DSN.
 
 Each place in the file system has its own database there, made from a template that has the schema: opening the same
 path again is a restart.
 """
 
-import atexit
 import os
 import secrets
 import sqlite3
@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-import pytest
 
 from hub.store.dialect import translate
 from hub.store.engine import Store
@@ -22,12 +21,14 @@ from hub.store.migrate import ensure as ensure_sqlite
 from hub.store.migrate_postgres import as_user, ensure
 from hub.store.postgres import PgStore
 from hub.store.sqlite import SqliteStore
+from tests.engines import needs_postgres
 
 ROLE = "hub_runtime"  # may not change what is insert-only; the schema belongs to the server's superuser
 PATIENT_MS = 30_000  # tests hold a transaction up on purpose, between two of its statements
 EMBEDDED, REAL = "embedded", "real"
 _now = [EMBEDDED]  # which set of engines the running test is on; conftest.py turns it
 _made: dict[str, str] = {}
+_templates: list[str] = []
 
 
 def use(engines: str) -> None:
@@ -97,12 +98,17 @@ def drop_all() -> None:
         _maintain(f"DROP DATABASE IF EXISTS {_made.popitem()[0]} (FORCE)")
 
 
-@cache
 def server() -> str:
     """Return the DSN of a server, without a database, as somebody who may make databases. Skips where there is none."""
-    if given := os.environ.get("TEST_POSTGRES"):
-        return given.rpartition("/")[0] if given.count("/") > 2 else given
-    pytest.skip("no PostgreSQL: set TEST_POSTGRES to a superuser's DSN")
+    given = os.environ.get("TEST_POSTGRES") or needs_postgres().address
+    return given.rpartition("/")[0] if given.count("/") > 2 else given
+
+
+def leave() -> None:
+    """Drop what this process made."""
+    drop_all()
+    while _templates:
+        _maintain(f"DROP DATABASE IF EXISTS {_templates.pop()} (FORCE)")
 
 
 @cache
@@ -116,7 +122,7 @@ def _template() -> str:
             except psycopg.errors.UniqueViolation:
                 pass  # another worker made it in this moment
     _maintain(f"CREATE DATABASE {name}")
-    atexit.register(_maintain, f"DROP DATABASE IF EXISTS {name} (FORCE)")
+    _templates.append(name)
     owner = f"{server()}/{name}"
     ensure(as_user(owner, ROLE), owner_dsn=owner)
     return name

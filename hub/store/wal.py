@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from time import monotonic
 
 from hub.store.engine import Store, Tx
-from hub.store.sqlite import SqliteTx
+from hub.store.sqlite import SqliteStore, SqliteTx
 
 BUSY_S = 0.005  # a try waits so long for readers, and the writer stands still meanwhile
 PAUSE_S = 0.05  # between two tries
@@ -34,7 +34,7 @@ def truncate_wal(store: Store, *, pause: Callable[[float], object], patience_s: 
 
     `pause` is called between two tries, with seconds: it waits, for as long or less.
     """
-    if store.path is None:
+    if not isinstance(store, SqliteStore):
         return True
     until_s = monotonic() + patience_s
     with closing(sqlite3.connect(store.path, isolation_level=None, timeout=BUSY_S)) as connection:
