@@ -69,7 +69,7 @@ class OpenAsks(NamedTuple):
 
 def open_asks_by_provider(tx: Tx, now_us: int) -> list[OpenAsks]:
     rows = tx.rows(
-        "SELECT provider, count(*), sum(deadline_us <= ?), min(asked_us), min(deadline_us)"
+        "SELECT provider, count(*), sum(CASE WHEN deadline_us <= ? THEN 1 ELSE 0 END), min(asked_us), min(deadline_us)"
         " FROM ask INDEXED BY ask_open WHERE state = 1 GROUP BY provider ORDER BY provider",
         (now_us,),
     )

@@ -48,6 +48,8 @@ def forget(tx: Tx, ids: Sequence[int], before_us: int, freely: Collection[int]) 
     """Forget those of them that are still over; returns how many."""
     sql = f"SELECT a.id {_over(freely)} AND a.id IN ({marks(len(ids))})"
     over = [row[0] for row in tx.rows(sql, (0, before_us, *sorted(freely), *ids))]
+    if not over:
+        return 0
     which = f"id IN ({marks(len(over))})"
     tx.run(f"DELETE FROM ask WHERE {which} AND (question = 0 OR asker = {THE_PERSON})", over)
     tx.run(
