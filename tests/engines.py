@@ -14,6 +14,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,8 +26,7 @@ import pytest
 from deploy.engines import launch
 from deploy.engines.process import Engine, EngineError, started_at
 
-PLACE = launch.ROOT / "var" / "test-engines"  # all workers of all runs of this checkout know it
-NOTES, BROKER, USERS = PLACE / "notes", PLACE / "kafka", PLACE / "kafka.users"
+PLACE = launch.ROOT / "var" / "test-engines"  # where all workers of all runs of this checkout find the shared broker
 NOT_HERE = "no real engine: "  # how the reason of such a skip begins
 
 
@@ -36,7 +36,7 @@ class Had:
 
     engines: dict[str, Engine] = field(default_factory=dict)
     asked: dict[str, set[str]] = field(default_factory=dict)
-    guard: "subprocess.Popen[bytes] | None" = None
+    guard: "subprocess.Popen[str] | None" = None
 
 
 HAD = Had()  # one per process: fixtures, plain functions and the hooks of conftest.py have no other place in common
@@ -68,7 +68,7 @@ def own(start: Callable[[Path], Engine], directory: Path) -> Iterator[Engine]:
 
     `own(launch.kafka, tmp_path / "kafka")`, or with a lambda where it is to be another one than usual.
     """
-    engine = _asked(lambda: _noted(start, directory))
+    engine = _asked(lambda: _guarded(start, directory))
     try:
         yield engine
     finally:
@@ -96,23 +96,24 @@ def _asked(start: Callable[[], Engine]) -> Engine:
 def _for_the_session(name: str, start: Callable[[Path], Engine]) -> Engine:
     known = HAD.engines.get(name)
     if not known or not known.pid:
-        HAD.engines[name] = known = _noted(start, PLACE / f"{name}-{os.getpid()}-{secrets.token_hex(3)}")
+        HAD.engines[name] = known = _guarded(start, Path(tempfile.mkdtemp(prefix=f"hub-{name}-")))
     return known
 
 
-def _noted(start: Callable[[Path], Engine], directory: Path) -> Engine:
-    """Start an engine after noting whose it is."""
-    guarded()
-    (NOTES / secrets.token_hex(8)).write_text(json.dumps({**_me(), "directory": str(directory.resolve())}))
+def _guarded(start: Callable[[Path], Engine], directory: Path) -> Engine:
+    tell_guard("+", directory)
     return start(directory)
 
 
 def _end(engine: Engine) -> None:
-    engine.stop()  # not killed: PostgreSQL takes its shared memory with it
-    shutil.rmtree(engine.directory, ignore_errors=True)
-    for path, note in _notes(NOTES):
-        if note["directory"] == str(engine.directory):
-            path.unlink(missing_ok=True)
+    _end_at(engine.directory)
+    tell_guard("-", engine.directory)
+
+
+def _end_at(directory: Path) -> None:
+    if engine := launch.at(directory):
+        engine.stop()  # not killed: PostgreSQL takes its shared memory with it
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 # -- one broker for all
@@ -123,73 +124,43 @@ def _shared_broker() -> Engine:
     known = HAD.engines.get("kafka")
     if known and known.pid:
         return known
-    guarded()
+    PLACE.mkdir(parents=True, exist_ok=True)
+    named = PLACE / "broker"
     with _alone():
-        others = [note for _, note in _notes(USERS) if _lives(note)]
-        running = launch.at(BROKER)
-        if running and not (others and running.pid):  # left over, or it died: nobody knows what became of it
-            running.stop()
-            running = None
-        if running is None:
-            shutil.rmtree(BROKER, ignore_errors=True)
-            running = launch.kafka(BROKER)
-        (USERS / str(os.getpid())).write_text(json.dumps(_me()))
+        running = launch.at(Path(named.read_text())) if named.exists() else None
+        if not (running and running.pid and _users()):  # none, or left over, or it died: nobody knows what became of it
+            if running:
+                _end_at(running.directory)
+            fresh = Path(tempfile.mkdtemp(prefix="hub-kafka-"))
+            named.write_text(str(fresh))
+            tell_guard("*", fresh)
+            running = launch.kafka(fresh)
+        tell_guard("*", running.directory)
+        me = {"pid": os.getpid(), "started": started_at(os.getpid())}
+        (PLACE / f"user.{os.getpid()}").write_text(json.dumps(me))
     HAD.engines["kafka"] = running
     return running
 
 
-def end_all() -> None:
-    """End what this process had; the shared broker only where nobody else uses it."""
-    for name, engine in HAD.engines.items():
-        if name != "kafka":
-            _end(engine)
-    HAD.engines.clear()
-    if HAD.guard:
-        (USERS / str(os.getpid())).unlink(missing_ok=True)
-        sweep()
-        assert HAD.guard.stdin is not None
-        HAD.guard.kill()
-        HAD.guard.wait()
-        HAD.guard.stdin.close()
-        HAD.guard = None
+def _users() -> list[Path]:
+    """Return the notes of those that use the broker; those of the dead are removed."""
+    for path in PLACE.glob("user.*"):
+        note = json.loads(path.read_text())
+        if started_at(note["pid"]) != note["started"]:
+            path.unlink()
+    return list(PLACE.glob("user.*"))
 
 
-# -- what is ended although nobody ends it
-
-
-def guarded() -> None:
-    """Start a process that sweeps when this one has ended, however it ended. Once."""
-    for directory in (NOTES, USERS):
-        directory.mkdir(parents=True, exist_ok=True)
-    if HAD.guard is None:
-        command = [sys.executable, "-m", "tests.engines", str(os.getpid())]
-        HAD.guard = subprocess.Popen(command, cwd=launch.ROOT, stdin=subprocess.PIPE, start_new_session=True)
-
-
-def guard(pid: int) -> None:
-    """Wait until process `pid` has ended, which closes the other end of our input; then sweep."""
-    sys.stdin.buffer.read()
-    deadline_s = time.monotonic() + 10.0  # its memory is given back first
-    while started_at(pid) and time.monotonic() < deadline_s:
-        time.sleep(0.05)
-    sweep()
-
-
-def sweep() -> None:
-    """End what processes that are gone have left running, with its data; the shared broker when nobody uses it."""
-    with _alone():
-        for path, note in _notes(NOTES):
-            if not _lives(note):
-                if left := launch.at(Path(note["directory"])):
-                    left.stop()
-                shutil.rmtree(note["directory"], ignore_errors=True)
-                path.unlink(missing_ok=True)
-        for path, note in _notes(USERS):
-            if not _lives(note):
-                path.unlink(missing_ok=True)
-        if not any(USERS.iterdir()) and (broker := launch.at(BROKER)):
-            broker.stop()
-            shutil.rmtree(BROKER, ignore_errors=True)
+def _leave(pid: int, broker: Path) -> None:
+    """Take process `pid` out of the broker's users; the last one ends it."""
+    try:
+        with _alone():
+            (PLACE / f"user.{pid}").unlink(missing_ok=True)
+            if not _users():
+                _end_at(broker)
+                (PLACE / "broker").unlink(missing_ok=True)
+    except FileNotFoundError:  # the whole checkout has been removed, as copies of it are: so nobody else can use it
+        _end_at(broker)
 
 
 @contextmanager
@@ -199,20 +170,53 @@ def _alone() -> Iterator[None]:
         yield
 
 
-def _notes(directory: Path) -> Iterator[tuple[Path, dict[str, str]]]:
-    for path in list(directory.iterdir()):
-        try:
-            yield path, json.loads(path.read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
-            pass  # somebody removes or writes it this moment: it is theirs
+def end_all() -> None:
+    """End what this process had; the shared broker only where nobody else uses it."""
+    broker = HAD.engines.pop("kafka", None)
+    for engine in HAD.engines.values():
+        _end(engine)
+    HAD.engines.clear()
+    if broker:
+        _leave(os.getpid(), broker.directory)
+    if HAD.guard and HAD.guard.stdin:
+        HAD.guard.kill()  # by now there is nothing left for it to do
+        HAD.guard.wait()
+        HAD.guard.stdin.close()
+        HAD.guard = None
 
 
-def _me() -> dict[str, str]:
-    return {"pid": str(os.getpid()), "started": started_at(os.getpid())}
+# -- what is ended although nobody ends it
 
 
-def _lives(note: dict[str, str]) -> bool:
-    return started_at(int(note["pid"])) == note["started"]
+def tell_guard(what: str, directory: Path) -> None:
+    """Have an engine over `directory` ended when this process has, however it ends: + ours, - no more, * the broker."""
+    if HAD.guard is None:
+        command = [sys.executable, "-m", "tests.engines", str(os.getpid()), started_at(os.getpid())]
+        HAD.guard = subprocess.Popen(
+            command, cwd=launch.ROOT, stdin=subprocess.PIPE, text=True, bufsize=1, start_new_session=True
+        )
+    assert HAD.guard.stdin is not None
+    HAD.guard.stdin.write(f"{what}{directory.resolve()}\n")
+
+
+def guard(pid: int, started: str) -> None:
+    """Take in what process `pid` has, until it ends, which closes the other end of our input; then end that."""
+    ours, broker = set[Path](), None
+    for line in sys.stdin:
+        directory = Path(line[1:].rstrip("\n"))
+        if line[0] == "*":
+            broker = directory
+        elif line[0] == "+":
+            ours.add(directory)
+        else:
+            ours.discard(directory)
+    deadline_s = time.monotonic() + 10.0  # its memory is given back first
+    while started_at(pid) == started and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+    for directory in ours:
+        _end_at(directory)
+    if broker:
+        _leave(pid, broker)
 
 
 # -- what conftest.py tells
@@ -229,4 +233,4 @@ def summary(asked: dict[str, set[str]], skipped: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    guard(int(sys.argv[1]))
+    guard(int(sys.argv[1]), sys.argv[2])

@@ -283,6 +283,8 @@ def test_all_three_come_up_once_and_print_what_a_hub_is_told(tmp_path: Path) -> 
         assert ran.returncode == 0, ran.stdout + ran.stderr
         return ran.stdout.splitlines()
 
+    for name in STARTS:
+        engines.tell_guard("+", place / name)
     try:
         first, second = call(), call()
         told = dict(line.removeprefix("export ").split("=", 1) for line in first if line.startswith("export "))
@@ -299,21 +301,28 @@ def test_all_three_come_up_once_and_print_what_a_hub_is_told(tmp_path: Path) -> 
     assert not any(engine and engine.pid for engine in found)
 
 
-def test_what_a_killed_run_left_is_ended_by_its_guard() -> None:
-    """A pytest worker that dies by SIGKILL, out of memory say, leaves no server behind."""
-    code = "import sys; from tests import engines; print(engines.needs_opa().pid, flush=True); sys.stdin.read()"
+def test_what_a_killed_run_left_is_ended_by_its_guard(tmp_path: Path) -> None:
+    """A pytest worker that dies by SIGKILL leaves no server behind, of its own or the shared one; nor if its copy of
+    this checkout is removed that moment, as `make mutants` does."""
+    place = tmp_path / "place"
+    code = (
+        "import sys; from pathlib import Path; from tests import engines; from deploy.engines import launch\n"
+        f"engines.PLACE = Path({str(place)!r}); launch.kafka = launch.opa\n"
+        "print(engines.needs_opa().pid, engines.needs_kafka().pid, flush=True); sys.stdin.read()"
+    )
     worker = subprocess.Popen(
         [sys.executable, "-c", code], cwd=launch.ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert worker.stdout is not None
-    assert worker.stdin is not None
-    pid = int(worker.stdout.readline())
-    began = started_at(pid)
-    assert began
+    pids = [int(word) for word in worker.stdout.readline().split()]
+    began = [started_at(pid) for pid in pids]
+    assert all(began)
+    assert len(set(pids)) == 2
+    shutil.rmtree(place)
     worker.kill()
     worker.communicate()
     deadline_s = time.monotonic() + 15
-    while started_at(pid) == began:
+    while any(started_at(pid) == moment for pid, moment in zip(pids, began, strict=True)):
         assert time.monotonic() < deadline_s
         time.sleep(0.05)
 
@@ -322,7 +331,7 @@ def test_the_shared_broker_outlives_all_but_its_last_user() -> None:
     """Two processes get the same one; it ends with the second."""
     code = (
         "import sys; from tests import engines; from deploy.engines import launch\n"
-        "engines.BROKER = engines.PLACE / 'two'; engines.USERS = engines.PLACE / 'two.users'\n"
+        "engines.PLACE = engines.PLACE / 'two'\n"  # not where this run's own broker is
         "launch.kafka = launch.opa\n"  # any engine will do, and this one starts at once
         "print(engines.needs_kafka().pid, flush=True); sys.stdin.read(); engines.end_all()"
     )
