@@ -102,7 +102,12 @@ def _for_the_session(name: str, start: Callable[[Path], Engine]) -> Engine:
 
 def _guarded(start: Callable[[Path], Engine], directory: Path) -> Engine:
     tell_guard("+", directory)
-    return start(directory)
+    try:
+        return start(directory)
+    except EngineError:
+        shutil.rmtree(directory, ignore_errors=True)  # nothing runs there
+        tell_guard("-", directory)
+        raise
 
 
 def _end(engine: Engine) -> None:
