@@ -3,9 +3,10 @@
 One test-suite runs against every implementation (`tests/test_port_bus.py`, `tests/test_port_policy.py`).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from hub.core.errors import Item
 from hub.core.question import Question, Verdict
 
 Clock = Callable[[], int]
@@ -62,6 +63,19 @@ class Bus(Protocol):
 
     def acknowledge(self, owned: Sequence[Owned]) -> None:
         """Tell the bus what it may forget. Called after the commit only. Losing this call loses nothing."""
+
+    def backlog(self) -> int:
+        """Count the records that are published and not polled by any gate, as of a second ago. Waits for nothing."""
+
+    def follow(self, topics: Collection[str]) -> None:
+        """Poll these topics from now on, which are those of the catalogue in force. One that is not there yet is
+        polled once it is."""
+
+    def troubles(self) -> tuple[Item, ...]:
+        """Say in words why records are not taken or not handed out; empty when they are. Waits for nothing."""
+
+    def close(self) -> None:
+        """Let go of everything: another gate takes over at once. Nothing is lost by not calling it."""
 
 
 class Policy(Protocol):

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Collection, Sequence
 from functools import partial
 
-from hub.core.errors import HubError
+from hub.core.errors import HubError, Item
 from hub.ports import Batch, Owned, Polled, Record
 from hub.store.engine import Store, Tx, marks
 from hub.store.positions import own
@@ -129,6 +129,16 @@ class EmbeddedBus:
     def backlog(self) -> int:
         """Count the records that are published and not yet polled."""
         return sum(end - self._next.get(topic, 0) for topic, end in list(self._ends.items()))
+
+    def follow(self, topics: Collection[str]) -> None:
+        """See `Bus.follow`. Here every topic that has records is polled."""
+
+    def troubles(self) -> tuple[Item, ...]:
+        """See `Bus.troubles`. This bus is the store, which speaks for itself."""
+        return ()
+
+    def close(self) -> None:
+        """See `Bus.close`. There is nothing but the store."""
 
     def decided(self) -> int:
         """Count the records behind the stored positions, which `drop_decided` deletes."""

@@ -1,0 +1,181 @@
+"""What a hub knows of its topics besides their records: how far they reach, how much waits, and which are not to be
+decided from.
+
+A thread looks once a second, so that neither the gate nor a publisher waits for it.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from threading import Event, Lock, Thread
+from time import monotonic
+
+from kafka import KafkaAdminClient
+from kafka.admin import OffsetSpec
+from kafka.errors import KafkaError, for_code
+from kafka.structs import TopicPartition
+
+from hub.bus.kafka_access import KafkaAccess, reaching
+from hub.bus.kafka_intake import name
+from hub.core.errors import HubError, Item
+from hub.logs import Log
+from hub.ports import Owned
+from hub.store.engine import Store
+
+LOOK_S = 1.0
+VERIFY_S = 86_400.0  # what was changed at the cluster by hand is found within a day
+VERIFY_AGAIN_S = 30.0  # where it could not be known, or was found wrong
+
+
+class Watch:
+    """Thread-safe. Looks at the topics that it is told to follow, from the first on."""
+
+    def __init__(
+        self, store: Store, access: KafkaAccess, log: Log, barred: Callable[[Collection[str]], Mapping[str, str]]
+    ) -> None:
+        self._store, self._access, self._log, self._barred = store, access, log, barred
+        self._lock, self._asking = Lock(), Lock()
+        self._admin: KafkaAdminClient | None = None
+        self._topics: frozenset[str] = frozenset()
+        self._open: frozenset[str] = frozenset()
+        self._found: Mapping[str, str] = {}
+        self._unverified, self._away = "", ""
+        self._verify_at_s = 0.0
+        self._ends: dict[str, int] = {}
+        self._next: dict[str, int] = {}
+        self._wake, self._stop = Event(), Event()
+        self._thread: Thread | None = None
+
+    def follow(self, topics: Collection[str]) -> None:
+        """Look at these from now on. A new one is open once it is verified."""
+        with self._lock:
+            if self._topics == frozenset(topics):
+                return
+            self._topics, self._verify_at_s = frozenset(topics), 0.0
+            self._open &= self._topics
+            if self._thread is None:
+                self._thread = Thread(target=self._run, name="kafka-watch", daemon=True)
+                self._thread.start()
+        self._wake.set()
+
+    def open_topics(self) -> frozenset[str]:
+        """Name the topics that may be decided from."""
+        with self._lock:
+            return self._open
+
+    def reached(self, ends: Mapping[str, int]) -> None:
+        """Hear what was just published."""
+        with self._lock:
+            for partition, end in ends.items():
+                self._ends[partition] = max(end, self._ends.get(partition, 0))
+
+    def handed_out(self, owned: Iterable[Owned]) -> None:
+        """Hear what the gate here has polled."""
+        with self._lock:
+            for one in owned:
+                self._next[one.partition] = max(one.next, self._next.get(one.partition, 0))
+
+    def backlog(self) -> int:
+        with self._lock:
+            return sum(max(0, end - self._next.get(partition, 0)) for partition, end in self._ends.items())
+
+    def troubles(self) -> tuple[Item, ...]:
+        with self._lock:
+            said = [
+                Item(f"nothing of topic {topic} is decided: {why}", topic, REMEDY) for topic, why in self._found.items()
+            ]
+            if self._unverified:
+                said.append(Item(f"the bus's topics are not verified: {self._unverified}", "bus", REMEDY))
+            if self._away:
+                said.append(
+                    Item(f"the event bus does not answer: {self._away}", "bus", "See the cluster; nothing is lost.")
+                )
+        return tuple(said)
+
+    def ends_of(self, topic: str) -> dict[str, int]:
+        """Ask the cluster. Raises HubError(UNAVAILABLE): not knowing is not the same as empty."""
+        with reaching("the ends of a topic could not be read"):
+            return {partition: end for partition, end in self._ask([topic]).items() if end}
+
+    def close(self) -> None:
+        self._stop.set()
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(timeout=10)
+        with self._asking:
+            if self._admin is not None:
+                self._admin.close()
+                self._admin = None
+
+    # The thread.
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self._wake.clear()
+            self._look()
+            self._wake.wait(LOOK_S)
+
+    def _look(self) -> None:
+        with self._lock:
+            topics, due = self._topics, monotonic() >= self._verify_at_s
+        try:
+            if due:
+                self._verify(topics)
+            ends = self._ask(sorted(topics))
+            away = ""
+        except (KafkaError, OSError) as error:
+            ends, away = {}, type(error).__name__
+        except HubError as error:
+            ends, away = {}, error.code
+        positions = self._positions(ends)
+        with self._lock:
+            if away and not self._away:
+                self._log.warning("bus.away")
+            self._away = away
+            if not away:
+                self._ends = {partition: max(end, 0) for partition, end in ends.items()}
+            for partition, position in positions.items():
+                self._next[partition] = max(position, self._next.get(partition, 0))
+
+    def _verify(self, topics: frozenset[str]) -> None:
+        try:
+            found, unknown = dict(self._barred(topics)), ""
+        except HubError as error:
+            found, unknown = {}, error.what
+        with self._lock:
+            if topics != self._topics:
+                return  # others by now: the next look verifies those
+            self._open = frozenset() if unknown else topics - found.keys()
+            if found != self._found or unknown != self._unverified:
+                (self._log.error if found or unknown else self._log.info)("bus.verified", count=len(found))
+            self._found, self._unverified = found, unknown
+            self._verify_at_s = monotonic() + (VERIFY_AGAIN_S if found or unknown else VERIFY_S)
+
+    def _ask(self, topics: Sequence[str]) -> dict[str, int]:
+        """Read how far each partition reaches. A topic that is not there has none."""
+        if not topics:
+            return {}
+        with self._asking:
+            if self._admin is None:
+                self._admin = KafkaAdminClient(**self._access.settings())
+            places = []
+            for topic in self._admin.describe_topics(list(topics)):
+                if topic["error_code"] not in (0, UNKNOWN_TOPIC):
+                    raise for_code(topic["error_code"])
+                places += [TopicPartition(topic["name"], one["partition_index"]) for one in topic["partitions"]]
+            if not places:
+                return {}
+            found = self._admin.list_partition_offsets(dict.fromkeys(places, OffsetSpec.LATEST))
+        return {name(at): said.offset for at, said in found.items()}
+
+    def _positions(self, ends: Mapping[str, int]) -> dict[str, int]:
+        """Read how far the gates are. While the store is down the last known positions stand."""
+        if not ends:
+            return {}
+        try:
+            with self._store.read() as tx:
+                rows = tx.rows("SELECT partition, next FROM position")
+        except HubError:
+            return {}
+        return {partition: position for partition, position in rows if partition in ends}
+
+
+UNKNOWN_TOPIC = 3  # Kafka's error code UNKNOWN_TOPIC_OR_PARTITION
+REMEDY = "`hub topics plan` shows what it should be; `hub doctor` names what differs."
