@@ -9,15 +9,18 @@ from time import monotonic, sleep
 import pytest
 
 from hub.bus.embedded import EmbeddedBus
+from hub.bus.kafka import KafkaBus
 from hub.ports import Batch, Bus, Record
 from hub.store.engine import Store
 from hub.store.positions import Superseded, advance
+from tests.kafka_world import SESSION_MS, a_broker, access_to, make_topics, prefix_of, quiet_log
 from tests.stores import open_store
 
 pytestmark = pytest.mark.engines
 
 Opened = tuple[Bus, Store]
 Engine = Callable[[Path], AbstractContextManager[Opened]]
+TOPICS = ("in.a.x", "in.a.y", "in.a.flood", "in.b.quiet")
 
 
 @contextmanager
@@ -29,7 +32,23 @@ def embedded(directory: Path) -> Iterator[Opened]:
         store.close()
 
 
-ENGINES: dict[str, Engine] = {"embedded": embedded}
+@contextmanager
+def kafka(directory: Path) -> Iterator[Opened]:
+    """Over the tests' one broker, with topics of the directory's own; the same directory finds them again."""
+    ensure(directory / "hub.sqlite")
+    store = Store(directory / "hub.sqlite", synchronous="NORMAL")
+    access = access_to(a_broker(), prefix_of(directory))
+    make_topics(access, TOPICS)
+    bus = KafkaBus(store, access, log=quiet_log(), topics=TOPICS, session_ms=SESSION_MS)
+    try:
+        yield bus, store
+    finally:
+        bus.close()
+        store.close()
+
+
+ENGINES: dict[str, Engine] = {"embedded": embedded, "kafka": kafka}
+WAIT_S = 10.0  # for what is there: returns as soon as it is polled
 
 
 @pytest.fixture(params=sorted(ENGINES))
@@ -56,47 +75,49 @@ def test_records_of_one_key_come_in_the_order_they_were_published(engine: Engine
     with engine(tmp_path) as (bus, _):
         bus.publish([record(1), record(2)])
         bus.publish([record(3)])
-        assert values(bus.poll(10, 1.0)) == ["sealed 1", "sealed 2", "sealed 3"]
+        assert values(bus.poll(10, WAIT_S)) == ["sealed 1", "sealed 2", "sealed 3"]
 
 
 def test_what_was_polled_is_not_polled_again_until_rewound(engine: Engine, tmp_path: Path) -> None:
     """A poll goes on from the last; a rewind goes back to what is decided."""
     with engine(tmp_path) as (bus, store):
         bus.publish([record(n) for n in range(4)])
-        first = bus.poll(2, 1.0)
-        assert values(bus.poll(2, 1.0)) == ["sealed 2", "sealed 3"]
+        first = bus.poll(2, WAIT_S)
+        assert values(bus.poll(2, WAIT_S)) == ["sealed 2", "sealed 3"]
         decide(bus, store, first)
         bus.rewind()
-        assert values(bus.poll(10, 1.0)) == ["sealed 2", "sealed 3"]
+        assert values(bus.poll(10, WAIT_S)) == ["sealed 2", "sealed 3"]
 
 
 def test_an_undecided_record_comes_again_after_a_restart(engine: Engine, tmp_path: Path) -> None:
     """Durable before `publish` returned, and not forgotten before it was decided."""
     with engine(tmp_path) as (bus, store):
         bus.publish([record(1), record(2)])
-        decide(bus, store, bus.poll(1, 1.0))
-        bus.poll(1, 1.0)
+        decide(bus, store, bus.poll(1, WAIT_S))
+        bus.poll(1, WAIT_S)
     with engine(tmp_path) as (bus, _):
-        assert values(bus.poll(10, 1.0)) == ["sealed 2"]
+        assert values(bus.poll(10, WAIT_S)) == ["sealed 2"]
 
 
 def test_a_lost_acknowledgement_loses_nothing_and_repeats_nothing(engine: Engine, tmp_path: Path) -> None:
     """The position in the store is what counts."""
     with engine(tmp_path) as (bus, store):
         bus.publish([record(1), record(2)])
-        batch = bus.poll(1, 1.0)
+        batch = bus.poll(1, WAIT_S)
         store.write(lambda tx: advance(tx, batch.owned))
     with engine(tmp_path) as (bus, _):
-        assert values(bus.poll(10, 1.0)) == ["sealed 2"]
+        assert values(bus.poll(10, WAIT_S)) == ["sealed 2"]
 
 
 def test_a_former_owner_cannot_move_the_position(engine: Engine, tmp_path: Path) -> None:
     """Whoever takes a partition over raises its epoch; a commit under the old one matches no row."""
     with engine(tmp_path) as (bus, _):
         bus.publish([record(1)])
-        stale = bus.poll(1, 1.0)
-    with engine(tmp_path) as (bus, store), pytest.raises(Superseded):
-        store.write(lambda tx: advance(tx, stale.owned))
+        stale = bus.poll(1, WAIT_S)
+    with engine(tmp_path) as (bus, store):
+        assert values(bus.poll(1, WAIT_S)) == ["sealed 1"]
+        with pytest.raises(Superseded):
+            store.write(lambda tx: advance(tx, stale.owned))
 
 
 def test_a_flood_in_one_topic_does_not_starve_another(engine: Engine, tmp_path: Path) -> None:
@@ -104,7 +125,7 @@ def test_a_flood_in_one_topic_does_not_starve_another(engine: Engine, tmp_path: 
     with engine(tmp_path) as (bus, _):
         bus.publish([record(n, "in.a.flood") for n in range(100)])
         bus.publish([record(1, "in.b.quiet")])
-        topics = [polled.record.topic for polled in bus.poll(10, 1.0).records]
+        topics = [polled.record.topic for polled in bus.poll(10, WAIT_S).records]
         assert topics.count("in.b.quiet") == 1
 
 
@@ -148,7 +169,7 @@ def test_what_is_kept_in_memory_and_what_is_read_back_make_one_order(tmp_path: P
     assert offsets == list(range(109))
     bus.publish([record(n) for n in range(3)])
     bus.rewind()
-    assert values(bus.poll(10, 1.0)) == ["sealed 0", "sealed 1", "sealed 2"]  # a rewind reads the table
+    assert values(bus.poll(10, WAIT_S)) == ["sealed 0", "sealed 1", "sealed 2"]  # a rewind reads the table
     store.close()
 
 
@@ -159,7 +180,7 @@ def test_the_ends_of_a_topic_are_where_its_next_records_begin(engine: Engine, tm
         bus.publish([record(1), record(2), record(3, topic="in.a.y")])
         ends = dict(bus.ends("in.a.x"))
         assert sum(ends.values()) == 2
-        batch = bus.poll(10, 1.0)
+        batch = bus.poll(10, WAIT_S)
         decide(bus, store, batch)
         reached = {one.partition: one.next for one in batch.owned}
         assert all(reached[partition] >= end for partition, end in ends.items())

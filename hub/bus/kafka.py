@@ -14,7 +14,7 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
 from hub.bus.kafka_access import KafkaAccess, reaching, unavailable
-from hub.bus.kafka_intake import Intake
+from hub.bus.kafka_intake import SESSION_MS, Intake
 from hub.bus.kafka_watch import Watch
 from hub.core.errors import HubError, Item
 from hub.logs import Log
@@ -49,13 +49,14 @@ class KafkaBus:
         topics: Collection[str] = (),
         barred: Barred = nothing_barred,
         publish_s: int = PUBLISH_S,
+        session_ms: int = SESSION_MS,
     ) -> None:
         """Connect to nothing yet. `publisher` is the account that publishes, where it is another."""
         self._store, self._access, self._log = store, access, log
         self._outlet = Outlet(publisher or access, publish_s)
         self._watch = Watch(store, access, log, barred)
         self._intake: Intake | None = None
-        self._again_at_s, self._closed = 0.0, False
+        self._session_ms, self._again_at_s, self._closed = session_ms, 0.0, False
         self.follow(topics)
 
     def publish(self, records: Sequence[Record]) -> None:
@@ -132,7 +133,7 @@ class KafkaBus:
             if self._closed or monotonic() < self._again_at_s:
                 raise unavailable("the event bus cannot be reached", "closed" if self._closed else "tried just now")
             self._again_at_s = monotonic() + RETRY_S
-            self._intake = Intake(self._store, self._access, self._log)
+            self._intake = Intake(self._store, self._access, self._log, self._session_ms)
             self._again_at_s = 0.0
         return self._intake
 

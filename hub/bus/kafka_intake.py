@@ -30,7 +30,7 @@ PARTITION_FETCH_BYTES = 256 * 1024  # of one partition per fetch: what a flood m
 KEPT_RECORDS = 1_000  # fetched and not handed out, per partition: a fifth of a second's work, more than a fetch takes
 KEPT_BYTES = 64 * 1024 * 1024  # the same, of all partitions together
 SESSION_MS = 10_000  # until the partitions of a gate that died go to others; brokers allow 6 s at least
-HEARTBEAT_MS = 3_000
+HEARTBEATS = 3  # in a session: one or two may get lost
 Of = TypeVar("Of", str, TopicPartition)
 
 
@@ -101,7 +101,7 @@ class Position(NamedTuple):
 class Intake:
     """A member of the gates' group. Not shared between threads. Methods raise the library's errors, and HubError."""
 
-    def __init__(self, store: Store, access: KafkaAccess, log: Log) -> None:
+    def __init__(self, store: Store, access: KafkaAccess, log: Log, session_ms: int) -> None:
         """Connect. Raises KafkaError when nobody answers."""
         self._store, self._prefix, self._log = store, access.prefix, log
         self.changes, self.parts = Changes(), dict[TopicPartition, Part]()
@@ -116,8 +116,8 @@ class Intake:
             partition_assignment_strategy=[CooperativeStickyAssignor],  # others keep what they have when one comes
             fetch_max_wait_ms=FETCH_WAIT_MS,
             max_partition_fetch_bytes=PARTITION_FETCH_BYTES,
-            session_timeout_ms=SESSION_MS,
-            heartbeat_interval_ms=HEARTBEAT_MS,
+            session_timeout_ms=session_ms,
+            heartbeat_interval_ms=session_ms // HEARTBEATS,
             default_offset_commit_callback=_nobody_waits,
             metrics_enabled=False,
         )
