@@ -138,6 +138,7 @@ class Intake:
         self._settle()
         enough = any(part.kept for part in self.parts.values())
         fetched = self._consumer.poll(timeout_ms=0 if enough else int(wait_s * 1000), max_records=KEPT_RECORDS)
+        self._go_on_joining()
         for at, records in fetched.items():
             self._keep(at, records)
         self._settle()
@@ -160,6 +161,16 @@ class Intake:
     def close(self) -> None:
         """Leave the group, so that others need not wait for the session to end."""
         self._consumer.close(autocommit=False, timeout_ms=2_000)
+
+    def _go_on_joining(self) -> None:
+        """See to it that the next poll goes on with a join that this one had no time to end.
+
+        kafka-python 3.0.12 forgets one that began because its group's topics changed: it asks whether to join again,
+        and its own first step has just made that untrue. Then it would stand there without partitions or heartbeats.
+        """
+        coordinator = self._consumer._coordinator
+        if coordinator.rejoining:
+            coordinator.request_rejoin()
 
     # Ownership.
     def _settle(self) -> None:
