@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from threading import Lock
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from anyio import CapacityLimiter
@@ -28,6 +28,7 @@ from hub.exchange.agreements import AgreementDesk
 from hub.exchange.bell import Bell
 from hub.exchange.dead_letters import letters_status, measure_letters
 from hub.exchange.erase import erase_again, eraser
+from hub.exchange.intake import topic
 from hub.exchange.officers import invent_officers
 from hub.exchange.publish import PublishDesk, validators_of
 from hub.exchange.verdicts import Verdicts
@@ -69,6 +70,9 @@ from hub.workers.retention import retention_worker
 from hub.workers.webhooks import WebhookWorkers
 from hub.workers.worker import Worker
 
+if TYPE_CHECKING:
+    from hub.bus.kafka import KafkaBus
+
 POLICIES = Path(__file__).resolve().parents[1] / "policies"
 CATALOGUE, COMPILED = POLICIES / "catalogue", POLICIES / "compiled"
 AGENCY_THREADS = 24  # of the 40 there are: agencies in a crowd leave 16 to citizens' acts, which use none of these
@@ -105,12 +109,14 @@ class Hub:
             self._sign_agencies_in()
             self._make_workers()
         except BaseException:
+            if hasattr(self, "bus"):
+                self.bus.close()
             self.store.close()
             raise
 
     def _open(self, *, stock: bool) -> None:
         self.local_store = LocalStore(self.settings.data_dir / "edge.sqlite", clock=self.clock)
-        self.bus, self.bell = EmbeddedBus(self.store), Bell()
+        self.bus, self.bell = open_bus(self.settings, self.store, self.log), Bell()
         self.open_keys = OpenKeys(self.keys.wrapping, partial(wrapped_keys, self.store))
         self.day_keys = DayKeys(self.store, self.keys)
         self.field_sets, self.sealing_keys = FieldSets(self.store), SealingKeys(self.store)
@@ -123,6 +129,7 @@ class Hub:
         )
         policy, approved = self._stock() if stock else (None, None)
         self.in_force = self._assemble(policy, approved)
+        self._follow_topics()
         self.ledger = open_ledger(self.settings.key_path, self.keys.erasure)
         erase_again(eraser(self), self.log)  # before anything else runs: an older backup brings nobody back
         self.metrics = open_metrics(self._agencies)
@@ -198,6 +205,7 @@ class Hub:
             validators_of({(one.name, one.version): one for one in proposed.datasets.values()})  # or it could not start
             applied = self._apply(proposed, policy, expected)
             former, self.in_force = self.in_force, self._assemble(policy)
+            self._follow_topics()
             former.policy.close()  # whoever still asks it is told to ask again
         self.bell.ring_all()
         return {**applied._asdict(), "changes": len(applied.changes)}
@@ -260,6 +268,7 @@ class Hub:
         for worker in self._workers():
             if not worker.stop(STOP_WORKERS_S):
                 self.log.error("worker.stuck", worker=worker.name)
+        self.bus.close()
         self.store.close()
         self.local_store.close()
         self.in_force.policy.close()
@@ -273,6 +282,7 @@ class Hub:
         items = [Item(said, remedy="Its log says more.") for worker in self._workers() if (said := worker.trouble())]
         if said := self.store.trouble():
             items.append(Item(said, remedy="Check the disk and the store's file; restart when both are back."))
+        items += self.bus.troubles()
         if not self.in_force.revision:
             items.append(Item("no catalogue is approved", remedy="Run `hub catalogue apply`."))
         elif self.in_force.revision != self.in_force.policy.revision():
@@ -387,6 +397,11 @@ class Hub:
         citizens = CitizenDesk(self.store, self.keys, self.open_keys, catalogue, self.clock, self.bell.ring)
         return InForce(catalogue, policy, approved.revision, world, desk, register, citizens)
 
+    def _follow_topics(self) -> None:
+        """Poll the topics of every dataset there ever was: one that has left may still have events to be decided."""
+        datasets = self.in_force.desk.datasets.values()
+        self.bus.follow({topic(one.provider, one.name) for one in datasets})
+
     def _agencies(self) -> Collection[str]:
         return self.in_force.catalogue.agencies.keys()
 
@@ -435,6 +450,22 @@ def _root_key(settings: Settings) -> bytes:
     if settings.mode != "production" and not path.exists() and not settings.store_path.exists():
         make_key_file(path)
     return read_key_file(path)
+
+
+def open_bus(settings: Settings, store: Store, log: Log) -> "EmbeddedBus | KafkaBus":
+    """Open the bus that the settings name. Raises HubError(STARTUP)."""
+    if settings.bus == "embedded":
+        return EmbeddedBus(store)
+    from hub.bus.kafka import KafkaBus  # what it brings is loaded by hubs that use it
+    from hub.bus.kafka_access import access_of
+
+    return KafkaBus(
+        store,
+        access_of(settings),
+        log=log,
+        publisher=access_of(settings, of="publish"),
+        publish_s=settings.kafka_publish_s,
+    )
 
 
 def _quota(settings: Settings) -> Quota:

@@ -8,14 +8,15 @@ an unsafe production; `deploy/README.md` lists all of this for operators, and a 
 # long: every knob, so that what can be turned is seen at one place
 import ipaddress
 import os
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, PositiveInt, ValidationError, field_validator
+from pydantic import Field, PositiveInt, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -99,12 +100,53 @@ class Settings(BaseSettings):
     synchronous: Literal["FULL", "EXTRA", "NORMAL", "OFF"] = Field(
         "FULL", description="SQLite's durability. Below FULL a power cut loses what was acknowledged."
     )
-    bus: Literal["embedded"] = Field("embedded", description="Durable intake: in the same database.")
+    bus: Literal["embedded", "kafka"] = Field(
+        "embedded", description="Durable intake: `embedded` in the same database, or on `kafka`, which hubs share."
+    )
     policy: Literal["embedded", "server"] = Field(
         "embedded", description="Rego compiled to WASM, run in this process; or `server`: OPA decides."
     )
     wal_restart_bytes: PositiveInt = Field(
         256 * 1024 * 1024, description="SQLite's write-ahead log starts over beyond this, which may block writers."
+    )
+
+    # -- Kafka, where it is the bus
+    kafka_bootstrap: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Brokers to begin with, `host:port`, comma-separated; they name the others."
+    )
+    kafka_security: Literal["PLAINTEXT", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "SASL_SSL", description="How brokers are spoken to. Production refuses all but `SASL_SSL` beyond loopback."
+    )
+    kafka_mechanism: Literal["SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "SCRAM-SHA-512", description="How the hub's accounts sign in: a password never travels."
+    )
+    kafka_ca_file: Path | None = Field(
+        None, description="PEM file of the authority that vouches for the brokers. Unset: the system's own."
+    )
+    kafka_username: str = Field("", description="The account that reads; it publishes too where no other does.")
+    kafka_password_file: Path | None = Field(None, description="Holds that account's password, mode 0600.")
+    kafka_publish_username: str = Field("", description="The account that publishes. Unset: the gate's.")
+    kafka_publish_password_file: Path | None = Field(None, description="Holds that account's password, mode 0600.")
+    kafka_admin_username: str = Field(
+        "", description="The account of `hub topics`, which makes topics and ACLs. Unset: the gate's."
+    )
+    kafka_admin_password_file: Path | None = Field(
+        None, description="Holds that account's password, mode 0600; the hub itself never reads it."
+    )
+    kafka_topic_prefix: str = Field(
+        "",
+        pattern=r"^[a-z0-9.-]{0,40}$",
+        description="Stands before the names of topics and group, where several hubs share a cluster, as in `test.`.",
+    )
+    kafka_partitions: PositiveInt = Field(
+        6, le=200, description="Partitions of a topic: most gates that share its work. To change it later breaks order."
+    )
+    kafka_replication: PositiveInt = Field(3, le=9, description="Brokers that hold each record: two may fail.")
+    kafka_min_insync: PositiveInt = Field(
+        2, le=9, description="Brokers that have a record before it is acknowledged: one may fail for good."
+    )
+    kafka_publish_s: PositiveInt = Field(
+        5, le=30, description="Publish answers 503 after this when the cluster does not confirm."
     )
 
     # -- policy server, where `policy` is `server`
@@ -233,10 +275,17 @@ class Settings(BaseSettings):
     def _networks(cls, given: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(str(ipaddress.ip_network(each)) for each in given)
 
-    @field_validator("languages", "webhook_private_networks", mode="before")
+    @field_validator("languages", "webhook_private_networks", "kafka_bootstrap", mode="before")
     @classmethod
     def _split(cls, given: object) -> object:
         return tuple(part.strip() for part in given.split(",") if part) if isinstance(given, str) else given
+
+    @field_validator("kafka_bootstrap")
+    @classmethod
+    def _brokers(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^\s:/@]+):[1-9][0-9]{0,4}", each) for each in given):
+            raise ValueError("must be host:port, comma-separated")
+        return given
 
     @field_validator("languages")
     @classmethod
@@ -278,6 +327,14 @@ class Settings(BaseSettings):
         if given and not given.startswith(("sqlite:///", POSTGRES)):
             raise ValueError("must be sqlite:///PATH or postgresql://USER@HOST:PORT/NAME")
         return given
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Self:
+        if self.bus == "kafka" and not self.kafka_bootstrap:
+            raise ValueError("HUB_BUS=kafka needs HUB_KAFKA_BOOTSTRAP, as in kafka-1.example:9093,kafka-2.example:9093")
+        if self.kafka_min_insync > self.kafka_replication:
+            raise ValueError("HUB_KAFKA_MIN_INSYNC must not be more than HUB_KAFKA_REPLICATION")
+        return self
 
     @property
     def on_postgres(self) -> bool:
@@ -524,6 +581,39 @@ def _short_retention(settings: Settings) -> Item | None:
     )
 
 
+def _kafka_shielded(settings: Settings) -> Item | None:
+    if settings.bus != "kafka" or settings.kafka_security == "SASL_SSL":
+        return None
+    if all(_is_loopback(each.rpartition(":")[0].strip("[]")) for each in settings.kafka_bootstrap):
+        return None
+    return Item(
+        "events and the account's proofs would cross the network without TLS",
+        "kafka_security",
+        "Set HUB_KAFKA_SECURITY=SASL_SSL, or unset it.",
+    )
+
+
+def _kafka_accounts(settings: Settings) -> Item | None:
+    if settings.bus != "kafka":
+        return None
+    if settings.kafka_security == "PLAINTEXT":
+        return Item(
+            "whoever reaches the brokers could read and write every topic: without accounts there are no ACLs",
+            "kafka_security",
+            "Set HUB_KAFKA_SECURITY to SASL_SSL (on loopback SASL_PLAINTEXT will do), and name the hub's accounts.",
+        )
+    files = [settings.kafka_password_file]
+    if settings.kafka_publish_username:
+        files.append(settings.kafka_publish_password_file)
+    if settings.kafka_username and all(path and path.is_file() and not path.stat().st_mode & 0o077 for path in files):
+        return None
+    return Item(
+        "an account at the brokers is not named, or its password is not there, or others of this machine may read it",
+        "kafka_password_file",
+        "Set HUB_KAFKA_USERNAME and HUB_KAFKA_PASSWORD_FILE (and the same of PUBLISH), and run chmod 600 on the files.",
+    )
+
+
 def _no_bare_http(settings: Settings) -> Item | None:
     if settings.behind_tls_proxy or _is_loopback(settings.host):
         return None
@@ -570,6 +660,8 @@ RULES: tuple[Callable[[Settings], Item | None], ...] = (
     _store_over_tls,
     _durable,
     _short_retention,
+    _kafka_shielded,
+    _kafka_accounts,
     _no_bare_http,
     _narrow_private_networks,
     _no_demo_data,

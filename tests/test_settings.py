@@ -69,6 +69,8 @@ UNSAFE: list[tuple[str, dict[str, Any]]] = [
     ("webhook_private_networks", {"webhook_private_networks": ("0.0.0.0/0",)}),
     ("webhook_private_networks", {"webhook_private_networks": ("10.20.0.0/16", "::/0")}),
     ("webhook_private_networks", {"webhook_private_networks": ("0.0.0.0/1", "128.0.0.0/1")}),
+    ("kafka_password_file", {"bus": "kafka", "kafka_bootstrap": ("kafka.example:9093",)}),
+    ("kafka_security", {"bus": "kafka", "kafka_bootstrap": ("127.0.0.1:9092",), "kafka_security": "PLAINTEXT"}),
     ("host", {"host": "0.0.0.0"}),
     ("host", {"host": "hub.example"}),
 ]
@@ -136,6 +138,46 @@ def test_production_may_listen_everywhere_behind_a_tls_proxy(tmp_path: Path) -> 
     assert not refused(safe_production(tmp_path, host="0.0.0.0", behind_tls_proxy=True))
 
 
+def at_kafka(folder: Path, **changed: Any) -> Settings:
+    """A production whose bus is a cluster, and whose account there has its password."""
+    password = folder / "kafka.password"
+    password.touch(mode=0o600)
+    account = {"kafka_username": "hub", "kafka_password_file": password}
+    return safe_production(folder, bus="kafka", **(account | {"kafka_bootstrap": ("kafka.example:9093",)} | changed))
+
+
+def test_production_reaches_its_brokers_through_tls(tmp_path: Path) -> None:
+    """Without it only on loopback, and every one of them has to be there."""
+    assert not refused(at_kafka(tmp_path))
+    bare = {"kafka_security": "SASL_PLAINTEXT"}
+    assert refused(at_kafka(tmp_path, **bare)) == ["kafka_security"]
+    assert refused(at_kafka(tmp_path, **bare, kafka_bootstrap=("127.0.0.1:9092", "10.0.0.1:9092"))) == [
+        "kafka_security"
+    ]
+    assert not refused(at_kafka(tmp_path, **bare, kafka_bootstrap=("127.0.0.1:9092", "[::1]:9092")))
+
+
+def test_production_refuses_a_password_that_others_may_read(tmp_path: Path) -> None:
+    """That of each account that the hub uses."""
+    open_file = tmp_path / "open.password"
+    open_file.touch(mode=0o644)
+    assert refused(at_kafka(tmp_path, kafka_password_file=open_file)) == ["kafka_password_file"]
+    assert refused(at_kafka(tmp_path, kafka_publish_username="out")) == ["kafka_password_file"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"kafka_bootstrap": ""}, {"kafka_bootstrap": "user:secret@broker:9092"}, {"kafka_bootstrap": "broker"}]
+    + [{"kafka_bootstrap": "broker:9092", "kafka_min_insync": 3, "kafka_replication": 2}],
+    ids=["none", "url", "no-port", "more-in-sync-than-there-are"],
+)
+def test_a_bus_on_kafka_without_brokers_is_refused_and_its_values_are_not_repeated(wrong: dict[str, Any]) -> None:
+    """In every mode, when the settings are read."""
+    with pytest.raises(HubError) as raised:
+        load({}, mode="development", bus="kafka", **wrong)
+    assert "secret" not in repr(raised.value.items)
+
+
 def test_every_rule_has_been_seen_refusing(tmp_path: Path) -> None:
     """A rule that no test makes fire could be taken out unnoticed."""
     loose = safe_production(tmp_path)
@@ -144,6 +186,7 @@ def test_every_rule_has_been_seen_refusing(tmp_path: Path) -> None:
     spoilt.append(safe_production(tmp_path, data_dir=tmp_path))  # the key file lies in it
     loose.key_path.chmod(0o644)
     (tmp_path / "data" / DEMO_MARK).touch()
+    spoilt.append(at_kafka(tmp_path, kafka_security="SASL_PLAINTEXT"))
     silent = [rule.__name__ for rule in RULES if not any(rule(settings) for settings in [loose, *spoilt])]
     assert silent == []
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from kafka.errors import KafkaError
 
 from hub.core.errors import HubError, Kind
+from hub.settings import Settings
 
 Security = Literal["PLAINTEXT", "SASL_PLAINTEXT", "SASL_SSL"]
 Mechanism = Literal["SCRAM-SHA-256", "SCRAM-SHA-512"]
@@ -50,6 +51,44 @@ class KafkaAccess:
         if self.security.endswith("_SSL") and self.ca_file is not None:
             said["ssl_cafile"] = str(self.ca_file)
         return said
+
+
+def access_of(settings: Settings, *, of: Literal["gate", "publish", "admin"] = "gate") -> KafkaAccess:
+    """Read the account that does this. One that is not named is the gate's. Raises HubError(STARTUP)."""
+    username, file, named = settings.kafka_username, settings.kafka_password_file, "kafka_password_file"
+    if of == "publish" and settings.kafka_publish_username:
+        username, file = settings.kafka_publish_username, settings.kafka_publish_password_file
+        named = "kafka_publish_password_file"
+    if of == "admin" and settings.kafka_admin_username:
+        username, file = settings.kafka_admin_username, settings.kafka_admin_password_file
+        named = "kafka_admin_password_file"
+    return KafkaAccess(
+        settings.kafka_bootstrap,
+        settings.kafka_security,
+        settings.kafka_mechanism,
+        username,
+        _password(file, named) if settings.kafka_security != "PLAINTEXT" else "",
+        settings.kafka_ca_file,
+        settings.kafka_topic_prefix,
+    )
+
+
+def _password(file: Path | None, named: str) -> str:
+    """Read a password. Raises HubError(STARTUP) where there is none, or others of this machine may read it."""
+    try:
+        closed = file is not None and file.stat().st_mode & 0o077 == 0
+        password = file.read_text(encoding="utf-8").strip() if file is not None else ""
+    except (OSError, UnicodeDecodeError):
+        closed, password = False, ""
+    if not closed or not password:
+        raise HubError(
+            Kind.STARTUP,
+            "the password of an account at the brokers is not there, or others of this machine may read it",
+            where=named,
+            remedy=f"Write it to the file that HUB_{named.upper()} names, and run chmod 600 on that.",
+            code="kafka-password",
+        )
+    return password
 
 
 @contextmanager

@@ -87,24 +87,29 @@ def keep_progress(world: World, agency: str, public: str, *, cursor: str, person
 def end_backfill(world: World, public: str, *, agency: str = "") -> dict[str, Any]:
     """Say that everything was sent. It closes once that has been decided and has left. Said again it changes nothing.
 
-    Without an agency the operator says so. Raises HubError: NOT_FOUND (none, or another provider's), CONFLICT (closed).
+    Without an agency the operator says so. Raises HubError: NOT_FOUND (none, or another provider's), CONFLICT (closed),
+    UNAVAILABLE (the bus does not say what is on it).
     """
+    with world.store.read() as tx:
+        ends = bus_ends(world, _own(world, tx, agency, public).subscription)
 
     def end(tx: Tx) -> dict[str, Any]:
         row = _own(world, tx, agency, public)
         if not row.ending:
-            row = end_now(world, tx, row, by=agency or "operator")
+            row = end_now(world, tx, row, by=agency or "operator", ends=ends)
         return describe(world, row, world.catalogue.subscriptions.get(row.subscription), cursor=bool(agency))
 
     return world.store.write(end)
 
 
-def end_now(world: World, tx: Tx, row: BackfillRow, *, by: str) -> BackfillRow:
-    """Begin to end a backfill: what is on the bus by now is decided for it, and later nothing is promised."""
-    line = world.catalogue.subscriptions.get(row.subscription)
-    ends: Mapping[str, int] = {}
-    if line is not None:
-        ends = world.bus.ends(topic(line.agreement.provider, line.dataset.name))
+def bus_ends(world: World, subscription: int) -> Mapping[str, int]:
+    """Say how far the bus reaches for a line. Asked before a transaction, not in it: a cluster may take seconds."""
+    line = world.catalogue.subscriptions.get(subscription)
+    return {} if line is None else world.bus.ends(topic(line.agreement.provider, line.dataset.name))
+
+
+def end_now(world: World, tx: Tx, row: BackfillRow, *, by: str, ends: Mapping[str, int]) -> BackfillRow:
+    """Begin to end a backfill: what was on the bus a moment ago is decided for it, and later nothing is promised."""
     text = canonical(dict(ends)).decode()
     begin_ending(tx, row.id, ends=text)
     record(world, tx, row, {"act": "end", "by": by})

@@ -5,7 +5,10 @@ It ends in pieces, chain by chain and never past what is backfilled of that chai
 was on the bus. The transaction that finds nothing left closes it; whatever is decided after that goes at once.
 """
 
-from hub.exchange.backfills import end_now, record, tell
+from collections.abc import Mapping
+
+from hub.core.errors import HubError
+from hub.exchange.backfills import bus_ends, end_now, record, tell
 from hub.exchange.standing import Horizon, agreement_state
 from hub.exchange.world import World
 from hub.store.backfills import (
@@ -47,7 +50,11 @@ class LetGo:
         if not row.ending:
             why = _over(world, row)
             if why:
-                world.store.write(lambda tx: _end(world, tx, row.public, why))
+                try:
+                    ends = bus_ends(world, row.subscription)
+                except HubError:  # the bus does not say; the next round asks again, and nothing else waits for it
+                    return 0
+                world.store.write(lambda tx: _end(world, tx, row.public, why, ends))
                 return CHAINS  # go on at once: it may be able to close
         with world.store.read() as tx:
             ending = bool(row.ending) and all_decided(tx, row.ends)
@@ -86,10 +93,10 @@ def _over(world: World, row: BackfillRow) -> str:
     return "" if horizon.before(row.until_us) else "deadline"
 
 
-def _end(world: World, tx: Tx, public: bytes, why: str) -> None:
+def _end(world: World, tx: Tx, public: bytes, why: str, ends: Mapping[str, int]) -> None:
     row = backfill_by(tx, public)
     if row is not None and row.closed_us is None and not row.ending:
-        end_now(world, tx, row, by=why)
+        end_now(world, tx, row, by=why, ends=ends)
 
 
 def _may_go(one: Chain, *, ending: bool) -> bool:

@@ -51,6 +51,7 @@ TITLES = MappingProxyType(
         "scope-missing": "The access token lacks the scope",
         "key-unknown": "The agency has no such key",
         "key-refused": "The public key is refused",
+        "kafka-password": "The password of an account at the brokers cannot be read",
         "issuer-unusable": "The issuer cannot be used",
         "token-key-fresh": "The key for access tokens was rotated a moment ago",
         # quotas and the local store
@@ -59,6 +60,7 @@ TITLES = MappingProxyType(
         "local-store-down": "The hub's local store is down; nothing was changed",
         "local-store-unusable": "The hub's local store cannot be opened",
         # events and their way
+        "bus-unavailable": "The event bus does not answer; events may be stored or not",
         "event-unknown": "There is no such event status",
         "event-content-type": "CloudEvents do not travel in this Content-Type",
         "event-malformed": "This is not a CloudEvent of the publisher's",
