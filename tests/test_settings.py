@@ -167,8 +167,12 @@ def test_production_refuses_a_password_that_others_may_read(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"kafka_bootstrap": ""}, {"kafka_bootstrap": "user:secret@broker:9092"}, {"kafka_bootstrap": "broker"}]
-    + [{"kafka_bootstrap": "broker:9092", "kafka_min_insync": 3, "kafka_replication": 2}],
+    [
+        {"kafka_bootstrap": ""},
+        {"kafka_bootstrap": "user:secret@broker:9092"},
+        {"kafka_bootstrap": "broker"},
+        {"kafka_bootstrap": "broker:9092", "kafka_min_insync": 3, "kafka_replication": 2},
+    ],
     ids=["none", "url", "no-port", "more-in-sync-than-there-are"],
 )
 def test_a_bus_on_kafka_without_brokers_is_refused_and_its_values_are_not_repeated(wrong: dict[str, Any]) -> None:
@@ -184,9 +188,9 @@ def test_every_rule_has_been_seen_refusing(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     spoilt = [safe_production(tmp_path, **changed) for _, changed in UNSAFE]
     spoilt.append(safe_production(tmp_path, data_dir=tmp_path))  # the key file lies in it
+    spoilt.append(at_kafka(tmp_path, kafka_security="SASL_PLAINTEXT"))
     loose.key_path.chmod(0o644)
     (tmp_path / "data" / DEMO_MARK).touch()
-    spoilt.append(at_kafka(tmp_path, kafka_security="SASL_PLAINTEXT"))
     silent = [rule.__name__ for rule in RULES if not any(rule(settings) for settings in [loose, *spoilt])]
     assert silent == []
 
