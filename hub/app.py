@@ -118,7 +118,7 @@ class Hub:
         self.local_store = LocalStore(self.settings.data_dir / "edge.sqlite", clock=self.clock)
         self.bus, self.bell = open_bus(self.settings, self.store, self.log), Bell()
         self.open_keys = OpenKeys(self.keys.wrapping, partial(wrapped_keys, self.store))
-        self.day_keys = DayKeys(self.store, self.keys)
+        self.day_keys = DayKeys(self.store, self.keys, self.local_store)
         self.field_sets, self.sealing_keys = FieldSets(self.store), SealingKeys(self.store)
         self.agency_threads, self.way, self.intake = CapacityLimiter(AGENCY_THREADS), Way(), Way()
         self.stopping, self.began = False, (monotonic(), self.clock())

@@ -286,7 +286,10 @@ def test_settings_never_change_after_they_are_read() -> None:
         settings.port = 1  # type: ignore[misc]  # the assignment that must fail
 
 
-UNITS = ("_s", "_ms", "_bytes", "_days", "_hours", "_events", "_max", "_page", "_outstanding", "_burst", "port")
+UNITS = (
+    "_s", "_ms", "_bytes", "_days", "_hours", "_events", "_max", "_page", "_outstanding", "_burst", "port",
+    "_partitions", "_replication", "_insync",
+)  # fmt: skip
 
 
 def test_every_number_says_its_unit_and_every_knob_its_reason() -> None:

@@ -156,15 +156,25 @@ def test_a_question_that_nobody_answered_in_time_lapses_by_itself(still: Hub, ca
     assert count(still, "consent WHERE state = 'lapsed'") == 1
 
 
+def days_of(hub: Hub) -> list[int]:
+    """The days that the local store has keys of."""
+    return sorted({int(name.rpartition("/")[2]) for name in hub.local_store.names(LOCAL)})
+
+
 def test_a_day_key_is_destroyed_after_a_week_and_what_it_sealed_is_unreadable(still: Hub, calendar: Calendar) -> None:
     """An event that nobody decided in all that time is recorded as unreadable, and holds nobody up."""
     put(still, birth("1"))
+    (day, *_), of_then = days_of(still), "day_key WHERE key IS NOT NULL AND day <= ?"
     calendar.pass_days(6)
     sweep(still)
-    assert count(still, "day_key WHERE key IS NOT NULL") == 2  # the day's, and tomorrow's made ahead
+    assert count(still, of_then, day + 1) == 2  # the day's, and tomorrow's made ahead
+    assert day + 1 in days_of(still)
     calendar.pass_days(2)
     sweep(still)
-    assert count(still, "day_key WHERE key IS NOT NULL") == 0
+    assert count(still, of_then, day + 1) == 0
+    assert min(days_of(still)) > day + 1  # nor does the local store hold one
+    today = calendar.now_us // US_PER_DAY
+    assert {today, today + 1} <= set(days_of(still))  # what is sealed under next is made without being asked for
     decide(still)
     assert (count(still, "event_seen"), count(still, "audit WHERE kind = ?", LeafKind.EXPIRY)) == (0, 1)
 

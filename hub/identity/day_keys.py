@@ -1,70 +1,147 @@
 """A publisher's key of the day: what lies on the bus is sealed under it, and unreadable once it is destroyed."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from hub.core.errors import HubError, Kind
 from hub.identity.keys import Keyring, new_key
+from hub.identity.local_store import LocalStore
 from hub.store.engine import Row, Store, Tx
 
 US_PER_DAY = 86_400_000_000
 SHORTEST_DAYS = 2  # a key ends with a whole day: after fewer, an event of a minute before midnight might go undecided
+PIECE = 100  # keys made in one transaction
+LOCAL = "day/"  # begins their names in the local store
 
 
 class DayKeys:
     """Open day keys by (agency, day), ready for use: each seals many records.
 
-    Makes today's and tomorrow's when first asked: midnight then needs no store.
+    Today's and tomorrow's are made ahead (`prepare`), and kept in the local store as well, wrapped as the store has
+    them: publishing needs no store until the day after tomorrow. A key is destroyed in both.
     """
 
-    def __init__(self, store: Store, keys: Keyring) -> None:
-        self._store, self._wrapping = store, keys.wrapping
+    def __init__(self, store: Store, keys: Keyring, local: LocalStore | None = None) -> None:
+        self._store, self._wrapping, self._local = store, keys.wrapping, local
         self._open: dict[tuple[int, int], AESGCM] = {}
         self._lock = threading.Lock()
 
     def for_publish(self, agency: int, now_us: int) -> tuple[int, AESGCM]:
-        """Return (day, key) to seal under now."""
+        """Return (day, key) to seal under now. Raises HubError(UNAVAILABLE) where none is kept and none can be made."""
         day = now_us // US_PER_DAY
-        if (agency, day) not in self._open:
-            for of, wrapped in self._store.write(lambda tx: self._ensure(tx, agency, (day, day + 1))):
-                self._unwrap(agency, of, wrapped)  # after the commit: nothing is sealed under a key that is not stored
-        return day, self._open[agency, day]
+        key = self._open.get((agency, day))
+        if key is None:
+            try:
+                self._make([(agency, day), (agency, day + 1)])
+                key = self._open[agency, day]
+            except HubError as error:
+                key = self._kept(agency, day)
+                if key is None:
+                    raise _no_key() from error
+        return day, key
+
+    def prepare(self, agencies: Iterable[int], now_us: int) -> int:
+        """Make what publishers will seal under today and tomorrow; returns how many were not known here yet."""
+        day = now_us // US_PER_DAY
+        missing = [
+            place for agency in agencies for place in ((agency, day), (agency, day + 1)) if place not in self._open
+        ]
+        for at in range(0, len(missing), PIECE):
+            self._make(missing[at : at + PIECE])
+        return len(missing)
 
     def of(self, agency: int, day: int) -> AESGCM | None:
-        """Return the key, or None where it was destroyed or never was."""
+        """Return the key, or None where it was destroyed or never was.
+
+        One that the store does not know at all is looked for in the local store: a store that was restored from its
+        backup has forgotten the keys made since, and what they sealed is still on a bus that was not restored.
+        """
         with self._lock:
             known = self._open.get((agency, day))
         if known is not None:
             return known
         with self._store.read() as tx:
             row = tx.one("SELECT key FROM day_key WHERE agency = ? AND day = ?", (agency, day))
-        return None if row is None or row[0] is None else self._unwrap(agency, day, row[0])
+        if row is None:
+            return self._kept(agency, day)
+        return None if row[0] is None else self._unwrap(agency, day, row[0])
 
     def destroy_before(self, day: int) -> int:
-        """Destroy every key of an earlier day; returns how many."""
+        """Destroy every key of an earlier day, in the store and here; returns how many the store had."""
         gone = self._store.write(
             lambda tx: tx.run("UPDATE day_key SET key = NULL WHERE day < ? AND key IS NOT NULL", (day,))
         )
         with self._lock:
             self._open = {(agency, of): key for (agency, of), key in self._open.items() if of >= day}
+        if self._local is not None:
+            for name in self._local.names(LOCAL):
+                if int(name.rpartition("/")[2]) < day:
+                    self._local.destroy(name)
         return gone
 
-    def _ensure(self, tx: Tx, agency: int, days: Sequence[int]) -> list[Row]:
-        fresh = [(agency, day, self._wrapping.seal(new_key(), day_place(agency, day))) for day in days]
-        for row in fresh:  # one that a clock running ahead had destroyed too early is made anew
-            tx.run(
-                "INSERT INTO day_key(agency, day, key) VALUES (?, ?, ?)"
-                " ON CONFLICT(agency, day) DO UPDATE SET key = excluded.key WHERE day_key.key IS NULL",
-                row,
-            )
-        return tx.rows("SELECT day, key FROM day_key WHERE agency = ? AND day IN (?, ?)", (agency, *days))
+    def _make(self, places: Sequence[tuple[int, int]]) -> None:
+        """Make in the store what is not there, then keep it here: nothing is sealed under a key that is not stored."""
+        fresh = [(*place, self._copy(*place) or self._wrapping.seal(new_key(), day_place(*place))) for place in places]
+        rows = self._store.write(lambda tx: _ensure(tx, fresh))
+        for agency, day, wrapped in rows:
+            self._unwrap(agency, day, wrapped)
+        if self._local is not None:
+            try:
+                self._local.put_all({_local_name(agency, day): wrapped for agency, day, wrapped in rows})
+            except HubError:  # it is kept in memory; who signs in hears of the disk
+                return
+
+    def _kept(self, agency: int, day: int) -> AESGCM | None:
+        wrapped = self._copy(agency, day)
+        return None if wrapped is None else self._unwrap(agency, day, wrapped)
+
+    def _copy(self, agency: int, day: int) -> bytes | None:
+        """Return the local store's copy of a wrapped key, where it opens: a former wrapping key is gone."""
+        if self._local is None:
+            return None
+        try:
+            wrapped = self._local.get(_local_name(agency, day))
+            if wrapped is not None:
+                self._wrapping.unseal(wrapped, day_place(agency, day))
+        except (HubError, InvalidTag):
+            return None
+        return wrapped
 
     def _unwrap(self, agency: int, day: int, wrapped: bytes) -> AESGCM:
         key = AESGCM(self._wrapping.unseal(wrapped, day_place(agency, day)))
         with self._lock:
             self._open[agency, day] = key
         return key
+
+
+def _ensure(tx: Tx, fresh: Sequence[tuple[int, int, bytes]]) -> list[Row]:
+    """Store those that are not there. Returns (agency, day, wrapped key) of each, as it stands."""
+    found = []
+    for row in fresh:  # one that a clock running ahead had destroyed too early is made anew
+        tx.run(
+            "INSERT INTO day_key(agency, day, key) VALUES (?, ?, ?)"
+            " ON CONFLICT(agency, day) DO UPDATE SET key = excluded.key WHERE day_key.key IS NULL",
+            row,
+        )
+        found += tx.rows("SELECT agency, day, key FROM day_key WHERE agency = ? AND day = ?", row[:2])
+    return found
+
+
+def _local_name(agency: int, day: int) -> str:
+    return f"{LOCAL}{agency}/{day}"
+
+
+def _no_key() -> HubError:
+    return HubError(
+        Kind.UNAVAILABLE,
+        "there is no key to seal today's events under, and the store that keeps such keys is down",
+        remedy="Send the events again later, under the same ids. The operator brings the store back.",
+        code="day-key-missing",
+        retry_after_s=30,
+    )
 
 
 def day_place(agency: int, day: int) -> bytes:

@@ -7,7 +7,7 @@ before a call returns. Every call is one short transaction and may be made from 
 import hashlib
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Lock
 from typing import TypeVar
@@ -72,6 +72,10 @@ class LocalStore:
     def put(self, name: str, value: bytes) -> None:
         """Store `value` under `name`, over whatever stood there."""
         self._write(lambda c: c.execute("INSERT OR REPLACE INTO named_value VALUES (?, ?)", (name, value)))
+
+    def put_all(self, values: Mapping[str, bytes]) -> None:
+        """Store all of these, each over whatever stood there, together."""
+        self._write(lambda c: c.executemany("INSERT OR REPLACE INTO named_value VALUES (?, ?)", list(values.items())))
 
     def put_if_absent(self, name: str, value: bytes) -> bytes:
         """Store `value` unless `name` holds one already. Return the one that stands: whoever comes first wins."""

@@ -60,6 +60,7 @@ TITLES = MappingProxyType(
         "local-store-down": "The hub's local store is down; nothing was changed",
         "local-store-unusable": "The hub's local store cannot be opened",
         # events and their way
+        "day-key-missing": "Today's key for sealing events is not there",
         "bus-unavailable": "The event bus does not answer; events may be stored or not",
         "event-unknown": "There is no such event status",
         "event-content-type": "CloudEvents do not travel in this Content-Type",

@@ -58,6 +58,8 @@ class Retention:
             destroyed = self._day_keys.destroy_before(today - self._keep_days + 1)
             self._log.info("retention.daykeys", count=destroyed)
             self._cleared_day = today
+        publishers = [one.number for one in world.catalogue.agencies.values() if "publish" in one.rights]
+        self._day_keys.prepare(publishers, world.clock())
         for kind, piece, drop in (
             ("records", RECORDS, lambda: self._drop_decided(RECORDS)),
             ("waiting", PIECE, lambda: expire_waiting(world)),
