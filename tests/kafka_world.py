@@ -1,10 +1,7 @@
 """A real Kafka broker for tests: one for all of them, with topics of each test's own."""
 
-import atexit
 import io
-import tempfile
 from collections.abc import Collection
-from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
@@ -17,15 +14,6 @@ from hub.clock import system_clock
 from hub.logs import Log, open_log
 
 SESSION_MS = 2_000  # so that a consumer that died is noticed soon; the tests' broker allows it
-
-
-@cache
-def a_broker() -> Engine:
-    place = tempfile.TemporaryDirectory(prefix="hub-kafka-")
-    engine = launch.kafka(Path(place.name))
-    atexit.register(place.cleanup)
-    atexit.register(engine.stop)
-    return engine
 
 
 def prefix_of(directory: Path) -> str:

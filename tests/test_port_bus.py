@@ -13,7 +13,8 @@ from hub.bus.kafka import KafkaBus
 from hub.ports import Batch, Bus, Record
 from hub.store.engine import Store
 from hub.store.positions import Superseded, advance
-from tests.kafka_world import SESSION_MS, a_broker, access_to, make_topics, prefix_of, quiet_log
+from tests.engines import needs_kafka
+from tests.kafka_world import SESSION_MS, access_to, make_topics, prefix_of, quiet_log
 from tests.stores import open_store
 
 pytestmark = pytest.mark.engines
@@ -37,7 +38,7 @@ def kafka(directory: Path) -> Iterator[Opened]:
     """Over the tests' one broker, with topics of the directory's own; the same directory finds them again."""
     ensure(directory / "hub.sqlite")
     store = Store(directory / "hub.sqlite", synchronous="NORMAL")
-    access = access_to(a_broker(), prefix_of(directory))
+    access = access_to(needs_kafka(), prefix_of(directory))
     make_topics(access, TOPICS)
     bus = KafkaBus(store, access, log=quiet_log(), topics=TOPICS, session_ms=SESSION_MS)
     try:

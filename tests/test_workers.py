@@ -23,6 +23,7 @@ from hub.core.leaf import LeafKind
 from hub.exchange.bell import Bell
 from hub.exchange.gate import Gate
 from hub.exchange.publish import Accepted, publish
+from hub.identity.day_keys import LOCAL
 from hub.identity.people import NewLink, link
 from hub.logs import open_log
 from hub.settings import Settings
@@ -173,7 +174,7 @@ def test_a_day_key_is_destroyed_after_a_week_and_what_it_sealed_is_unreadable(st
     sweep(still)
     assert count(still, of_then, day + 1) == 0
     assert min(days_of(still)) > day + 1  # nor does the local store hold one
-    today = calendar.now_us // US_PER_DAY
+    today = calendar.now_us // DAY_US
     assert {today, today + 1} <= set(days_of(still))  # what is sealed under next is made without being asked for
     decide(still)
     assert (count(still, "event_seen"), count(still, "audit WHERE kind = ?", LeafKind.EXPIRY)) == (0, 1)
