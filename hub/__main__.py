@@ -21,6 +21,7 @@ from hub.commands import (
     retention,
     status,
     stop_release,
+    topics,
     why,
 )
 from hub.commands.bench import bench
@@ -38,6 +39,7 @@ app.command()(stop_release.stop_release)
 app.command()(why.why)
 app.command()(bench)
 app.add_typer(catalogue.app, name="catalogue")
+app.add_typer(topics.app, name="topics")
 app.add_typer(agency.app, name="agency")
 app.add_typer(agreement.app, name="agreement")
 app.add_typer(officer.app, name="officer")

@@ -6,7 +6,7 @@ What depends on the catalogue is one value, `InForce`, replaced whole when anoth
 
 # long: all that is put together, so that nothing is assembled elsewhere
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -116,7 +116,7 @@ class Hub:
 
     def _open(self, *, stock: bool) -> None:
         self.local_store = LocalStore(self.settings.data_dir / "edge.sqlite", clock=self.clock)
-        self.bus, self.bell = open_bus(self.settings, self.store, self.log), Bell()
+        self.bus, self.bell = open_bus(self.settings, self.store, self.log, self.approved), Bell()
         self.open_keys = OpenKeys(self.keys.wrapping, partial(wrapped_keys, self.store))
         self.day_keys = DayKeys(self.store, self.keys, self.local_store)
         self.field_sets, self.sealing_keys = FieldSets(self.store), SealingKeys(self.store)
@@ -452,16 +452,19 @@ def _root_key(settings: Settings) -> bytes:
     return read_key_file(path)
 
 
-def open_bus(settings: Settings, store: Store, log: Log) -> "EmbeddedBus | KafkaBus":
+def open_bus(settings: Settings, store: Store, log: Log, approved: Callable[[], Catalogue]) -> "EmbeddedBus | KafkaBus":
     """Open the bus that the settings name. Raises HubError(STARTUP)."""
     if settings.bus == "embedded":
         return EmbeddedBus(store)
     from hub.bus.kafka import KafkaBus  # what it brings is loaded by hubs that use it
     from hub.bus.kafka_access import access_of
+    from hub.bus.kafka_plan import wanted_of
+    from hub.bus.kafka_topics import barring
 
     return KafkaBus(
         store,
         access_of(settings),
+        barred=barring(access_of(settings), lambda: wanted_of(settings, approved())),
         log=log,
         publisher=access_of(settings, of="publish"),
         publish_s=settings.kafka_publish_s,

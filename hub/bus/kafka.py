@@ -66,6 +66,7 @@ class KafkaBus:
     def poll(self, limit: int, wait_s: float) -> Batch:
         """See `Bus.poll`. Topics take turns; what must not be decided from is not polled."""
         deadline_s = monotonic() + wait_s
+        self._watch.start()
         with reaching("the events on the bus could not be read"):
             intake = self._member()
             while True:

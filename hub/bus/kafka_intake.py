@@ -19,12 +19,12 @@ from kafka.errors import IllegalStateError
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from hub.bus.kafka_access import KafkaAccess
+from hub.bus.kafka_plan import GROUP
 from hub.logs import Log
 from hub.ports import Batch, Owned, Polled, Record
 from hub.store.engine import Store, Tx, marks
 from hub.store.positions import own
 
-GROUP = "hub-gate"
 FETCH_WAIT_MS = 50  # how long a fetch waits at the broker for news: a partition that is resumed waits behind it
 PARTITION_FETCH_BYTES = 256 * 1024  # of one partition per fetch: what a flood may put before the next one's
 KEPT_RECORDS = 1_000  # fetched and not handed out, per partition: a fifth of a second's work, more than a fetch takes

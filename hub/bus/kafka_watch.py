@@ -26,7 +26,7 @@ VERIFY_AGAIN_S = 30.0  # where it could not be known, or was found wrong
 
 
 class Watch:
-    """Thread-safe. Looks at the topics that it is told to follow, from the first on."""
+    """Thread-safe. Looks at the topics that it is told to follow, once it is started."""
 
     def __init__(
         self, store: Store, access: KafkaAccess, log: Log, barred: Callable[[Collection[str]], Mapping[str, str]]
@@ -51,10 +51,13 @@ class Watch:
                 return
             self._topics, self._verify_at_s = frozenset(topics), 0.0
             self._open &= self._topics
-            if self._thread is None:
-                self._thread = Thread(target=self._run, name="kafka-watch", daemon=True)
-                self._thread.start()
         self._wake.set()
+
+    def start(self) -> None:
+        """Begin to look, if that has not begun: a hub that decides nothing need not know."""
+        if self._thread is None:
+            self._thread = Thread(target=self._run, name="kafka-watch", daemon=True)
+            self._thread.start()
 
     def open_topics(self) -> frozenset[str]:
         """Name the topics that may be decided from."""
@@ -143,6 +146,7 @@ class Watch:
             if topics != self._topics:
                 return  # others by now: the next look verifies those
             self._open = frozenset() if unknown else topics - found.keys()
+            found = {topic: why for topic, why in found.items() if why}
             if found != self._found or unknown != self._unverified:
                 (self._log.error if found or unknown else self._log.info)("bus.verified", count=len(found))
             self._found, self._unverified = found, unknown

@@ -72,6 +72,7 @@ def looked_at(settings: "Settings", clock: "Clock") -> "Iterable[Finding]":
 
     yield from _may("store", store)
     yield from _may("local store", lambda: [steps.edge(settings)])
+    yield from _bus(settings, approved[0] if approved else None)
     yield from _policy(settings, approved[0] if approved else None)
     yield from _may("hub", lambda: list(_hub(settings)))
 
@@ -85,6 +86,40 @@ def _may(check: str, step: "Callable[[], list[Finding]]") -> "list[Finding]":
     except OSError as error:
         what = f"this user may not look at it ({error.strerror})"
         return [fail(check, what, "Run this as the hub's own user, or see who owns the data directory.")]
+
+
+def _bus(settings: "Settings", approved: "Approved | None") -> "Iterable[Finding]":
+    """Look at the topics of a bus at brokers, with the account of the gate."""
+    from hub.core.errors import HubError
+    from hub.operations.findings import fail, passed, warn
+
+    if settings.bus == "embedded" or approved is None:
+        return
+    from hub.bus.kafka_access import access_of
+    from hub.bus.kafka_plan import wanted_of
+    from hub.bus.kafka_topics import plan_now
+
+    try:
+        plan = plan_now(access_of(settings), wanted_of(settings, approved.catalogue))
+    except HubError as error:
+        remedy = (
+            "Look at the brokers, and at the hub's account there; `hub topics plan` says what it has to be granted."
+        )
+        yield fail("topics", error.what, error.remedy if error.code == "kafka-password" else remedy)
+        return
+    for one in plan.findings:
+        of = f"{one.topic}: {one.what}" if one.topic else one.what
+        yield (
+            fail("topics", f"{of}: nothing of it is decided", one.remedy)
+            if one.bars
+            else warn("topics", of, one.remedy)
+        )
+    steps = len(plan.grants) + len(plan.create) + len(plan.configure)
+    if steps:
+        what = f"{steps} steps of the plan are not done: {len(plan.create)} topics are not there"
+        yield fail("topics", what, "Run `hub topics plan`, review it, and apply it.")
+    elif not plan.findings:
+        yield passed("topics", "all there, as planned, and nobody else may use them")
 
 
 def _policy(settings: "Settings", approved: "Approved | None") -> "Iterable[Finding]":

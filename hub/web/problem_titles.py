@@ -51,6 +51,8 @@ TITLES = MappingProxyType(
         "scope-missing": "The access token lacks the scope",
         "key-unknown": "The agency has no such key",
         "key-refused": "The public key is refused",
+        "topics-embedded": "This hub's bus has no topics to plan",
+        "topics-plan-changed": "The plan for the bus's topics is not the one that was reviewed",
         "kafka-password": "The password of an account at the brokers cannot be read",
         "issuer-unusable": "The issuer cannot be used",
         "token-key-fresh": "The key for access tokens was rotated a moment ago",
