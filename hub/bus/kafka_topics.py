@@ -58,7 +58,7 @@ def look(admin: KafkaAdminClient, wanted: Wanted, topics: Collection[str] = ()) 
     except SecurityDisabledError:
         guarded = False
     if guarded and wanted.must_guard:
-        brokers = [str(one["node_id"]) for one in admin.describe_cluster()["brokers"]]
+        brokers = [str(one["broker_id"]) for one in admin.describe_cluster()["brokers"]]
         said = _configs(admin, ConfigResourceType.BROKER, brokers).values()
         open_by_default = any(one.get(DEFAULT_OPEN, "false").lower() == "true" for one in said)
     return Seen(seen, frozenset(grants), guarded, open_by_default)
@@ -83,7 +83,7 @@ def carry_out(access: KafkaAccess, wanted: Wanted, expected: str) -> Plan:
                 code="topics-plan-changed",
             )
         if plan.grants:
-            failed = admin.create_acls([_acl(one) for one in plan.grants])["failed"]
+            failed = admin.create_acls([acl_of(one) for one in plan.grants])["failed"]
             if failed:
                 raise failed[0]()
         if plan.create:
@@ -129,6 +129,6 @@ def _grant(one: Any) -> Grant:
     return Grant(of.resource_type.name, of.resource_name, of.pattern_type.name, one.principal, one.operation.name)
 
 
-def _acl(one: Grant) -> Any:
+def acl_of(one: Grant) -> Any:
     pattern = ResourcePattern(ResourceType[one.resource], one.name, ACLResourcePatternType[one.pattern])
     return ACL(one.principal, "*", ACLOperation[one.operation], ACLPermissionType.ALLOW, pattern)
