@@ -38,9 +38,10 @@ class DayKeys:
                 self._make([(agency, day), (agency, day + 1)])
                 key = self._open[agency, day]
             except HubError as error:
-                key = self._kept(agency, day)
-                if key is None:
+                wrapped = self._copy(agency, day)
+                if wrapped is None:
                     raise _no_key() from error
+                key = self._unwrap(agency, day, wrapped)
         return day, key
 
     def prepare(self, agencies: Iterable[int], now_us: int) -> int:
@@ -65,8 +66,9 @@ class DayKeys:
             return known
         with self._store.read() as tx:
             row = tx.one("SELECT key FROM day_key WHERE agency = ? AND day = ?", (agency, day))
-        if row is None:
-            return self._kept(agency, day)
+        if row is None:  # not remembered: the next publish has to see that the store lacks it
+            wrapped = self._copy(agency, day)
+            return None if wrapped is None else AESGCM(self._wrapping.unseal(wrapped, day_place(agency, day)))
         return None if row[0] is None else self._unwrap(agency, day, row[0])
 
     def destroy_before(self, day: int) -> int:
@@ -93,10 +95,6 @@ class DayKeys:
                 self._local.put_all({_local_name(agency, day): wrapped for agency, day, wrapped in rows})
             except HubError:  # it is kept in memory; who signs in hears of the disk
                 return
-
-    def _kept(self, agency: int, day: int) -> AESGCM | None:
-        wrapped = self._copy(agency, day)
-        return None if wrapped is None else self._unwrap(agency, day, wrapped)
 
     def _copy(self, agency: int, day: int) -> bytes | None:
         """Return the local store's copy of a wrapped key, where it opens: a former wrapping key is gone."""
