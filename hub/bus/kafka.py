@@ -13,7 +13,7 @@ from time import monotonic
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
-from hub.bus.kafka_access import KafkaAccess, reaching, unavailable
+from hub.bus.kafka_access import REQUEST_MS, KafkaAccess, connected, reaching, unavailable
 from hub.bus.kafka_intake import SESSION_MS, Intake
 from hub.bus.kafka_watch import Watch
 from hub.core.errors import HubError, Item
@@ -23,6 +23,7 @@ from hub.store.engine import Store
 
 PUBLISH_S = 5  # publish answers within this, whatever the cluster does
 LINGER_MS = 1  # small publishes that come together share a request; a millisecond is a fraction of what one takes
+ANSWER_MS = 500  # what is left of that for the library to tell when one request was not answered
 LISTEN_S = 0.2  # then see whether other topics are to be followed
 RETRY_S = 1.0  # between two tries to reach a cluster that did not answer
 NOT_STORED = "the event bus did not confirm the events; they may be stored or not"
@@ -193,15 +194,18 @@ class Outlet:
     def _made(self) -> KafkaProducer:
         with self._making:
             if self._producer is None:
-                self._producer = KafkaProducer(
-                    **self._access.settings(),
+                wait_ms = self._wait_s * 1000
+                self._producer = connected(
+                    KafkaProducer,
+                    self._access,
+                    request_ms=min(REQUEST_MS, wait_ms - ANSWER_MS),
                     enable_idempotence=True,
                     acks="all",
                     linger_ms=LINGER_MS,
                     batch_size=256 * 1024,  # 200 events of 1 kB and their wrapping go together
                     max_request_size=1024 * 1024,  # the broker's own limit; an event has 64 KiB at most
-                    max_block_ms=self._wait_s * 1000,
-                    delivery_timeout_ms=self._wait_s * 1000,
+                    max_block_ms=wait_ms,
+                    delivery_timeout_ms=wait_ms,
                     allow_auto_create_topics=False,
                     metrics_enabled=False,
                 )

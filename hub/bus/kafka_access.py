@@ -1,18 +1,20 @@
 """How the hub reaches its Kafka, and as whom. The only place where the library's settings are put together."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from kafka.errors import KafkaError
+from kafka.net.compat import KafkaNetClient
 
 from hub.core.errors import HubError, Kind
 from hub.settings import Settings
 
 Security = Literal["PLAINTEXT", "SASL_PLAINTEXT", "SASL_SSL"]
+Client = TypeVar("Client")
 Mechanism = Literal["SCRAM-SHA-256", "SCRAM-SHA-512"]
 CONNECT_MS = 3_000  # until a client that is made gives up: a cluster that is there answers in a tenth of that
 REQUEST_MS = 4_000  # for one answer: a leader that is elected anew takes a second or two
@@ -41,7 +43,6 @@ class KafkaAccess:
             "client_id": "hub",
             "security_protocol": self.security,
             "bootstrap_timeout_ms": CONNECT_MS,
-            "request_timeout_ms": REQUEST_MS,
             "reconnect_backoff_max_ms": RECONNECT_MOST_MS,
             "metadata_max_age_ms": METADATA_MS,
         }
@@ -51,6 +52,27 @@ class KafkaAccess:
         if self.security.endswith("_SSL") and self.ca_file is not None:
             said["ssl_cafile"] = str(self.ca_file)
         return said
+
+
+def connected(kind: Callable[..., Client], access: KafkaAccess, *, request_ms: int = REQUEST_MS, **more: Any) -> Client:
+    """Make one of the library's clients. Raises KafkaError when nobody answers.
+
+    One that found nobody leaves its thread and its sockets behind; they are taken back here, or a hub whose cluster is
+    away would lose a few with each try.
+    """
+    made: list[KafkaNetClient] = []
+
+    def noted(*args: Any, **settings: Any) -> KafkaNetClient:
+        made.append(KafkaNetClient(*args, **settings))
+        return made[-1]
+
+    try:
+        return kind(**access.settings(), request_timeout_ms=request_ms, kafka_client=noted, **more)
+    except BaseException:
+        for one in made:
+            one.close()
+            one._net.stop()
+        raise
 
 
 def access_of(settings: Settings, *, of: Literal["gate", "publish", "admin"] = "gate") -> KafkaAccess:

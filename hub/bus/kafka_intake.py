@@ -18,7 +18,7 @@ from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssi
 from kafka.errors import IllegalStateError
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
-from hub.bus.kafka_access import KafkaAccess
+from hub.bus.kafka_access import KafkaAccess, connected
 from hub.bus.kafka_plan import GROUP
 from hub.logs import Log
 from hub.ports import Batch, Owned, Polled, Record
@@ -30,6 +30,7 @@ PARTITION_FETCH_BYTES = 256 * 1024  # of one partition per fetch: what a flood m
 KEPT_RECORDS = 1_000  # fetched and not handed out, per partition: a fifth of a second's work, more than a fetch takes
 KEPT_BYTES = 64 * 1024 * 1024  # the same, of all partitions together
 SESSION_MS = 10_000  # until the partitions of a gate that died go to others; brokers allow 6 s at least
+SILENT_SESSIONS = 3  # without a poll the partitions go to others, too: a batch takes a fraction of a second
 HEARTBEATS = 3  # in a session: one or two may get lost
 Of = TypeVar("Of", str, TopicPartition)
 
@@ -107,8 +108,9 @@ class Intake:
         self.changes, self.parts = Changes(), dict[TopicPartition, Part]()
         self._topics: frozenset[str] = frozenset()
         self._turn, self._back = 0, False
-        self._consumer = KafkaConsumer(
-            **access.settings(),
+        self._consumer = connected(
+            KafkaConsumer,
+            access,
             group_id=access.prefix + GROUP,
             enable_auto_commit=False,
             auto_offset_reset="earliest",  # where a position is gone from the broker: `_keep` notices, and says so
@@ -118,6 +120,7 @@ class Intake:
             max_partition_fetch_bytes=PARTITION_FETCH_BYTES,
             session_timeout_ms=session_ms,
             heartbeat_interval_ms=session_ms // HEARTBEATS,
+            max_poll_interval_ms=session_ms * SILENT_SESSIONS,
             default_offset_commit_callback=_nobody_waits,
             metrics_enabled=False,
         )

@@ -19,7 +19,7 @@ from kafka.admin import (
 )
 from kafka.errors import SecurityDisabledError
 
-from hub.bus.kafka_access import KafkaAccess, reaching
+from hub.bus.kafka_access import KafkaAccess, connected, reaching
 from hub.bus.kafka_plan import Grant, Plan, Seen, Topic, Wanted, barred, plan_of
 from hub.core.errors import HubError, Kind
 
@@ -36,7 +36,7 @@ ALL = ACLFilter(
 @contextmanager
 def administering(access: KafkaAccess, what: str = NOT_READ) -> Iterator[KafkaAdminClient]:
     """Open a client of this account. Raises HubError(UNAVAILABLE) for what the brokers refuse or do not answer."""
-    with reaching(what), KafkaAdminClient(**access.settings()) as admin:
+    with reaching(what), connected(KafkaAdminClient, access) as admin:
         yield admin
 
 

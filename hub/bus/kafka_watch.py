@@ -13,7 +13,7 @@ from kafka.admin import OffsetSpec
 from kafka.errors import KafkaError, for_code
 from kafka.structs import TopicPartition
 
-from hub.bus.kafka_access import KafkaAccess, reaching
+from hub.bus.kafka_access import KafkaAccess, connected, reaching
 from hub.bus.kafka_intake import name
 from hub.core.errors import HubError, Item
 from hub.logs import Log
@@ -158,7 +158,7 @@ class Watch:
             return {}
         with self._asking:
             if self._admin is None:
-                self._admin = KafkaAdminClient(**self._access.settings())
+                self._admin = connected(KafkaAdminClient, self._access)
             places = []
             for topic in self._admin.describe_topics(list(topics)):
                 if topic["error_code"] not in (0, UNKNOWN_TOPIC):
