@@ -30,6 +30,7 @@ PARTITION_FETCH_BYTES = 256 * 1024  # of one partition per fetch: what a flood m
 KEPT_RECORDS = 1_000  # fetched and not handed out, per partition: a fifth of a second's work, more than a fetch takes
 KEPT_BYTES = 64 * 1024 * 1024  # the same, of all partitions together
 SESSION_MS = 10_000  # until the partitions of a gate that died go to others; brokers allow 6 s at least
+JOIN_MS = 5_000  # all others have polled by then, and a stop waits no longer
 SILENT_SESSIONS = 3  # without a poll the partitions go to others, too: a batch takes a fraction of a second
 HEARTBEATS = 3  # in a session: one or two may get lost
 Of = TypeVar("Of", str, TopicPartition)
@@ -138,10 +139,10 @@ class Intake:
 
     def poll(self, limit: int, wait_s: float) -> Batch:
         """Take over what is new, fetch, and hand out fairly. May return early, with nothing."""
+        self._join()
         self._settle()
         enough = any(part.kept for part in self.parts.values())
         fetched = self._consumer.poll(timeout_ms=0 if enough else int(wait_s * 1000), max_records=KEPT_RECORDS)
-        self._go_on_joining()
         for at, records in fetched.items():
             self._keep(at, records)
         self._settle()
@@ -165,15 +166,19 @@ class Intake:
         """Leave the group, so that others need not wait for the session to end."""
         self._consumer.close(autocommit=False, timeout_ms=2_000)
 
-    def _go_on_joining(self) -> None:
-        """See to it that the next poll goes on with a join that this one had no time to end.
+    def _join(self) -> None:
+        """Stay until a join that is due has ended, up to `JOIN_MS`: others wait for it, and only then is it ended well.
 
-        kafka-python 3.0.12 forgets one that began because its group's topics changed: it asks whether to join again,
-        and its own first step has just made that untrue. Then it would stand there without partitions or heartbeats.
+        kafka-python 3.0.12 joins anew where a join ends between two polls, without a look at what that one was given,
+        and with everybody else: while each poll has something to return at once no rebalance would ever end. And it
+        forgets one that began because its group's topics changed: it asks whether to join again, and its own first step
+        has just made that untrue; then it would stand there without partitions or heartbeats.
         """
         coordinator = self._consumer._coordinator
         if coordinator.rejoining:
             coordinator.request_rejoin()
+        if coordinator.rejoining or coordinator.need_rejoin():
+            coordinator.poll(timeout_ms=JOIN_MS)
 
     # Ownership.
     def _settle(self) -> None:
