@@ -57,6 +57,7 @@ from hub.ports import Bundle, Clock
 from hub.settings import DEMO_MARK, Settings
 from hub.stop_flag import STOP_FLAG, Scope, Stop, read_stops
 from hub.store import catalogue as approved_catalogues
+from hub.store.engine import Store
 from hub.store.opening import open_store
 from hub.store.person_keys import wrapped_keys
 from hub.store.waiting import oldest

@@ -36,8 +36,7 @@ def embedded(directory: Path) -> Iterator[Opened]:
 @contextmanager
 def kafka(directory: Path) -> Iterator[Opened]:
     """Over the tests' one broker, with topics of the directory's own; the same directory finds them again."""
-    ensure(directory / "hub.sqlite")
-    store = Store(directory / "hub.sqlite", synchronous="NORMAL")
+    store = open_store(directory / "hub.sqlite", synchronous="NORMAL")
     access = access_to(needs_kafka(), prefix_of(directory))
     make_topics(access, TOPICS)
     bus = KafkaBus(store, access, log=quiet_log(), topics=TOPICS, session_ms=SESSION_MS)

@@ -23,10 +23,9 @@ from hub.commands import topics as topics_command
 from hub.core.errors import HubError, Kind
 from hub.ports import Record
 from hub.settings import Settings
-from hub.store.engine import Store
-from hub.store.migrate import ensure
 from tests.engines import own
 from tests.kafka_world import SESSION_MS, access_to, quiet_log
+from tests.stores import open_store
 
 USERS = ("hub-gate", "hub-publish", "stranger")
 CATALOGUE = shipped_catalogue()
@@ -35,7 +34,7 @@ NAMES = sorted(f"in.{one.provider}.{one.name}" for one in SMALL.datasets.values(
 
 
 def settings(**changed: Any) -> Settings:
-    given = {
+    given: dict[str, Any] = {
         "kafka_bootstrap": ("127.0.0.1:1",),
         "kafka_security": "SASL_PLAINTEXT",
         "kafka_username": "hub-gate",
@@ -216,8 +215,7 @@ def test_nothing_is_decided_from_a_topic_while_a_stranger_may_use_it(broker: Eng
     wanted = applied(broker, "d.")
     with KafkaAdminClient(**access_to(broker, "d.").settings()) as admin:
         admin.create_acls([acl_of(Grant("TOPIC", "d." + NAMES[0], "LITERAL", "User:stranger", "READ"))])
-    ensure(tmp_path / "hub.sqlite")
-    store, gate = Store(tmp_path / "hub.sqlite", synchronous="OFF"), access_to(broker, "d.", "hub-gate")
+    store, gate = open_store(tmp_path / "hub.sqlite", synchronous="OFF"), access_to(broker, "d.", "hub-gate")
     publisher = access_to(broker, "d.", "hub-publish")
     bus = KafkaBus(
         store, gate, log=quiet_log(), publisher=publisher, topics=NAMES, barred=barring(gate, lambda: wanted),
