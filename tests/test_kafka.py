@@ -87,6 +87,7 @@ class Gate:
 
     def step(self, limit: int = 50, wait_s: float = 0.05) -> Batch:
         if self.holding:
+            sleep(0.05)  # what a batch takes to be decided: the library does not get to work on the group meanwhile
             return self.bus.poll(1, wait_s)
         batch = self.bus.poll(limit, wait_s)
         if batch.records:
