@@ -62,6 +62,7 @@ from hub.store.opening import open_store
 from hub.store.person_keys import wrapped_keys
 from hub.store.waiting import oldest
 from hub.token_file import read_token
+from hub.traces import open_traces
 from hub.way import Way
 from hub.web.quota import Quota, Quotas
 from hub.workers.files import FileDrops, files_worker
@@ -134,6 +135,8 @@ class Hub:
         self.ledger = open_ledger(self.settings.key_path, self.keys.erasure)
         erase_again(eraser(self), self.log)  # before anything else runs: an older backup brings nobody back
         self.metrics = open_metrics(self._agencies)
+        endpoint = self.settings.otlp_endpoint
+        self.traces = open_traces(endpoint, self.metrics.agency) if endpoint else None
 
     def _sign_agencies_in(self) -> None:
         self.quotas = Quotas(_quota(self.settings), refused=self._count_refusal)
@@ -151,14 +154,16 @@ class Hub:
         )
 
     def _make_workers(self) -> None:
-        self.gate = gate_worker(lambda: self.world, bell=self.bell, metrics=self.metrics, log=self.log)
+        self.gate = gate_worker(
+            lambda: self.world, bell=self.bell, metrics=self.metrics, log=self.log, traces=self.traces
+        )
         self.webhooks = open_webhooks(
             self.settings, lambda: self.world, salt=self.act_salt, wrapping=self.wrapping, log=self.log,
             ring=self.bell.ring,
         )  # fmt: skip
         self.webhook_senders = WebhookWorkers(
             self.webhooks, bell=self.bell, metrics=self.metrics, connections=self.settings.webhook_connections_max,
-            log=self.log,
+            log=self.log, traces=self.traces,
         )  # fmt: skip
         self.retention = retention_worker(
             lambda: self.world,
@@ -273,6 +278,8 @@ class Hub:
         self.store.close()
         self.local_store.close()
         self.in_force.policy.close()
+        if self.traces is not None:
+            self.traces.close()
 
     def _workers(self) -> tuple[Worker | WebhookWorkers, ...]:
         watch = (self.policy_watcher,) if self.settings.policy == "server" else ()

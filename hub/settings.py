@@ -270,6 +270,20 @@ class Settings(BaseSettings):
         description="Who shows the token in it may read `/metrics` on the port. Unset: absent there in production.",
     )
 
+    otlp_endpoint: str = Field(
+        "", description="Traces go to this OTLP/HTTP collector, as http://127.0.0.1:4318/v1/traces. Unset: no traces."
+    )
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _collector(cls, given: str) -> str:
+        url = urlsplit(given)
+        if given and (url.scheme not in ("http", "https") or not url.hostname or url.username or url.password):
+            raise ValueError(
+                "must be an http(s) URL without a name to sign in with; OpenTelemetry's variables hold that"
+            )
+        return given
+
     @field_validator("webhook_private_networks")
     @classmethod
     def _networks(cls, given: tuple[str, ...]) -> tuple[str, ...]:

@@ -26,7 +26,6 @@ PENDING_SETTINGS = {
     "HUB_OPA_BUNDLE_TOKEN_FILE",
     "HUB_OPA_URL",
     "HUB_STORE_OWNER_DSN",
-    "HUB_OTLP_ENDPOINT",
 }
 PENDING_COMMANDS = {"migrate", "topics apply", "serve --only"}
 

@@ -79,6 +79,8 @@ class Round(NamedTuple):
     owned: tuple[Owned, ...]
     interned: list[int]  # names that are stored once it has committed
     seen: Mapping[bytes, bytes]  # the events it is the first to see: the next batch may hold a repeat
+    began_us: int
+    decided: list[Prepared]  # what its transaction wrote, once it ran: the last counts
 
 
 class Counts(NamedTuple):
@@ -103,6 +105,7 @@ class Gate:
         self._interned: set[int] = set()
         self._rulings = Rulings()
         self._commit: Round | None = None  # the batch that is committing while the next is prepared
+        self.done: tuple[Prepared, int] = Prepared(), 0  # what was committed last, and when its look-up began
         self.phases: dict[str, float] = dict.fromkeys(("poll", "open", "facts", "prepare", "wait"), 0.0)  # seconds
 
     def step(self, wait_s: float) -> Counts | None:
@@ -164,7 +167,9 @@ class Gate:
             event = take(world.keys, world.catalogue, world.datasets, to, plain, row.id)
             if event is not None:
                 taken.append(event)
-        counts: Counts = self._submit(taken, (), 0).job.result()
+        round_ = self._submit(taken, (), 0)
+        counts: Counts = round_.job.result()
+        self.done = round_.decided[-1], round_.began_us
         return counts
 
     # The steps.
@@ -187,7 +192,7 @@ class Gate:
     def _submit(self, taken: Sequence[Taken], owned: tuple[Owned, ...], unreadable: int) -> Round:
         """2. to 4.: look up, match, ask and prepare; then queue the transaction of 5."""
         world = self._world
-        began = perf_counter()
+        began, began_us = perf_counter(), world.clock()
         with world.store.read() as tx:
             facts, facts_at = read_facts(tx, taken), tx.facts_at
             seen = read_seen(tx, sorted({event.event for event in taken if not event.waiting}))
@@ -204,6 +209,7 @@ class Gate:
         reach("gate.prepared")
 
         interned: list[int] = []
+        wrote: list[Prepared] = []
         aimed = any(event.aim is not None for event in taken)  # what they rely on is changed by others too
 
         def transaction(tx: Tx) -> Counts:  # 5.
@@ -218,10 +224,11 @@ class Gate:
             advance(tx, owned)  # first: another owner may have decided these, and their rows are there
             interned.extend(self._insert(tx, decided, unreadable))
             heard(tx, {event.dataset.number for event in taken if not event.waiting}, world.clock())
+            wrote.append(decided)
             reach("gate.before_commit")
             return _counts(decided, taken, unreadable)
 
-        return Round(world.store.submit(transaction), owned, interned, dict(prepared.seen))
+        return Round(world.store.submit(transaction), owned, interned, dict(prepared.seen), began_us, wrote)
 
     def _finish(self) -> Counts | None:
         """See the batch before through: its commit, then 6."""
@@ -231,6 +238,7 @@ class Gate:
         counts: Counts = committing.job.result()
         reach("gate.committed")
         self._interned.update(committing.interned)
+        self.done = committing.decided[-1], committing.began_us
         self._world.bus.acknowledge(committing.owned)
         return counts
 

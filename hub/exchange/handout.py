@@ -29,6 +29,7 @@ from hub.store.engine import Tx, marks
 from hub.store.held import destroy_hold_keys, hold_keys_of, was_held
 from hub.store.history import HANDED
 from hub.store.overdue import due_of
+from hub.traces import Traces
 
 US_PER_DAY = 86_400_000_000
 _CONFIRMED = (DeliveryKind.STOP.value, DeliveryKind.DELETE.value)  # what is to be acknowledged by a due date
@@ -71,6 +72,14 @@ def hand_out(world: World, agency: str, limit: int) -> Page:
         if not one.opened:
             break
     return whole
+
+
+def trace_page(traces: Traces, agency: str, page: Page, began_us: int) -> None:
+    """Record a hand-out up to its commit, under the ids that its recipient knows the deliveries by."""
+    traces.record(
+        "handout.page", began_us, page.committed_us, agency=agency, deliveries=[one.public for one in page.opened],
+        counts={"handed": len(page.opened), "cancelled": page.cancelled, "held": page.held},
+    )  # fmt: skip
 
 
 def _portion(world: World, recipient: int, limit: int) -> Page:

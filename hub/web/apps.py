@@ -1,6 +1,7 @@
 """The applications of one hub: for agencies and citizens, for its operator behind a socket, and for what watches it."""
 
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 
 from hub.interpreter import hidden
 from hub.web.admin import admin_routes
@@ -15,11 +16,23 @@ from hub.web.problems import install
 from hub.web.running import Administered
 from hub.web.sign_in import sign_in_routes
 
+# Where OpenTelemetry is installed FastAPI would trace by itself: addresses with what stands in them, the messages of
+# exceptions, rejected input. A variable of the environment must not switch that on; hub/traces.py says what may leave.
+NO_TELEMETRY: TelemetryConfig = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+}
+
 
 @hidden("pydantic.v1")  # FastAPI loads it to tell its models from others, a twentieth of every start; here are none
 def public_app(hub: Administered) -> FastAPI:
     """Make the application that agencies and citizens reach."""
-    app = FastAPI(openapi_url=None, redirect_slashes=False)  # a redirect would repeat the Host that was sent
+    app = FastAPI(
+        openapi_url=None, redirect_slashes=False, telemetry=NO_TELEMETRY
+    )  # a redirect would repeat the Host that was sent
     app.state.hub = hub
     for router in (*agency_routers(), sign_in_routes(hub.agency_tokens)):
         app.include_router(router)
@@ -40,7 +53,7 @@ def public_app(hub: Administered) -> FastAPI:
 @hidden("pydantic.v1")
 def admin_app(hub: Administered) -> FastAPI:
     """Make the application for the operator's socket."""
-    app = FastAPI(openapi_url=None, redirect_slashes=False)
+    app = FastAPI(openapi_url=None, redirect_slashes=False, telemetry=NO_TELEMETRY)
     app.state.hub = hub
     app.include_router(admin_routes())
     app.include_router(operation_routes())
@@ -53,7 +66,7 @@ def admin_app(hub: Administered) -> FastAPI:
 @hidden("pydantic.v1")
 def operations_app(hub: Administered) -> FastAPI:
     """Make the application for what probes, scrapes and decides: nothing else is there, so these may reach its port."""
-    app = FastAPI(openapi_url=None, redirect_slashes=False)
+    app = FastAPI(openapi_url=None, redirect_slashes=False, telemetry=NO_TELEMETRY)
     app.state.hub = hub
     app.include_router(operation_routes())
     if (measured := public_metrics(hub.settings)) is not None:

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from hub.exchange.acknowledge import Acknowledgement, acknowledge
-from hub.exchange.handout import hand_out
+from hub.exchange.handout import hand_out, trace_page
 from hub.exchange.opening import is_fresh, open_all
 from hub.exchange.ways_out import is_due
 from hub.exchange.webhooks import let_pull
@@ -121,7 +121,10 @@ def _page(hub: Running, agency: str, limit: int) -> Pulled:
     world = hub.world
     if agency in hub.webhooks.postponed:
         let_pull(hub.webhooks, world, agency)
+    began_us = world.clock()
     page = hand_out(world, agency, limit)
+    if hub.traces is not None and (page.opened or page.cancelled or page.held):
+        trace_page(hub.traces, agency, page, began_us)
     if not page.opened:
         return Pulled(EMPTY if not page.more else AGAIN, 0, page.committed_us)
     opened = open_all(world, page.opened, hub.wrapping)

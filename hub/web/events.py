@@ -67,12 +67,19 @@ def _said_of_all(posted: Posted, outcomes: list[Outcome]) -> HubError | None:
 
 
 def _publish(hub: Running, agency: str, posted: Posted, dry_run: bool) -> list[Outcome]:
-    outcomes = publish(hub.desk, agency, posted.envelopes, sizes=posted.sizes, dry_run=dry_run)
+    desk, began_us = hub.desk, hub.clock()
+    outcomes = publish(desk, agency, posted.envelopes, sizes=posted.sizes, dry_run=dry_run)
     if not dry_run:
         accepted = sum(isinstance(outcome, Accepted) for outcome in outcomes)
         label = hub.metrics.agency(agency)
         hub.metrics.published.labels(label).inc(accepted)
         hub.metrics.publish_refused.labels(label).inc(len(outcomes) - accepted)
+        if hub.traces is not None:
+            events = [event_of(desk.keys, outcome.token) for outcome in outcomes if isinstance(outcome, Accepted)]
+            hub.traces.record(
+                "publish", began_us, hub.clock(), agency=agency, events=events,
+                counts={"accepted": accepted, "refused": len(outcomes) - accepted},
+            )  # fmt: skip
     return outcomes
 
 

@@ -25,6 +25,7 @@ from hub.operations.steered import Steered
 from hub.ports import Bundle, Clock
 from hub.settings import Settings
 from hub.stop_flag import Scope
+from hub.traces import Traces
 from hub.way import Way
 from hub.web.quota import Quotas
 
@@ -42,6 +43,8 @@ class Running(Protocol):
     def clock(self) -> Clock: ...
     @property
     def metrics(self) -> Metrics: ...
+    @property
+    def traces(self) -> Traces | None: ...
     @property
     def agency_tokens(self) -> AgencyTokens: ...
     @property

@@ -12,6 +12,7 @@ from hub.logs import Log
 from hub.metrics import Metrics
 from hub.store.positions import Superseded
 from hub.store.waiting import linked_now
+from hub.traces import Traces
 from hub.workers.worker import Worker
 
 POLL_S = 0.1  # an empty poll waits this long; a stop and a revisit wait no longer either
@@ -22,8 +23,10 @@ REVISIT_SHARE = 20  # a revisit that took t is not repeated for 20 t: a long wai
 class GateLoop:
     """Steps one gate over the world that is in force, and makes a new one when that changes."""
 
-    def __init__(self, world: Callable[[], World], *, bell: Bell, metrics: Metrics, log: Log) -> None:
-        self._world, self._bell, self._metrics, self._log = world, bell, metrics, log
+    def __init__(
+        self, world: Callable[[], World], *, bell: Bell, metrics: Metrics, log: Log, traces: Traces | None = None
+    ) -> None:
+        self._world, self._bell, self._metrics, self._log, self._traces = world, bell, metrics, log, traces
         self._of: World | None = None
         self._gate: Gate | None = None
         self._revisit_at_s = 0.0
@@ -78,6 +81,8 @@ class GateLoop:
         for outcome, count in (("release", counts.releases), ("hold", counts.holds), ("refusal", counts.refusals)):
             metrics.decisions.labels(outcome).inc(count)
         metrics.decisions.labels("wait").inc(counts.parked)
+        if self._traces is not None and self._of is not None and self._gate is not None:
+            self._trace(self._traces, self._of, self._gate, counts)
         if counts.releases or counts.conflicts:
             self._bell.ring_all()
         if counts.unreadable:
@@ -90,8 +95,23 @@ class GateLoop:
             waits=counts.parked,
         )  # fmt: skip
 
+    def _trace(self, traces: Traces, world: World, gate: Gate, counts: Counts) -> None:
+        """Record a batch that has committed: from its first look-up on, with every event and delivery it made."""
+        decided, began_us = gate.done
+        events = [event for event, _ in decided.seen] + decided.late + [event.event for event, _ in decided.parked]
+        traces.record(
+            "gate.batch", began_us, world.clock(),
+            events=events, deliveries=[one[0] for one in decided.deliveries],
+            counts={
+                "decided": counts.events, "released": counts.releases, "held": counts.holds,
+                "refusals": counts.refusals, "waiting": counts.parked,
+            },
+        )  # fmt: skip
 
-def gate_worker(world: Callable[[], World], *, bell: Bell, metrics: Metrics, log: Log) -> Worker:
+
+def gate_worker(
+    world: Callable[[], World], *, bell: Bell, metrics: Metrics, log: Log, traces: Traces | None = None
+) -> Worker:
     """Make the gate's thread, unstarted."""
-    loop = GateLoop(world, bell=bell, metrics=metrics, log=log)
+    loop = GateLoop(world, bell=bell, metrics=metrics, log=log, traces=traces)
     return Worker("gate", loop.step, log=log, expected=(HubError, Undecided, Superseded), failed=loop.failed)

@@ -23,7 +23,7 @@ from hub.core.errors import HubError
 from hub.exchange.acknowledge import Acknowledgement, acknowledge
 from hub.exchange.bell import Bell, ThreadEar
 from hub.exchange.feed import Opened
-from hub.exchange.handout import hand_out
+from hub.exchange.handout import hand_out, trace_page
 from hub.exchange.opening import is_fresh, open_all, persons_in
 from hub.exchange.post import Answer, Line, NotBegun, Unanswered
 from hub.exchange.ways_out import give_back, is_due, opened_until
@@ -45,6 +45,7 @@ from hub.identity.webhook_keys import Signer, signed_headers
 from hub.metrics import Metrics
 from hub.store.deliveries import DeliveryKind
 from hub.store.webhooks import WebhookRow, webhook_of
+from hub.traces import Traces
 
 US = 1_000_000
 LOOK_S = 0.5  # between two looks without a ring: what falls due by time alone rings no bell
@@ -78,8 +79,17 @@ class Round:
 class Sender:
     """One agency's sender. `step` is what its thread repeats; `halt` makes it end soon, from any thread."""
 
-    def __init__(self, desk: WebhookDesk, agency: str, *, bell: Bell, metrics: Metrics, connections: int) -> None:
-        self._desk, self._agency, self._bell, self._metrics = desk, agency, bell, metrics
+    def __init__(
+        self,
+        desk: WebhookDesk,
+        agency: str,
+        *,
+        bell: Bell,
+        metrics: Metrics,
+        connections: int,
+        traces: Traces | None = None,
+    ) -> None:
+        self._desk, self._agency, self._bell, self._metrics, self._traces = desk, agency, bell, metrics, traces
         self._ear, self._halted = ThreadEar(), Event()
         self._lines: list[Line | None] = [None] * connections
         self._pool = ThreadPoolExecutor(connections, thread_name_prefix=f"webhook-{agency}")
@@ -128,7 +138,10 @@ class Sender:
     def _send(self, world: World, recipient: int, row: WebhookRow) -> bool:
         """Hand out a page and post it. Returns whether there was anything."""
         limit = 1 if row.state == "failing" else max(len(self._lines), int(self._rate * AHEAD_S))
+        handed_us = world.clock()
         page = hand_out(world, self._agency, limit)
+        if self._traces is not None and (page.opened or page.cancelled or page.held):
+            trace_page(self._traces, self._agency, page, handed_us)
         if not page.opened:
             return page.more
         began_s = monotonic()
@@ -193,6 +206,11 @@ class Sender:
             reason = failure.reason
         except HubError as refused:
             reason = refused.code
+        if self._traces is not None:
+            self._traces.record(
+                "webhook.post", now_us, world.clock(), agency=self._agency, deliveries=[one.public],
+                counts={"status": answer.status if answer is not None else 0, "refused": int(bool(reason))},
+            )  # fmt: skip
         with each.lock:
             if not reason:
                 each.taken.append(one)

@@ -7,6 +7,7 @@ from hub.exchange.webhooks import WebhookDesk
 from hub.logs import Log
 from hub.metrics import Metrics
 from hub.store.webhooks import webhooks
+from hub.traces import Traces
 from hub.workers.webhook_sender import Sender
 from hub.workers.worker import Worker
 
@@ -19,8 +20,17 @@ class WebhookWorkers:
 
     name = "webhooks"
 
-    def __init__(self, desk: WebhookDesk, *, bell: Bell, metrics: Metrics, connections: int, log: Log) -> None:
-        self._desk, self._bell, self._metrics, self._log = desk, bell, metrics, log
+    def __init__(
+        self,
+        desk: WebhookDesk,
+        *,
+        bell: Bell,
+        metrics: Metrics,
+        connections: int,
+        log: Log,
+        traces: Traces | None = None,
+    ) -> None:
+        self._desk, self._bell, self._metrics, self._log, self._traces = desk, bell, metrics, log, traces
         self._connections = connections
         self._running: dict[str, tuple[Sender, Worker]] = {}
         self._worker = Worker("webhooks", self._step, log=log)
@@ -53,7 +63,10 @@ class WebhookWorkers:
         for agency in sorted(wanted - self._running.keys()):
             if stop.is_set():
                 break
-            sender = Sender(self._desk, agency, bell=self._bell, metrics=self._metrics, connections=self._connections)
+            sender = Sender(
+                self._desk, agency, bell=self._bell, metrics=self._metrics, connections=self._connections,
+                traces=self._traces,
+            )  # fmt: skip
             worker = Worker(f"webhook-{agency}", sender.step, log=self._log)
             self._running[agency] = sender, worker
             worker.start()
