@@ -98,7 +98,9 @@ def without(copy: Path, mutant: Mutant) -> Iterator[None]:
 def run(copy: Path, tests: Sequence[str]) -> tuple[int, str]:
     """Run tests on a copy. Returns pytest's exit code and the end of what it said."""
     # No bytecode: an edit within the same second and of the same length would not be noticed.
-    env = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+    # A copy has no .tools; what is installed there is found by the path.
+    path = f"{ROOT / '.tools' / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"
+    env = {**os.environ, "PATH": path, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", *tests]
     try:
         ran = subprocess.run(command, cwd=copy, env=env, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
