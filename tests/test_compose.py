@@ -182,6 +182,9 @@ def test_the_image_is_pinned_runs_as_nobody_and_holds_nothing_that_is_not_listed
     last = text.rpartition("\nFROM ")[2]
     assert re.search(r"^USER 10001:10001$", last, re.MULTILINE)
     assert re.search(r"uv==[0-9.]+\n", text)
+    (made,) = re.findall(r"install -d -o hub -g hub -m 0700 ([^#\n]*)", last)
+    mounted = {volume.split(":")[1] for one in HUBS.values() for volume in one["volumes"]}
+    assert mounted == set(made.split())  # or a new volume would be root's, and nothing could be written into it
     (pinned,) = re.findall(r"uv==([0-9.]+)\n", text)
     assert f"UV_VERSION := {pinned}\n" in (ROOT / "Makefile").read_text(encoding="utf-8")
     assert "ARG" not in text
