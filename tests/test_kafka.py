@@ -26,10 +26,10 @@ from hub.logs import open_log
 from hub.ports import Batch, Record
 from hub.settings import Settings
 from hub.store.engine import Store
-from hub.store.migrate import ensure
 from hub.store.positions import Superseded, advance
 from tests.engines import needs_kafka, own, topic_prefix
 from tests.kafka_world import SESSION_MS, access_to, make_topics, quiet_log
+from tests.stores import open_store
 
 FLOOD, QUIET, BOTH = "in.a.flood", "in.b.quiet", ("in.a.flood", "in.b.quiet")
 WAIT_S = 10.0
@@ -42,8 +42,7 @@ forgotten_sockets = pytest.mark.filterwarnings(  # kafka-python 3.0 lets the col
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    ensure(tmp_path / "hub.sqlite")
-    opened = Store(tmp_path / "hub.sqlite", synchronous="NORMAL")
+    opened = open_store(tmp_path / "hub.sqlite", synchronous="NORMAL")
     yield opened
     opened.close()
 

@@ -1,6 +1,7 @@
 """The gate: from events on the bus to committed decisions and deliveries, with a profile by phase."""
 
 import time
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
@@ -8,20 +9,23 @@ from hub.bench.measure import Figure, Result, Say, Sizes, TimedStore, cpu_of_thr
 from hub.bench.synthetic import RECIPIENTS, Synthetic
 from hub.bench.whole import fresh
 from hub.exchange.gate import Gate
+from hub.store.engine import Store
+from hub.store.sqlite import SqliteStore
 
 GOAL_EVENTS_PER_S = 8_000
 
 
-def measure(sizes: Sizes, directory: Path, say: Say) -> Result:
+def measure(sizes: Sizes, directory: Path, say: Say, *, store: Callable[[Path], Store] = SqliteStore) -> Result:
+    """Measure over SQLite, or over the store that `store` opens with its schema."""
     say(f"making {sizes.people} people")
-    with fresh(directory / "gate", sizes) as made:
+    with fresh(directory / "gate", sizes, store=store) as made:
         made.warm()
         gate = Gate(made.world)
         seeds = count(sizes.seed + 1)
         drain(made, gate, sizes.events // 4, seed=next(seeds))  # caches, verdicts and the interpreter warm up
         rates, cpu = [], dict[str, float]()
-        store = made.world.store
-        commits = store.commits
+        kept = made.world.store
+        commits = kept.commits
         gate.phases = dict.fromkeys(gate.phases, 0.0)
         for at in range(sizes.rounds):
             say(f"round {at + 1} of {sizes.rounds}")
@@ -37,13 +41,15 @@ def measure(sizes: Sizes, directory: Path, say: Say) -> Result:
             ),
         )
         notes = {
-            "synchronous": getattr(store, "synchronous", ""),
-            "commits": store.commits - commits,
-            "rows": rows_on_disk(store),
+            "synchronous": getattr(kept, "synchronous", ""),
+            "commits": kept.commits - commits,
+            "rows": rows_on_disk(kept),
             "wall_us_per_event": {phase: round(spent / done * 1e6, 1) for phase, spent in gate.phases.items()},
             "cpu_us_per_event": {name: round(spent / done * 1e6, 1) for name, spent in cpu.items()},
         }
-    return Result("gate", figures, {**notes, "writer_cpu_us_per_event": _statements(sizes, directory, say)})
+    if store is SqliteStore:
+        notes["writer_cpu_us_per_event"] = _statements(sizes, directory, say)
+    return Result("gate", figures, notes)
 
 
 def drain(made: Synthetic, gate: Gate, events: int, *, seed: int, cpu: dict[str, float] | None = None) -> float:

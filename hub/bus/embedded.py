@@ -10,10 +10,12 @@ from functools import partial
 
 from hub.core.errors import HubError, Item
 from hub.ports import Batch, Owned, Polled, Record
-from hub.store.engine import Store, Tx, marks
+from hub.store.engine import Fences, Store, Tx, marks
+from hub.store.facts import BUS_LOCK
 from hub.store.positions import own
 
 OFFSETS_PER_PARTITION = 1 << 40
+ONE = Fences(changes=[(BUS_LOCK, 0)])  # publishes follow each other; they and decisions have nothing in common
 RECENT_BYTES = 32 * 1024 * 1024  # of records kept in memory until they are polled; what comes beyond is read back
 
 
@@ -88,10 +90,10 @@ class EmbeddedBus:
                 added.setdefault(topic, []).append(Polled(record.topic, at, record))
                 ends[topic] = at + 1
             tx.insert("bus_record(id, key, value)", rows)
-            self._ends.update(ends)  # only the writer thread assigns offsets; a rolled-back tail leaves a gap, no more
+            self._ends.update(ends)  # one publish at a time assigns offsets; a rolled-back tail leaves a gap, no more
             return added
 
-        for topic, added in self._store.write(append, group=True, rows=len(records)).items():
+        for topic, added in self._store.write(append, group=True, rows=len(records), fences=ONE).items():
             self._recent.keep(topic, added)  # now that they are durable
         new = {record.topic for record in records} - self._topics.keys()
         if new:

@@ -46,7 +46,8 @@ from hub.identity.acts import write_audit
 from hub.identity.keys import OpenKey
 from hub.identity.principal import Principal, by
 from hub.store.consents import ConsentRow, consent_by_public, consents_of, latest_stretch
-from hub.store.engine import Lane, Tx
+from hub.store.engine import Fences, Lane, Tx
+from hub.store.facts import of_persons
 from hub.store.held import release_held
 
 
@@ -125,7 +126,7 @@ def grant_unasked(
         row = first_row(tx, record, number, wanted.number)
         return _finish(desk, tx, key, row, record, events, principal, "grant", after=_begin)
 
-    return _run(desk, transaction, Lane.ORDINARY)
+    return _run(desk, principal, transaction, Lane.ORDINARY)
 
 
 def say_no(desk: CitizenDesk, principal: Principal, public: str) -> Done:
@@ -227,7 +228,7 @@ def _act(
         record, events = step(tx, key, row, record_of(tx, key, row))
         return _finish(desk, tx, key, row, record, events, principal, kind, after=after)
 
-    return _run(desk, transaction, lane)
+    return _run(desk, principal, transaction, lane)
 
 
 def _finish(
@@ -256,9 +257,9 @@ def _finish(
     return Done(record.id, record.state.value, receipt, row.recipient)
 
 
-def _run(desk: CitizenDesk, transaction: Callable[[Tx], Done], lane: Lane) -> Done:
+def _run(desk: CitizenDesk, principal: Principal, transaction: Callable[[Tx], Done], lane: Lane) -> Done:
     try:
-        done = desk.store.write(transaction, lane=lane)
+        done = desk.store.write(transaction, lane=lane, fences=Fences(changes=of_persons([principal.person])))
     except ConsentError as error:
         raise refused(error) from error
     desk.ring(done.recipient)

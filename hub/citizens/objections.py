@@ -26,8 +26,8 @@ from hub.identity.acts import write_audit
 from hub.identity.keys import keyed
 from hub.identity.principal import Principal
 from hub.store.consents import ChoiceRow, choice_of, save_choice
-from hub.store.engine import Lane, Tx
-from hub.store.facts import NEVER_US, PERSON_FENCE, raise_fence
+from hub.store.engine import Fences, Lane, Tx
+from hub.store.facts import NEVER_US, PERSON_FENCE, of_persons, raise_fence
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ def object_to(desk: CitizenDesk, principal: Principal, *, recipient: str, purpos
         reach("objection.before_commit")
         return said
 
-    said = desk.store.write(transaction, lane=Lane.URGENT)
+    said = desk.store.write(transaction, lane=Lane.URGENT, fences=Fences(changes=of_persons([principal.person])))
     desk.ring(desk.catalogue.agencies[recipient].number)
     return said
 
@@ -112,7 +112,7 @@ def take_back(desk: CitizenDesk, principal: Principal, objection: str) -> bytes:
             return _kept(desk, tx, principal, choice, "take-back")
         return _write(desk, tx, principal, recipient, wanted, "take-back", stretch=choice.stretch + 1)[0]
 
-    return desk.store.write(transaction)
+    return desk.store.write(transaction, fences=Fences(changes=of_persons([principal.person])))
 
 
 def _objectable(desk: CitizenDesk, recipient: str, code: str) -> Purpose:

@@ -30,8 +30,8 @@ from hub.failpoints import reach
 from hub.identity.acts import write_audit
 from hub.identity.keys import keyed
 from hub.identity.principal import Principal, by
-from hub.store.engine import Lane, Tx
-from hub.store.facts import PERSON_FENCE, raise_fence
+from hub.store.engine import Fences, Lane, Tx
+from hub.store.facts import PERSON_FENCE, of_persons, raise_fence
 
 
 def withdraw_it(desk: CitizenDesk, principal: Principal, public: str) -> Done:
@@ -40,8 +40,9 @@ def withdraw_it(desk: CitizenDesk, principal: Principal, public: str) -> Done:
     Raises HubError NOT_FOUND (somebody else's), CONFLICT (never given, or over already by itself), UNAVAILABLE: then
     nothing has changed.
     """
+    fences = Fences(changes=of_persons([principal.person]))  # a record of theirs, or the act is refused
     try:
-        done = desk.store.write(lambda tx: _withdraw(desk, tx, principal, public), lane=Lane.URGENT)
+        done = desk.store.write(lambda tx: _withdraw(desk, tx, principal, public), lane=Lane.URGENT, fences=fences)
     except ConsentError as error:
         raise refused(error) from error
     reach("withdraw.committed")

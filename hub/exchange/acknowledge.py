@@ -8,7 +8,8 @@ from hub.core.errors import HubError, Item, Kind
 from hub.core.leaf import canonical
 from hub.exchange.world import World
 from hub.store.deliveries import DeliveryKind, QueueState, public_id, unpack_parts
-from hub.store.engine import Tx, marks
+from hub.store.engine import Fences, Tx, marks
+from hub.store.facts import RECIPIENT_LOCK
 from hub.store.interned import intern_id, remember
 from hub.store.overdue import confirmed
 
@@ -37,7 +38,10 @@ def acknowledge(world: World, agency: str, given: Sequence[Acknowledgement]) -> 
     Raises HubError(NOT_FOUND), with an item for each, when any was never handed out to this agency under that id.
     """
     recipient = world.catalogue.agencies[agency].number
-    return world.store.write(lambda tx: _settle(world, tx, recipient, given), group=True, rows=len(given))
+    fences = Fences(changes=[(RECIPIENT_LOCK, recipient)])  # an act that moves a row of theirs meets the row itself
+    return world.store.write(
+        lambda tx: _settle(world, tx, recipient, given), group=True, rows=len(given), fences=fences
+    )
 
 
 def _settle(world: World, tx: Tx, recipient: int, given: Sequence[Acknowledgement]) -> Acknowledged:

@@ -38,11 +38,13 @@ from hub.store.aims import (
 from hub.store.audit import AUDIT, add_audit
 from hub.store.dead_letters import STOPPED, end_letters, note_letters
 from hub.store.deliveries import DELIVERY, QUEUE, DeliveryKind
-from hub.store.engine import Job, Tx
+from hub.store.engine import Fences, Job, Tx
 from hub.store.facts import (
+    CHAIN_LOCK,
     IntakeTexts,
     PersonTexts,
     links_of,
+    of_persons,
     persons_of,
     read_intake,
     read_persons,
@@ -70,6 +72,7 @@ class Facts(NamedTuple):
     rules: str
     persons: PersonTexts
     aims: AimTexts
+    ids: tuple[int, ...]  # the persons
 
 
 class Round(NamedTuple):
@@ -215,6 +218,8 @@ class Gate:
         def transaction(tx: Tx) -> Counts:  # 5.
             reach("gate.begun")
             now = facts if tx.facts_at == facts_at and not aimed else read_facts(tx, taken)
+            if not tx.alone and now.ids != facts.ids:
+                raise Superseded("fences")  # somebody was linked meanwhile: taken up again, under their fence too
             decided = prepared
             if now != facts or world.clock() >= prepared.until_us or not prepared.complete:
                 decided = prepare(world, taken, self._known(now, seen), self._rulings)
@@ -228,7 +233,8 @@ class Gate:
             reach("gate.before_commit")
             return _counts(decided, taken, unreadable)
 
-        return Round(world.store.submit(transaction), owned, interned, dict(prepared.seen), began_us, wrote)
+        job = world.store.submit(transaction, fences=_fences(taken, facts))
+        return Round(job, owned, interned, dict(prepared.seen), began_us, wrote)
 
     def _finish(self) -> Counts | None:
         """See the batch before through: its commit, then 6."""
@@ -368,7 +374,21 @@ def read_facts(tx: Tx, taken: Sequence[Taken]) -> Facts:
     )
     persons = sorted({link.person for link in links_of(intake).values()})
     aims = read_aims(tx, aim_keys(taken), persons)
-    return Facts(intake, read_rules(tx), read_persons(tx, persons), aims)
+    return Facts(intake, read_rules(tx), read_persons(tx, persons), aims, tuple(persons))
+
+
+def _fences(taken: Sequence[Taken], facts: Facts) -> Fences | None:
+    """Name what a batch relies on: its persons. What else decisions read is changed by writes that exclude all others.
+
+    It changes the chains of its events, so that nobody parks behind, revisits or lets go what this one does; two gates
+    never share a partition, so only a revisit meets them. Another gate that saw the same event first is found by
+    `event_seen`'s key, an older owner by its position. Corrections, answers and backfill rely on asks and queue rows
+    that hand-outs change: a batch with one of those excludes all others.
+    """
+    if any(event.aim is not None for event in taken):
+        return None
+    chains = {int.from_bytes(event.subject[:7]) for event in taken}
+    return Fences(of_persons(facts.ids), [(CHAIN_LOCK, chain) for chain in chains])
 
 
 def _made(decided: Prepared, event: bytes, delivery: int) -> tuple[int | None, int | None]:

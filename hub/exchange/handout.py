@@ -25,7 +25,8 @@ from hub.identity.sealing import SealTo
 from hub.identity.stops import stop_opened
 from hub.store.audit import AUDIT
 from hub.store.deliveries import QUEUE, DeliveryKind, QueueState
-from hub.store.engine import Tx, marks
+from hub.store.engine import Fences, Tx, marks
+from hub.store.facts import RECIPIENT_LOCK, of_persons
 from hub.store.held import destroy_hold_keys, hold_keys_of, was_held
 from hub.store.history import HANDED
 from hub.store.overdue import due_of
@@ -88,11 +89,26 @@ def _portion(world: World, recipient: int, limit: int) -> Page:
     if not chosen.candidates:
         return Page((), False, 0, 0, world.clock())
     try:
-        page = world.store.write(lambda tx: _transaction(world, tx, recipient, limit, chosen))
+        page = world.store.write(
+            lambda tx: _transaction(world, tx, recipient, limit, chosen), fences=_fences(recipient, chosen)
+        )
     except Overtaken:  # another pull of this agency, or an acknowledgement, took some of these meanwhile
         page = world.store.write(lambda tx: _transaction(world, tx, recipient, limit, None))
     reach("handout.committed")
     return page
+
+
+def _fences(recipient: int, chosen: Chosen) -> Fences | None:
+    """Name what the page relies on: its persons. It changes what is the recipient's own: queue, numbers, hand-outs.
+
+    What an act of a person moves in the queue meanwhile is of somebody it relies on. Corrections, answers and what is
+    backfilled change more than the recipient's own: a page with one of those excludes all other writes.
+    """
+    if any(one.aim is not None or one.candidate.state == QueueState.LATER.value for one in chosen.judged):
+        return None
+    persons = {part.person for one in chosen.candidates for part in one.parts}
+    persons.update(one.person for one in chosen.candidates)
+    return Fences(of_persons(persons), [(RECIPIENT_LOCK, recipient)])
 
 
 def _choose_with_verdicts(world: World, recipient: int, limit: int) -> Chosen:
@@ -123,6 +139,8 @@ def _transaction(world: World, tx: Tx, recipient: int, limit: int, chosen: Chose
     reach("handout.begun")
     now_us = world.clock()
     if chosen is None or now_us >= chosen.until_us or not chosen.grounds.hold(tx):
+        if not tx.alone:
+            raise Overtaken  # what is chosen now may be of others: again, with everybody else excluded
         chosen = choose(world, gather(world, tx, recipient, limit))
     reach("handout.decided")
     if stops := world.stopped():
@@ -251,7 +269,9 @@ def _audit(tx: Tx, audit: int, settled: Sequence[Judged], numbers: Mapping[int, 
         [(audit, LeafKind.HANDOUT.value, now_us, row_leaf, b"", b"".join(detail))],
     )
     bodies = dict([one.body for one in settled])
-    tx.insert("interned(id, body)", [(number, body.decode()) for number, body in bodies.items()], or_ignore=True)
+    tx.insert(
+        "interned(id, body)", [(number, body.decode()) for number, body in sorted(bodies.items())], or_ignore=True
+    )
 
 
 def _opened(

@@ -8,7 +8,8 @@ from hub.exchange.world import World
 from hub.identity.keys import keyed
 from hub.store.audit import Salt, add_act
 from hub.store.deliveries import QueueState
-from hub.store.engine import Tx, marks
+from hub.store.engine import Fences, Tx, marks
+from hub.store.facts import RECIPIENT_LOCK
 
 
 def note_act(tx: Tx, salt: Salt, said: Mapping[str, object], *, now_us: int) -> int:
@@ -40,7 +41,7 @@ def give_back(world: World, recipient: int, due_us: Mapping[int, int]) -> None:
                 (moment_us, recipient, QueueState.OPENED.value, recipient, *numbers),
             )
 
-    world.store.write(transaction, group=True, rows=len(due_us))
+    world.store.write(transaction, group=True, rows=len(due_us), fences=Fences(changes=[(RECIPIENT_LOCK, recipient)]))
 
 
 def opened_until(world: World, recipient: int) -> list[tuple[int, int, int]]:

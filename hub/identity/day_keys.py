@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hub.core.errors import HubError, Kind
 from hub.identity.keys import Keyring, new_key
 from hub.identity.local_store import LocalStore
-from hub.store.engine import Row, Store, Tx
+from hub.store.engine import Fences, Row, Store, Tx
 
 US_PER_DAY = 86_400_000_000
 SHORTEST_DAYS = 2  # a key ends with a whole day: after fewer, an event of a minute before midnight might go undecided
@@ -87,7 +87,7 @@ class DayKeys:
     def _make(self, places: Sequence[tuple[int, int]]) -> None:
         """Make in the store what is not there, then keep it here: nothing is sealed under a key that is not stored."""
         fresh = [(*place, self._copy(*place) or self._wrapping.seal(new_key(), day_place(*place))) for place in places]
-        rows = self._store.write(lambda tx: _ensure(tx, fresh))
+        rows = self._store.write(lambda tx: _ensure(tx, fresh), fences=Fences())
         for agency, day, wrapped in rows:
             self._unwrap(agency, day, wrapped)
         if self._local is not None:

@@ -14,12 +14,14 @@ import orjson
 from hub.core.errors import HubError, Kind
 from hub.identity.keys import Keyring, keyed
 from hub.identity.principal import Principal
-from hub.store.engine import Store, Tx
+from hub.store.engine import Fences, Store, Tx
+from hub.store.facts import SESSION_LOCK
 
 COOKIE = "hub_session"
 CSRF_HEADER = "x-csrf-token"
 COOKIE_BYTES = 32
 VALUE_CHARS = 200  # no cookie or token of ours is longer; a longer one is not looked up
+_SESSIONS = Fences(changes=[(SESSION_LOCK, 0)])  # two sign-ins that clear away what has expired meet here
 
 
 class SignedIn(NamedTuple):
@@ -52,7 +54,7 @@ def sign_in(
         row = (_token(keys, cookie), orjson.dumps(principal._asdict()).decode(), _hash(keys, csrf), now_us + life_us)
         tx.insert("session(token, principal, csrf, expires_us)", [row])
 
-    store.write(transaction)
+    store.write(transaction, fences=_SESSIONS)
     return SignedIn(cookie, csrf, principal)
 
 
@@ -89,7 +91,7 @@ def check_csrf(session: SignedIn, given: str | None) -> None:
 
 def end(store: Store, keys: Keyring, cookie: str) -> None:
     """Forget a session; nothing happens where there is none."""
-    store.write(lambda tx: tx.run("DELETE FROM session WHERE token = ?", (_token(keys, cookie),)))
+    store.write(lambda tx: tx.run("DELETE FROM session WHERE token = ?", (_token(keys, cookie),)), fences=_SESSIONS)
 
 
 def _token(keys: Keyring, cookie: str) -> bytes:

@@ -53,6 +53,13 @@ class Tx(Protocol):
         value each time.
         """
 
+    @property
+    def alone(self) -> bool:
+        """Say whether this transaction excludes every other write: always on SQLite, else where it named no fences."""
+
+    def may_change(self, key: Key) -> bool:
+        """Say whether whoever relies on this is excluded until the commit."""
+
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
         """Run one statement."""
 

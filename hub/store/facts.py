@@ -5,12 +5,13 @@ anybody since (`Tx.facts_at`), or where they are read again and the texts are th
 decision on the facts under the fence, because `decide` is pure. Otherwise it decides anew.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from hub.store.engine import Tx, loads, marks, padded
+from hub.store.engine import Key, Tx, loads, marks, padded
 
 PERSON_FENCE, AGREEMENT_FENCE, AGENCY_FENCE, POLICY_FENCE = 1, 2, 3, 4
+CHAIN_LOCK, RECIPIENT_LOCK, BUS_LOCK, SESSION_LOCK = 11, 12, 13, 14  # kinds of `Fences` without epochs
 CHOICE_STATES = (  # the number in `choice.state` is the place in this list; new ones go to the end
     "none", "requested", "given", "paused", "refused", "lapsed", "renewed", "superseded",
     "withdrawn", "expired", "terminated", "invalidated", "objected",
@@ -184,7 +185,8 @@ def rules_of(text: str) -> RuleFacts:
 
 
 def raise_fence(tx: Tx, kind: int, subject: int) -> int:
-    """Take a fence exclusively and add one to its epoch. On this engine the transaction itself excludes all others."""
+    """Add one to a fence's epoch. The transaction holds it exclusively, by name or because it excludes all others."""
+    assert tx.may_change((kind, subject)), "this write named its fences, and not this one"
     tx.run(
         "INSERT INTO fence(kind, subject, epoch) VALUES (?, ?, 1)"
         " ON CONFLICT(kind, subject) DO UPDATE SET epoch = fence.epoch + 1",
@@ -193,6 +195,10 @@ def raise_fence(tx: Tx, kind: int, subject: int) -> int:
     row = tx.one("SELECT epoch FROM fence WHERE kind = ? AND subject = ?", (kind, subject))
     assert row is not None
     return int(row[0])
+
+
+def of_persons(persons: Iterable[int]) -> list[Key]:
+    return [(PERSON_FENCE, person) for person in persons]
 
 
 def scopes(tx: Tx, ids: Sequence[int]) -> dict[int, Any]:

@@ -16,6 +16,6 @@ def intern_id(body: bytes) -> int:
 
 def remember(tx: Tx, bodies: Mapping[int, bytes], known: set[int]) -> list[int]:
     """Insert what is not `known` to be stored; returns the new names, to be added to `known` after the commit."""
-    new = [number for number in bodies if number not in known]
+    new = sorted(number for number in bodies if number not in known)  # one order for all who insert at once
     tx.insert("interned(id, body)", [(number, bodies[number].decode()) for number in new], or_ignore=True)
     return new

@@ -79,8 +79,15 @@ _LOCKS = (
 class PgTx:
     """One open transaction. Not shared between threads."""
 
-    def __init__(self, store: "PgStore", connection: Connection) -> None:
-        self._store, self._connection = store, connection
+    def __init__(self, store: "PgStore", connection: Connection, fences: Fences | None = None) -> None:
+        self._store, self._connection, self._fences = store, connection, fences
+
+    @property
+    def alone(self) -> bool:
+        return self._fences is None
+
+    def may_change(self, key: Key) -> bool:
+        return self._fences is None or key in self._fences.changes
 
     @property
     def facts_at(self) -> int:
@@ -191,8 +198,8 @@ class PgStore:
         work: Callable[[Tx], Any],
         *,
         lane: Lane = Lane.ORDINARY,  # noqa: ARG002 - as in `write`
-        group: bool = False,  # noqa: ARG002
-        rows: int = 1,  # noqa: ARG002
+        group: bool = False,  # noqa: ARG002 - the same
+        rows: int = 1,  # noqa: ARG002 - the same
         fences: Fences | None = None,
     ) -> Pending:
         """Queue `work` for the store's own thread: one after the other, so that the gate's positions follow."""
@@ -247,10 +254,15 @@ class PgStore:
         shared = "" if fences is None else "_shared"
         begin = f"BEGIN; SELECT pg_advisory_xact_lock{shared}({WORLD})".encode()  # 1.
         with self._begun(self._writer, begin, "the store could not commit; nothing was changed") as connection:
-            tx = PgTx(self, connection)
+            tx = PgTx(self, connection, fences)
             if fences is not None and (locks := ordered(fences)):
                 connection.execute(_LOCKS.encode(), (Integers(list(locks)), Integers(list(locks.values()))))  # 2.
-            done = work(tx)  # 3.
+            try:
+                done = work(tx)  # 3.
+            except psycopg.errors.UniqueViolation:
+                if fences is None:
+                    raise
+                raise unavailable("another write was first; nothing was changed", "Try again.") from None
             reach("store.before_commit")
             connection.execute(b"COMMIT")
         with self._counting:

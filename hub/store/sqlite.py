@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from hub.core.errors import HubError, Kind
 from hub.failpoints import reach
-from hub.store.engine import IDS, Fences, Lane, Row, Tx, stopping, unavailable
+from hub.store.engine import IDS, Fences, Key, Lane, Row, Tx, stopping, unavailable
 
 T = TypeVar("T")
 
@@ -60,6 +60,13 @@ class SqliteTx:
     @property
     def facts_at(self) -> int:
         return UNCOMMITTED if self.changes_facts else self._facts_at
+
+    @property
+    def alone(self) -> bool:
+        return True
+
+    def may_change(self, key: Key) -> bool:  # noqa: ARG002 - there is one writer
+        return True
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> sqlite3.Cursor:
         """Run one statement. Every statement comes through here, so that no change of a fact goes unnoticed."""
