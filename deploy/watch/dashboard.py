@@ -107,6 +107,8 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                     ("max(hub_oldest_held_seconds)", "oldest held"),
                     ("max(hub_oldest_waiting_seconds)", "oldest waiting"),
                     ("max(hub_oldest_dead_letter_seconds)", "oldest dead letter"),
+                    ("max(hub_oldest_ask_seconds)", "oldest ask"),
+                    ("max(hub_oldest_backfill_seconds)", "oldest backfill"),
                 ),
             ),
             Panel(
@@ -131,6 +133,30 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                 "Beyond their quota",
                 "ops",
                 (("sum by (agency) (rate(hub_quota_refusals_total[5m])) > 0", "{{agency}}"),),
+            ),
+            Panel(
+                "Backfill, share of persons done",
+                "percentunit",
+                (
+                    (
+                        "max by (agency) (hub_backfill_persons_done) / (max by (agency) (hub_backfill_persons) > 0)",
+                        "{{agency}}",
+                    ),
+                ),
+            ),
+            Panel(
+                "Open asks and backfills",
+                "short",
+                (
+                    ("max by (agency) (hub_asks_open) > 0", "asks, {{agency}}"),
+                    ("max by (agency) (hub_asks_overdue) > 0", "asks overdue, {{agency}}"),
+                    ("max by (agency) (hub_backfills_open) > 0", "backfills, {{agency}}"),
+                ),
+            ),
+            Panel(
+                "Webhooks, by state",
+                "short",
+                (("count by (state) (max by (agency, state) (hub_webhooks) > 0)", "{{state}}"),),
             ),
         ),
     ),
