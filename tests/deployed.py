@@ -10,24 +10,8 @@ from hub.__main__ import app
 from hub.settings import NOT_SETTINGS, PREFIX, Settings
 
 # Named by the manifests, and not in this checkout yet: empty when the engines are in. A test says when that is so.
-PENDING_SETTINGS = {
-    "HUB_STORE_PASSWORD_FILE",
-    "HUB_KAFKA_BOOTSTRAP",
-    "HUB_KAFKA_SECURITY",
-    "HUB_KAFKA_USERNAME",
-    "HUB_KAFKA_PASSWORD_FILE",
-    "HUB_KAFKA_CA_FILE",
-    "HUB_KAFKA_ADMIN_PASSWORD_FILE",
-    "HUB_KAFKA_ADMIN_USERNAME",
-    "HUB_KAFKA_MIN_INSYNC",
-    "HUB_KAFKA_PUBLISH_PASSWORD_FILE",
-    "HUB_KAFKA_PUBLISH_USERNAME",
-    "HUB_KAFKA_REPLICATION",
-    "HUB_OPA_BUNDLE_TOKEN_FILE",
-    "HUB_OPA_URL",
-    "HUB_STORE_OWNER_DSN",
-}
-PENDING_COMMANDS = {"migrate", "topics apply", "serve --only"}
+PENDING_SETTINGS: set[str] = set()
+PENDING_COMMANDS = {"serve --only"}
 
 EXACT = re.compile(r"[a-z0-9./-]+(:[0-9]+)?[a-z0-9./-]*:v?\d+\.\d+(\.\d+)?(-[a-z0-9.-]+)?(@sha256:[0-9a-f]{64})?")
 SECRET_NAME = re.compile(r"(?i)(password|passwd|secret|token|private.?key|credential)")
