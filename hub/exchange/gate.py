@@ -387,8 +387,12 @@ def _fences(taken: Sequence[Taken], facts: Facts) -> Fences | None:
     """
     if any(event.aim is not None for event in taken):
         return None
-    chains = {int.from_bytes(event.subject[:7]) for event in taken}
-    return Fences(of_persons(facts.ids), [(CHAIN_LOCK, chain) for chain in chains])
+    return Fences(of_persons(facts.ids), [(CHAIN_LOCK, chain) for chain in {chain_of(one.subject) for one in taken}])
+
+
+def chain_of(subject: bytes) -> int:
+    """Number the chain of a publisher's person id, for its lock."""
+    return int.from_bytes(subject[:7])
 
 
 def _made(decided: Prepared, event: bytes, delivery: int) -> tuple[int | None, int | None]:
