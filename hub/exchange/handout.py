@@ -88,10 +88,9 @@ def _portion(world: World, recipient: int, limit: int) -> Page:
     chosen = _choose_with_verdicts(world, recipient, limit)
     if not chosen.candidates:
         return Page((), False, 0, 0, world.clock())
+    fences = _fences(recipient, chosen)
     try:
-        page = world.store.write(
-            lambda tx: _transaction(world, tx, recipient, limit, chosen), fences=_fences(recipient, chosen)
-        )
+        page = world.store.write(lambda tx: _transaction(world, tx, recipient, limit, chosen), fences=fences)
     except Overtaken:  # another pull of this agency, or an acknowledgement, took some of these meanwhile
         page = world.store.write(lambda tx: _transaction(world, tx, recipient, limit, None))
     reach("handout.committed")
