@@ -272,7 +272,7 @@ def test_ids_are_contiguous_and_nobody_elses_under_eight_threads(store: PgStore)
 
 
 def test_every_table_whose_ids_are_drawn_has_a_sequence(store: PgStore) -> None:
-    assert [store.write(lambda tx, table=table: tx.draw(table)) for table in IDS] == [1] * len(IDS)  # type: ignore[misc]  # as above
+    assert [store.write(lambda tx, table=table: tx.draw(table)) for table in IDS] == [1] * len(IDS)  # type: ignore[misc]  # each its own
 
 
 def test_the_hubs_role_cannot_change_what_is_insert_only(store: PgStore, path: Path) -> None:
@@ -288,7 +288,7 @@ def test_the_hubs_role_cannot_change_what_is_insert_only(store: PgStore, path: P
                 store.write(lambda tx, statement=statement: tx.run(statement))  # type: ignore[misc]  # each its own
         for column in may:
             allowed = f"UPDATE {table} SET {column} = NULL WHERE 1 = 0"
-            store.write(lambda tx, allowed=allowed: tx.run(allowed))  # type: ignore[misc]  # as above
+            store.write(lambda tx, allowed=allowed: tx.run(allowed))  # type: ignore[misc]  # each its own
 
 
 def test_the_hubs_role_makes_no_table_and_migrates_nothing(path: Path) -> None:

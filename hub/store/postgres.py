@@ -198,8 +198,8 @@ class PgStore:
         work: Callable[[Tx], Any],
         *,
         lane: Lane = Lane.ORDINARY,  # noqa: ARG002 - as in `write`
-        group: bool = False,  # noqa: ARG002 - the same
-        rows: int = 1,  # noqa: ARG002 - the same
+        group: bool = False,  # noqa: ARG002 - as in `write`
+        rows: int = 1,  # noqa: ARG002 - as in `write`
         fences: Fences | None = None,
     ) -> Pending:
         """Queue `work` for the store's own thread: one after the other, so that the gate's positions follow."""
