@@ -28,6 +28,7 @@ from agency_adapters.doctor import Finding, examine
 from agency_adapters.errors import AgencyError, HubUnreachable, problem_from
 from agency_adapters.file_commands import app as files_app
 from agency_adapters.inputs import read_events
+from agency_adapters.kafka_commands import app as kafka_app
 from agency_adapters.keys import new_key, public_jwk
 from agency_adapters.links import read_links, read_names
 from agency_adapters.ndjson import Broken
@@ -49,6 +50,7 @@ app.add_typer(agreement_commands.app, name="agreement")
 app.add_typer(agreement_commands.officer, name="officer")
 app.add_typer(sql_app, name="sql")
 app.add_typer(files_app, name="files")
+app.add_typer(kafka_app, name="kafka")
 app.add_typer(webhook, name="webhook")
 app.add_typer(seal_key, name="seal-key")
 app.add_typer(backfill_app, name="backfill")

@@ -44,6 +44,7 @@ class RowMap:
     subject: str
     time: str
     rules: Mapping[str, Rule]
+    readers: Fields  # one function per field, made of its rule
     dataschema: str = ""
 
     @property
@@ -53,15 +54,19 @@ class RowMap:
         return frozenset({*self.key, self.subject, self.time, *fields})
 
 
-def read_map(path: Path) -> RowMap:
-    """Read a mapping. Raises `AgencyError` with everything that is wrong in it."""
+def read_map(path: Path, *, key_needed: bool = True) -> RowMap:
+    """Read a mapping. Raises `AgencyError` with everything that is wrong in it.
+
+    Without `key_needed` it may leave `key` out, for rows that are named otherwise: `event_of` takes their ids.
+    """
     given = read_toml(path, remedy="See the example in agency_adapters/README.md.")
     sheet = Sheet(path.name)
     top = sheet.known("", given, _TOP)
     key = top.get("key", [])
     keys = [key] if isinstance(key, str) else key
     for name in ("dataset", "key", "subject", "time", "fields"):
-        if name not in given or given[name] in ("", [], {}):
+        missing = name not in given or given[name] in ("", [], {})
+        if missing and (name != "key" or key_needed):
             sheet.note(f"{name} is missing")
     if not all(isinstance(one, str) and one for one in keys):
         sheet.note("key is a column, or a list of columns")
@@ -70,7 +75,9 @@ def read_map(path: Path) -> RowMap:
         if rule.known:
             sheet.note(f"fields.{name}.from is for rows of a database that are gone")
     refuse(path.name, sheet.findings)
-    return RowMap(top["dataset"], tuple(keys), top["subject"], top["time"], rules, top.get("dataschema", ""))
+    return RowMap(
+        top["dataset"], tuple(keys), top["subject"], top["time"], rules, _readers(rules), top.get("dataschema", "")
+    )
 
 
 def read_folder(
@@ -83,12 +90,11 @@ def read_folder(
     files = sorted((*directory.glob("*.csv"), *directory.glob("*.ndjson")))
     if not files:
         raise AgencyError(f"no *.csv or *.ndjson in {directory}", remedy="Name the folder that the rows are in.")
-    fields, source = _fields(row_map), f"urn:agency:{publisher}"
     for path in files:
         rows = _csv_rows(path, row_map) if path.suffix == ".csv" else _ndjson_rows(path)
         for at, row in rows:
             where = f"{path.name}:{at}"
-            yield (row if isinstance(row, Broken) else _event(where, row, row_map, fields, source, id_key))
+            yield row if isinstance(row, Broken) else event_of(where, row, row_map, publisher, id_key)
 
 
 def _csv_rows(path: Path, row_map: RowMap) -> Iterator[tuple[int, dict[str, Any] | Broken]]:
@@ -129,28 +135,28 @@ def _object(where: str, line: bytes) -> dict[str, Any] | Broken:
     return row if isinstance(row, dict) else Broken(where, "it is no JSON object")
 
 
-def _fields(row_map: RowMap) -> Fields:
+def _readers(rules: Mapping[str, Rule]) -> Fields:
     """Make one function per field; a time without an offset is meant in UTC."""
-    return [
-        (name, field_reader(name, rule, rule.form or "str", UTC, required=False))
-        for name, rule in row_map.rules.items()
-    ]
+    return [(name, field_reader(name, rule, rule.form or "str", UTC, required=False)) for name, rule in rules.items()]
 
 
-def _event(where: str, row: Row, row_map: RowMap, fields: Fields, source: str, id_key: bytes) -> CloudEvent | Broken:
+def event_of(
+    where: str, row: Row, row_map: RowMap, publisher: str, id_key: bytes, *, event_id: str = ""
+) -> CloudEvent | Broken:
+    """Make the event of one row, or say why it is none. `event_id`: its id, where the mapping has no key."""
     for name in (*row_map.key, row_map.subject, row_map.time):
         if row.get(name) in (None, ""):
             return Broken(where, f"the column {name!r} is empty or not there")
     whole = {**dict.fromkeys(row_map.columns), **row}
     try:
-        data = {name: value for name, read in fields if (value := read(whole)) is not None}
+        data = {name: value for name, read in row_map.readers if (value := read(whole)) is not None}
     except ValueError as error:
         return Broken(where, str(error))
     time = str(row[row_map.time])
     event: dict[str, Any] = {
         "specversion": "1.0",
-        "id": _event_id(row, row_map, id_key),
-        "source": source,
+        "id": event_id or _event_id(row, row_map, id_key),
+        "source": f"urn:agency:{publisher}",
         "type": row_map.dataset,
         "subject": str(row[row_map.subject]),
         "time": f"{time}T00:00:00Z" if _DAY.fullmatch(time) else time,

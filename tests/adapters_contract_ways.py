@@ -30,6 +30,8 @@ from agency_adapters.sql.inbox import receive
 from agency_adapters.sql.mapping import read_mapping
 from agency_adapters.sql.running import publishing
 from agency_adapters.sql.tables import create
+from tests.bridge_ways import KafkaPublishes, KafkaReceives
+from tests.file_ways import Arrived as Arrived
 from tests.file_ways import FolderPublishes
 
 PUBLISHER, RECIPIENT = "civil-registry", "family-benefits"
@@ -45,14 +47,6 @@ class Birth(NamedTuple):
     number: int
     child: str
     dob: str
-
-
-class Arrived(NamedTuple):
-    """What a receiving adapter has stored of a delivery."""
-
-    id: str
-    kind: str
-    data: Mapping[str, Any]
 
 
 class Publishes(Protocol):
@@ -202,9 +196,12 @@ PUBLISHING: Mapping[str, Callable[[Path], Publishes]] = MappingProxyType(
         "watermark": SqlWatermark,
         "snapshot": SqlSnapshot,
         "folder": FolderPublishes,
+        "topic": KafkaPublishes,
     }
 )
-RECEIVING: Mapping[str, Callable[[Path], Receives]] = MappingProxyType({"pull": ClientPulls, "inbox": SqlInbox})
+RECEIVING: Mapping[str, Callable[[Path], Receives]] = MappingProxyType(
+    {"pull": ClientPulls, "inbox": SqlInbox, "feed": KafkaReceives}
+)
 
 
 def moment(row: Birth) -> str:

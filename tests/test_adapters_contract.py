@@ -96,8 +96,13 @@ class Place:
         assert result.refused == ()
         assert self.hub.decided(result.accepted[-1].token) == "handled"
 
+    def made(self, name: str, agency: str) -> None:
+        """Have what an adapter needs made by this process: what the killed one made would go with it."""
+        {**PUBLISHING, **RECEIVING}[name](self.directory / agency)
+
     def killed(self, name: str, agency: str) -> None:
         """Run an adapter in a process of its own, which the door kills."""
+        self.made(name, agency)
         command = [
             sys.executable,
             "-m",

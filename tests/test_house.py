@@ -44,7 +44,7 @@ ALLOWED = {
     "consent": {"rfc8785"},
     "agency_adapters": {"httpx", "cryptography", "joserfc", "typer", "rich"},
 }
-EXTRAS = {"agency_adapters": {"sqlalchemy"}}  # loaded by the commands that need them
+EXTRAS = {"agency_adapters": {"sqlalchemy", "kafka"}}  # loaded by the commands that need them
 
 
 def tracked() -> list[Path]:
@@ -73,6 +73,10 @@ BREACHES = {
     "the agency's client needs no SQLAlchemy: it is the extra of agency_adapters.sql": (
         "agency_adapters/profile.py",
         "import sqlalchemy",
+    ),
+    "the agency's client needs no kafka-python: the extra of the bridge": (
+        "agency_adapters/client.py",
+        "import kafka",
     ),
 }
 
