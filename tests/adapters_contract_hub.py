@@ -145,6 +145,8 @@ def serving(tls: Path | None = None) -> Iterator[ContractHub]:
         thread.start()
         while not server.started:
             time.sleep(0.005)
-        yield contract
-        server.should_exit = True
-        thread.join()
+        try:
+            yield contract
+        finally:
+            server.should_exit = True
+            thread.join()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka.errors import CoordinatorNotAvailableError
 from kafka.structs import TopicPartition
 
 from agency_adapters.bridge.cluster import settings
@@ -86,7 +87,10 @@ class Cluster:
         """Return the group's offset of each partition of a topic; 0 where there is none."""
         with KafkaAdminClient(bootstrap_servers=self.address) as admin:
             group = self.topic(group)
-            told = admin.list_group_offsets({group: None})[group]
+            try:
+                told = admin.list_group_offsets({group: None})[group]
+            except CoordinatorNotAvailableError:  # no group has ever been on this broker
+                return {}
         return {part.partition: one.offset for part, one in told.items() if part.topic == self.topic(name)}
 
 
