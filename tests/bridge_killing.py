@@ -64,6 +64,10 @@ class Load:
         self.written += STEP
         self.producer.flush(timeout=20)
 
+    def to_come(self) -> bool:
+        """Say whether the hub still has something to deliver."""
+        return len(self.hub.acknowledged) < self.delivered
+
 
 @contextmanager
 def loaded(cluster: Cluster, directory: Path) -> Iterator[Load]:
@@ -97,7 +101,7 @@ def kill_once(load: Load, place: str, rng: random.Random) -> list[str]:
         most = load.delivered + MOST
         end_s = time.monotonic() + (REACH_S if armed else rng.uniform(0.3, 2.5))
         while bridge.poll() is None and time.monotonic() < end_s:
-            if load.delivered < most or armed:
+            if load.delivered < most or not load.to_come():
                 load.more()
             time.sleep(STEP_S)
         reached = bridge.poll() is not None

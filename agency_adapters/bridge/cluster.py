@@ -5,6 +5,7 @@ one record was refused, and says so of every later one. The next round opens ano
 """
 
 import logging
+import socket
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ CONNECT_MS = 5_000  # until a client that is made gives up: a cluster that is th
 REQUEST_MS = 10_000  # for one answer: a leader that is elected anew takes a second or two
 DELIVERY_MS = 20_000  # until a record counts as not stored; it is produced again, under the same CloudEvents id
 REQUEST_BYTES = 1_048_576  # Kafka's own default of what a topic takes; a delivery has 64 KiB and its envelope
+LISTENS_S = 2.0
 LINGER_MS = 5  # the records of a page share requests
 LEAST_REQUEST_MS = 2_000  # longer than a fetch waits at the broker
 CLIENT = "hub-agency"
@@ -62,6 +64,11 @@ _SAID: Mapping[type[Exception], tuple[str, str]] = {
         "Check security.protocol and the port; where it asks for a certificate, certificate_file and key_file.",
     ),
 }
+_SAYS_NOTHING = (refused.KafkaTimeoutError, refused.KafkaConnectionError, refused.Cancelled)
+_ENDS = "it takes the connection and ends it"
+_ENDS_REMEDY = (
+    "Check security.protocol and the port, the account and its password's file, and that its CA is in security.ca_file."
+)
 _OTHERWISE = "Check the cluster; what was not finished comes again."
 
 
@@ -185,15 +192,32 @@ def _see(producer: KafkaProducer, topic: str) -> None:
 
 
 class _Causes(logging.Handler):
-    """Hears why the library could not connect: what it raises says only that it could not."""
+    """Hears why the library could not connect: what it raises says only that it could not.
+
+    The first cause that says something counts: a cluster that refused once only breaks the line afterwards.
+    """
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self.last: BaseException | None = None
+        self.first: BaseException | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
         told = record.args if isinstance(record.args, tuple) else ()
-        self.last = next((one for one in told if isinstance(one, BaseException)), self.last)
+        for one in told:
+            if isinstance(one, BaseException) and not isinstance(one, _SAYS_NOTHING):
+                self.first = self.first or one
+
+
+def _listens(access: Access) -> bool:
+    """Say whether anything takes a connection there."""
+    for server in access.servers:
+        host, _, port = server.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), LISTENS_S).close()
+        except OSError:
+            continue
+        return True
+    return False
 
 
 @contextmanager
@@ -204,8 +228,10 @@ def _opening(access: Access) -> Iterator[None]:
     try:
         yield
     except (refused.KafkaError, OSError) as error:
-        if isinstance(causes.last, AgencyError):  # of the token's source
-            raise causes.last from None
-        raise refusal(doing, causes.last or error) from None
+        if isinstance(causes.first, AgencyError):  # of the token's source
+            raise causes.first from None
+        if causes.first is None and _listens(access):
+            raise ClusterRefused(f"the cluster could not {doing}: {_ENDS}", remedy=_ENDS_REMEDY) from None
+        raise refusal(doing, causes.first or error) from None
     finally:
         _LOGGER.removeHandler(causes)

@@ -23,6 +23,7 @@ import socket
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import httpx
 import psycopg
@@ -44,6 +45,7 @@ ADMIN = "admin"
 MECHANISM = "SCRAM-SHA-512"
 JAVA_LEAST = 17  # Kafka 4's broker
 JAVA = "apt-get install openjdk-17-jre-headless maven"
+LISTENERS = ("listeners", "advertised.listeners", "listener.security.protocol.map")
 HEAP = "-Xmx384m"  # a test's broker; two of them and PostgreSQL fit into 2 GB
 PROBE_MS = 2_000
 
@@ -89,11 +91,19 @@ def postgres(directory: Path, *, port: int = 0, fsync: bool = True) -> Engine:
     return engine
 
 
-def kafka(directory: Path, *, port: int = 0, sasl: bool = False, users: Sequence[str] = ()) -> Engine:
+def kafka(
+    directory: Path,
+    *,
+    port: int = 0,
+    sasl: bool = False,
+    users: Sequence[str] = (),
+    more: Mapping[str, str] = MappingProxyType({}),
+) -> Engine:
     """Start a Kafka 4.1 broker that is its own controller. Topics are made by whoever wants them, never by using them.
 
     With `sasl` clients sign in (SASL_PLAINTEXT, SCRAM-SHA-512) as `admin`, who may all, or one of `users`, who may
     nothing until an ACL says so; `engine.passwords` has the passwords, made here and kept as long as the directory.
+    `more` are settings of the broker; listeners among them stand beside the one that is always there.
     """
     directory = _place(directory)
     java = _java()
@@ -105,6 +115,8 @@ def kafka(directory: Path, *, port: int = 0, sasl: bool = False, users: Sequence
     if sasl and not passwords:
         passwords = {user: secrets.token_urlsafe(18) for user in (ADMIN, *users)}
     settings = _broker(directory / DATA, port, controller) | (_signing_in(passwords) if sasl else {})
+    beside = {name: f"{settings[name]},{value}" for name, value in more.items() if name in LISTENERS}
+    settings |= {**more, **beside}
     file = directory / "broker.properties"
     file.touch(mode=0o600)
     file.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
