@@ -111,12 +111,8 @@ def guarded(directory: Path) -> Iterator[Guarded]:
     with own(lambda place: launch.kafka(place, more=more), directory / "kafka") as engine:
         place = Guarded(engine, pems, ports)
         with place.admin() as admin:
-            admin.alter_user_scram_credentials(
-                [
-                    UserScramCredentialUpsertion(USER, mechanism, PASSWORD)
-                    for mechanism in (ScramMechanism.SCRAM_SHA_256, ScramMechanism.SCRAM_SHA_512)
-                ]
-            )
+            for mechanism in (ScramMechanism.SCRAM_SHA_256, ScramMechanism.SCRAM_SHA_512):
+                admin.alter_user_scram_credentials([UserScramCredentialUpsertion(USER, mechanism, PASSWORD)])
         yield place
 
 

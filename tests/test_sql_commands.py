@@ -168,8 +168,9 @@ class Missing:
             raise ModuleNotFoundError(name, name=name)
 sys.meta_path.insert(0, Missing())
 import agency_adapters
+extras = ("agency_adapters.sql.", "agency_adapters.bridge.")
 for one in pkgutil.walk_packages(agency_adapters.__path__, "agency_adapters."):
-    if not one.name.startswith(("agency_adapters.sql.", "agency_adapters.examples", "agency_adapters.__main__")):
+    if not one.name.startswith((*extras, "agency_adapters.examples", "agency_adapters.__main__")):
         importlib.import_module(one.name)
 from agency_adapters import __main__
 sys.argv = ["hub-agency", "sql", "ddl", "inbox"]
@@ -177,9 +178,18 @@ __main__.main()
 """
 
 
+def test_without_its_extra_the_kafka_commands_say_what_to_install() -> None:
+    """In one line, before anything is read."""
+    program = ALONE.replace('"sql", "ddl", "inbox"', '"kafka", "feed", "bridge.toml"')
+    command = [sys.executable, "-c", f"BLOCKED = {{'kafka'}}\n{program}"]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    said = "kafka-python is not installed. Install the extra: pip install 'exchange-hub-agency[kafka]'."
+    assert (ran.returncode, ran.stderr.strip()) == (1, said)
+
+
 def test_without_its_extra_the_client_works_and_the_sql_commands_say_what_to_install() -> None:
     """Neither the hub nor SQLAlchemy nor anything else of the hub's is imported by anything but agency_adapters.sql."""
-    blocked = {"hub", "consent", "sqlalchemy", "sqlmodel", "fastapi", "starlette", "orjson", "alembic"}
+    blocked = {"hub", "consent", "sqlalchemy", "kafka", "sqlmodel", "fastapi", "starlette", "orjson", "alembic"}
     command = [sys.executable, "-c", f"BLOCKED = {blocked!r}\n{ALONE}"]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     said = "SQLAlchemy is not installed. Install the extra: pip install 'exchange-hub-agency[sql]'."
