@@ -64,7 +64,7 @@ _SAID: Mapping[type[Exception], tuple[str, str]] = {
         "Check security.protocol and the port; where it asks for a certificate, certificate_file and key_file.",
     ),
 }
-_SAYS_NOTHING = (refused.KafkaTimeoutError, refused.KafkaConnectionError, refused.Cancelled)
+_SAYS_NOTHING = refused.RetriableError  # it broke off, or nobody answered: told so by whatever else is wrong
 _ENDS = "it takes the connection and ends it"
 _ENDS_REMEDY = (
     "Check security.protocol and the port, the account and its password's file, and that its CA is in security.ca_file."
