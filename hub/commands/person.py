@@ -78,18 +78,18 @@ def ledger(
     from hub.identity import ledger as ledgers
     from hub.identity.keys import read_key_file
     from hub.identity.ring import check_root
-    from hub.operations.doctor import read_only
+    from hub.operations.doctor import looking_into
     from hub.store.erasures import erased_persons, erasures_known
-    from hub.store.sqlite import SqliteStore
+    from hub.store.opening import open_store
 
     settings = settings_now()
     root, path = read_key_file(settings.key_path), ledgers.ledger_path(settings.key_path)
-    with read_only(settings.store_path) as tx:
+    with looking_into(settings) as tx:
         key = check_root(tx, root).erasure
     if not rebuild:
         print(f"{path}: {_counted(len(ledgers.Ledger(path, key).erased), 'erasures')}, every line whole.")
         return
-    store = SqliteStore(settings.store_path)  # refused while a hub runs on it
+    store, _ = open_store(settings)  # SQLite's is refused while a hub runs on it
     try:
         with store.read() as tx:
             known, erased = erasures_known(tx), erased_persons(tx)

@@ -100,6 +100,23 @@ def read_only(path: Path) -> Iterator[Tx]:
         connection.close()
 
 
+@contextmanager
+def looking_into(settings: Settings) -> Iterator[Tx]:
+    """Open whichever store the settings name, for reading. Raises sqlite3.Error, HubError(UNAVAILABLE)."""
+    if not settings.on_postgres:
+        with read_only(settings.store_path) as tx:
+            yield tx
+        return
+    from hub.store.postgres import PgStore  # psycopg is loaded only where it is used
+
+    database = PgStore(settings.store_dsn, password=settings.store_password(), connections=1)
+    try:
+        with database.read() as tx:
+            yield tx
+    finally:
+        database.close()
+
+
 def held(store_path: Path) -> bool:
     """Say whether some process owns this store now."""
     lock = store_path.with_suffix(".lock")
@@ -116,6 +133,8 @@ def held(store_path: Path) -> bool:
 def store(settings: Settings, root: bytes | None, clock: Clock) -> tuple[list[Finding], Approved | None]:
     """Look into the store: whole, of this version, this key's, not from the future; and what is approved in it."""
     path = settings.store_path
+    if settings.on_postgres:
+        return _database(settings, root, clock)
     if not path.is_file():
         first = "There is none before the first start; after it: restore the backup, or correct HUB_STORE_DSN."
         severe = warn if not path.with_suffix(".lock").exists() else fail
@@ -125,12 +144,38 @@ def store(settings: Settings, root: bytes | None, clock: Clock) -> tuple[list[Fi
             damaged = [str(row[0]) for row in tx.rows("PRAGMA quick_check(5)") if row[0] != "ok"]
             if damaged:
                 return [fail("store", f"SQLite finds it damaged ({len(damaged)} places at least)", BACKUP)], None
-            return _within(tx, path, root, clock)
+            return _within(tx, path.name, root, clock)
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorname", type(error).__name__)
         return [fail("store", f"SQLite cannot read it ({code})", BACKUP)], None
     except HubError as error:
         return [fail("store", error.what, error.remedy or BACKUP)], None
+
+
+def _database(settings: Settings, root: bytes | None, clock: Clock) -> tuple[list[Finding], Approved | None]:
+    """Look into PostgreSQL; whether its files are whole is its own checksums' matter."""
+    try:
+        with looking_into(settings) as tx:
+            found, approved = _within(tx, "the database", root, clock)
+            if tx.has_table("audit"):
+                found.append(_rights(tx))
+            return found, approved
+    except HubError as error:
+        return [fail("store", error.what, error.remedy)], None
+
+
+def _rights(tx: Tx) -> Finding:
+    row = tx.one(
+        "SELECT has_table_privilege('audit', 'UPDATE'), has_table_privilege('audit', 'DELETE'),"
+        " current_setting('fsync') = 'on' AND current_setting('full_page_writes') = 'on'"
+    )
+    assert row is not None
+    if row[0] or row[1]:
+        apart = "Let another role own the schema: deploy/README.md, PostgreSQL as the store."
+        return warn("rights", "the hub's role may change what is insert-only", apart)
+    if not row[2]:
+        return fail("rights", "a power cut would lose what was acknowledged", "Set fsync and full_page_writes to on.")
+    return passed("rights", "the hub's role cannot change what is insert-only")
 
 
 def edge(settings: Settings) -> Finding:
@@ -174,10 +219,9 @@ def catalogue(approved: Approved, phases: dict[int, str], now_us: int) -> list[F
     return found + _ends(known, now_us)
 
 
-def _within(tx: Tx, path: Path, root: bytes | None, clock: Clock) -> tuple[list[Finding], Approved | None]:
-    tables = {str(row[0]) for row in tx.rows("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if "alembic_version" not in tables:
-        return [fail("store", f"{path.name} holds no hub's tables", "Correct HUB_DATA_DIR or HUB_STORE_DSN.")], None
+def _within(tx: Tx, name: str, root: bytes | None, clock: Clock) -> tuple[list[Finding], Approved | None]:
+    if not tx.has_table("alembic_version"):
+        return [fail("store", f"{name} holds no hub's tables", "Correct HUB_DATA_DIR or HUB_STORE_DSN.")], None
     found = [passed("store", "whole")]
     revision = str(tx.rows("SELECT version_num FROM alembic_version")[0][0])
     if revision not in REVISIONS:

@@ -42,6 +42,11 @@ class Cut(Exception):
 def rehearse(settings: Settings, folder: Path | None, *, clock: Clock) -> list[Finding]:
     """Take all steps; each is a finding with its time. Raises HubError(STARTUP) where no copy can be made."""
     root = read_key_file(settings.key_path)
+    if settings.on_postgres:
+        raise _impossible(
+            "the drill copies SQLite's file, and this hub's store is PostgreSQL",
+            "Restore the latest backup as another database, name that in HUB_STORE_DSN, and rotate there.",
+        )
     source, place = settings.store_path, folder or settings.data_dir
     if not source.is_file():
         raise _impossible(f"there is no store at {source.name}", "Start the hub once; or correct HUB_DATA_DIR.")

@@ -89,7 +89,9 @@ def apply(
     `revision` is the policy's under `proposed`; `salt` derives one from a nonce; `expected` is the digest that whoever
     approves has compared with. Raises HubError: INVALID (a rewrite), CONFLICT (another one was applied meanwhile).
     """
-    return store.write(lambda tx: _apply(tx, clock(), proposed, revision, salt, expected), lane=Lane.URGENT)
+    return store.write(
+        lambda tx: _apply(tx, clock(), proposed, revision, salt, expected), lane=Lane.URGENT, patient=True
+    )
 
 
 def _apply(tx: Tx, now_us: int, proposed: Catalogue, revision: str, salt: Salt, expected: str | None) -> Applied:

@@ -112,11 +112,14 @@ class Store(Protocol):
         group: bool = False,
         rows: int = 1,
         fences: Fences | None = None,
+        patient: bool = False,
     ) -> T:
         """Run `work` in one transaction; return when it is committed and durable.
 
         `group` lets it share a commit with others of its kind: for small independent writes, of about `rows` rows each.
         `fences`: None excludes all other writes; see `Fences`. What `work` reads is as of now, after they are taken.
+        `patient` is for an operator's rare act that computes between its statements for longer than a stalled worker
+        is given.
         What `work` raises rolls back its own changes and is raised here. Never call it from inside another `write`.
         Raises HubError(UNAVAILABLE, code="store-unavailable"): the engine is down. Then nothing was changed - unless
         the connection was lost in the very moment of the commit, as in a crash: who tries again must be able to find

@@ -59,7 +59,7 @@ def migrate(connection: psycopg.Connection, dsn: str, password: str, role: str) 
                 connection.execute((MIGRATIONS / "head_postgres.sql").read_text(encoding="utf-8").encode())
             elif found != HEAD:
                 connection.execute(functions().encode())
-        except psycopg.errors.InsufficientPrivilege as cause:
+        except (psycopg.errors.InsufficientPrivilege, psycopg.errors.InvalidSchemaName) as cause:
             raise _not_owner() from cause
     if found not in ("", HEAD):
         upgrade(dsn, password)

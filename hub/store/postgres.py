@@ -50,6 +50,7 @@ Connection = psycopg.Connection[Row]
 COPY_ROWS = 32  # from here on COPY costs less than a statement over arrays: measured 4.8 and 15.6 us a row at 1,000
 PREPARED = 500  # statements that stay prepared per connection; the house has fewer texts
 IDLE_MS = 500  # see `store_idle_ms` in hub/settings.py
+PATIENT_MS = 10_000  # an operator's act that computes between its statements, as a catalogue's approval does
 STATEMENT_MS = 15_000  # a batch's longest statement takes milliseconds; what runs so long stands in everybody's way
 LOCK_MS = 10_000  # waiting for a fence; who stands in the way is ended by then, or has committed
 READ_IDLE_MS = 60_000  # a reader holds nobody up, but its snapshot keeps old rows from being cleared away
@@ -186,12 +187,13 @@ class PgStore:
         group: bool = False,  # noqa: ARG002 - PostgreSQL itself lets commits share a flush
         rows: int = 1,  # noqa: ARG002 - see `group`
         fences: Fences | None = None,
+        patient: bool = False,
     ) -> T:
         """Run `work` in one transaction in this thread; see `Store.write`. Fences: the module's docstring, 1. and 2."""
         if self._closing:
             raise stopping()
         reach("store.queued")
-        return self._transact(work, fences)
+        return self._transact(work, fences, patient=patient)
 
     def submit(
         self,
@@ -250,9 +252,10 @@ class PgStore:
         return [known[column] for column in columns]
 
     # Transactions.
-    def _transact(self, work: Callable[[Tx], T], fences: Fences | None) -> T:
+    def _transact(self, work: Callable[[Tx], T], fences: Fences | None, *, patient: bool = False) -> T:
         shared = "" if fences is None else "_shared"
-        begin = f"BEGIN; SELECT pg_advisory_xact_lock{shared}({WORLD})".encode()  # 1.
+        waiting = f"SET LOCAL idle_in_transaction_session_timeout = {PATIENT_MS};" if patient else ""
+        begin = f"BEGIN; {waiting} SELECT pg_advisory_xact_lock{shared}({WORLD})".encode()  # 1.
         with self._begun(self._writer, begin, "the store could not commit; nothing was changed") as connection:
             tx = PgTx(self, connection, fences)
             if fences is not None and (locks := ordered(fences)):

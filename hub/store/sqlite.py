@@ -208,6 +208,7 @@ class SqliteStore:
         group: bool = False,
         rows: int = 1,
         fences: Fences | None = None,
+        patient: bool = False,  # noqa: ARG002 - nobody ends a transaction here
     ) -> T:
         """Run `work` in one transaction on the writer thread; return when it is committed and durable.
 
