@@ -20,7 +20,7 @@ KAFKA := .tools/kafka
 HELM := .tools/bin/helm
 ASYNCAPI := .tools/asyncapi/node_modules
 WORKERS ?= 2
-BUDGET_S := 720
+BUDGET_S := 1500
 # `required`: tests of the real engines fail where these are not installed, instead of being skipped
 ENGINES ?=
 # what OPA is told at its start by `make engines`: a JSON file of OPA's own configuration
