@@ -33,7 +33,7 @@ def place(tmp_path: Path) -> Iterator[Signing]:
 
 
 @pytest.fixture(scope="module")
-def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Signing]:
+def asked(engine_set: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Signing]:
     """One town for all that is refused, with a proposal that stays open: nothing of it changes anything."""
     directory = tmp_path_factory.mktemp("asked")
     with town(directory) as running:

@@ -57,7 +57,7 @@ class Played:
 
 
 @pytest.fixture(scope="module")
-def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
+def played(engine_set: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
     """Link, ask, publish, decide and hand out the whole export; then make every mistake with its values."""
     if not SYNTHEA.is_dir():
         pytest.skip(f"the Synthea export is not there: {SYNTHEA}")

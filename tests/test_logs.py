@@ -99,12 +99,12 @@ def test_a_library_is_heard_but_not_quoted() -> None:
     try:
         log, stream = opened()
         take_over(log)
-        logging.getLogger("kafka.client").error("could not send %s", "Aigul")
-        logging.getLogger("kafka.client").info("not worth a line")
+        logging.getLogger("somebodys.client").error("could not send %s", "Aigul")
+        logging.getLogger("somebodys.client").info("not worth a line")
     finally:
         root.handlers[:], root.level = before, level
     line = only_line(stream)
-    assert (line["event"], line["library"], line["level"]) == ("library.said", "kafka.client", "error")
+    assert (line["event"], line["library"], line["level"]) == ("library.said", "somebodys.client", "error")
     assert "Aigul" not in stream.getvalue()
 
 

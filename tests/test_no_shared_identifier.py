@@ -24,7 +24,7 @@ OWN = {"kinder": "K", "fund": "F"}  # these two know some of the people by ids o
 
 
 @pytest.fixture(scope="module")
-def received(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list[Any]]]:
+def received(engine_set: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list[Any]]]:
     """All that each agency got: deliveries of every kind, the status tokens of its own events, its pages' numbers."""
     hub = Exchange(tmp_path_factory.mktemp("joins"))
     got: dict[str, list[Any]] = {code: [] for code in AGENCIES}

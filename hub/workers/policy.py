@@ -36,11 +36,11 @@ class PolicyWatch:
             self._trouble = Item(f"nothing is decided: {error.what.rstrip('.')}", remedy=error.remedy)
             if self._logged != error.what:
                 self._logged = error.what
-                self._log.warning("policy.waits", code=error.code)
+                self._log.warning("opa.waits", code=error.code)
             return AGAIN_S
         if self._trouble is not None:
             self._trouble, self._logged = None, ""
-            self._log.info("policy.answers")
+            self._log.info("opa.answers")
             self._bell.ring_all()  # what waited for a verdict is decided now
         return PROBE_S
 
