@@ -67,7 +67,8 @@ def test_doctor_looks_into_the_database(place: Path) -> None:
     build(ours).close()
     found, approved = doctor.store(ours, read_key_file(ours.key_path), system_clock)
     assert approved is not None
-    assert set(levels(found).values()) == {"PASS"}, found
+    unsynced = "a power cut would lose what was acknowledged"  # said rightly: the tests' own server does not sync
+    assert {one.what for one in found if one.level != "PASS"} <= {unsynced}
     assert levels(found).keys() >= {"store", "schema", "key", "clock", "bus", "catalogue", "rights"}
     make_key_file(place / "other.key")
     found, _ = doctor.store(ours, read_key_file(place / "other.key"), system_clock)
