@@ -75,7 +75,7 @@ test: install $(if $(filter required,$(ENGINES)),$(OPA) $(KAFKA) $(HELM))
 	ENGINES=$(ENGINES) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not torture" --durations 15 -rs $(ARGS) || failed=1; \
 	if [ $$failed != 0 ]; then echo "make test: something above failed" >&2; fi; exit $$failed
 
-$(OPA): deploy/tools/install_opa.sh
+$(OPA): deploy/tools/install_opa.sh deploy/tools/find_go.sh
 	PYTHON=$(PYTHON) deploy/tools/install_opa.sh
 	@touch $@
 
@@ -90,7 +90,7 @@ $(KAFKA): deploy/engines/install_kafka.sh deploy/engines/pom.xml
 	deploy/engines/install_kafka.sh
 	@touch $@
 
-$(HELM): deploy/tools/install_helm.sh
+$(HELM): deploy/tools/install_helm.sh deploy/tools/find_go.sh
 	PYTHON=$(PYTHON) deploy/tools/install_helm.sh
 	@touch $@
 

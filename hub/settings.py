@@ -481,7 +481,7 @@ def _present_key_file(settings: Settings) -> Item | None:
 def _private_key_file(settings: Settings) -> Item | None:
     if settings.key_file is None or not settings.key_file.is_file():
         return None
-    if settings.key_file.stat().st_mode & 0o077 == 0:
+    if _is_private(settings.key_file):
         return None
     return Item("other users of this machine may read or replace the key file", "key_file", "Run chmod 600 on it.")
 
@@ -513,7 +513,7 @@ def _private_bundle_token(settings: Settings) -> Item | None:
 
 
 def _private_token(path: Path | None, setting: str, what: str) -> Item | None:
-    if path is None or (path.is_file() and path.stat().st_mode & 0o077 == 0):
+    if path is None or _is_private(path):
         return None
     return Item(
         f"{what} is not there, or other users of this machine may read it",
@@ -557,7 +557,7 @@ def _private_file_drop(settings: Settings) -> Item | None:
 
 def _private_store_password(settings: Settings) -> Item | None:
     path = settings.store_password_file
-    if path is None or (path.is_file() and path.stat().st_mode & 0o077 == 0):
+    if path is None or _is_private(path):
         return None
     return Item(
         "the store's password is not there, or other users of this machine may read it",
@@ -619,7 +619,7 @@ def _kafka_accounts(settings: Settings) -> Item | None:
     files = [settings.kafka_password_file]
     if settings.kafka_publish_username:
         files.append(settings.kafka_publish_password_file)
-    if settings.kafka_username and all(path and path.is_file() and not path.stat().st_mode & 0o077 for path in files):
+    if settings.kafka_username and all(path and _is_private(path) for path in files):
         return None
     return Item(
         "an account at the brokers is not named, or its password is not there, or others of this machine may read it",
@@ -680,6 +680,11 @@ RULES: tuple[Callable[[Settings], Item | None], ...] = (
     _narrow_private_networks,
     _no_demo_data,
 )
+
+
+def _is_private(path: Path) -> bool:
+    """Say whether the file is there, and only its owner may read or replace it."""
+    return path.is_file() and path.stat().st_mode & 0o077 == 0
 
 
 def _is_loopback(host: str) -> bool:

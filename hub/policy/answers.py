@@ -1,10 +1,20 @@
 """What the hub believes of an engine's answer: exactly what was asked for, or nothing, and then events wait."""
 
+from collections.abc import Callable, Sequence
+
 from hub.core.errors import HubError, Kind
-from hub.core.question import Verdict
+from hub.core.question import Question, Verdict
 
 MOST_QUESTIONS = 500  # a call; some 80 kB of input, and 20 ms in process or 40 at a server: below every limit beneath
 WAITS = "nothing was decided or lost; it is asked again"
+
+
+def in_calls(ask: Callable[[Sequence[Question]], list[Verdict]], questions: Sequence[Question]) -> list[Verdict]:
+    """Ask all, in order, `MOST_QUESTIONS` a call."""
+    verdicts: list[Verdict] = []
+    for first in range(0, len(questions), MOST_QUESTIONS):
+        verdicts += ask(questions[first : first + MOST_QUESTIONS])
+    return verdicts
 
 
 def believed(answer: object, *, count: int, revision: str) -> list[Verdict]:

@@ -12,7 +12,7 @@ from opapywasm import UNDEFINED, OpaWasmError, OpaWasmPolicy, PolicyConfig
 from hub.core.agreement import Catalogue
 from hub.core.errors import HubError, Kind
 from hub.core.question import Question, Verdict
-from hub.policy.answers import MOST_QUESTIONS, believed, unavailable
+from hub.policy.answers import believed, in_calls, unavailable
 from hub.policy.compiled import ENTRYPOINT, REMEDY, read_compiled
 from hub.policy.papers import data_of, revision_of
 
@@ -57,10 +57,7 @@ class EmbeddedPolicy:
 
     def ask(self, questions: Sequence[Question]) -> list[Verdict]:
         """Answer all, in order. Raises HubError(UNAVAILABLE) when any answer is undefined, malformed or late."""
-        verdicts: list[Verdict] = []
-        for first in range(0, len(questions), MOST_QUESTIONS):
-            verdicts += self._ask_some(questions[first : first + MOST_QUESTIONS])
-        return verdicts
+        return in_calls(self._ask_some, questions)
 
     def close(self) -> None:
         """Free the module's instances and its clock thread; later questions raise HubError(UNAVAILABLE)."""

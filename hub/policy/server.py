@@ -12,7 +12,7 @@ from threading import Event
 
 from hub.core.agreement import Catalogue
 from hub.core.question import Question, Verdict
-from hub.policy.answers import MOST_QUESTIONS, WAITS, believed, unavailable
+from hub.policy.answers import WAITS, believed, in_calls, unavailable
 from hub.policy.compiled import read_compiled
 from hub.policy.opa import OpaCaller, OpaServer
 from hub.policy.papers import revision_of
@@ -39,10 +39,7 @@ class ServerPolicy:
 
     def ask(self, questions: Sequence[Question]) -> list[Verdict]:
         """Answer all, in order. Raises HubError(UNAVAILABLE) when any answer is undefined, malformed or late."""
-        verdicts: list[Verdict] = []
-        for first in range(0, len(questions), MOST_QUESTIONS):
-            verdicts += self._ask_some(questions[first : first + MOST_QUESTIONS])
-        return verdicts
+        return in_calls(self._ask_some, questions)
 
     def probe(self) -> None:
         """Ask for nothing: whether the server answers, and under this revision. Raises as `ask` does."""

@@ -163,6 +163,13 @@ def padded(keys: Sequence[Any]) -> Sequence[Any]:
     return [*keys, *[keys[-1]] * (min(1 << (len(keys) - 1).bit_length(), VARIABLES) - len(keys))]
 
 
+def only(found: Sequence[Row]) -> Row | None:
+    """Return the only row, or None. A second row is a programming error and is noticed."""
+    if len(found) > 1:
+        raise AssertionError("one row expected, several found")
+    return found[0] if found else None
+
+
 def unavailable(what: str, remedy: str) -> HubError:
     return HubError(Kind.UNAVAILABLE, what, remedy=remedy, code="store-unavailable")
 

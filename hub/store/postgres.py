@@ -42,7 +42,7 @@ from hub.store.arrays import (
     array_of,
 )
 from hub.store.dialect import table_and_columns, translate
-from hub.store.engine import IDS, Fences, Key, Lane, Row, Tx, stopping, unavailable
+from hub.store.engine import IDS, Fences, Key, Lane, Row, Tx, only, stopping, unavailable
 
 T = TypeVar("T")
 Connection = psycopg.Connection[Row]
@@ -107,10 +107,7 @@ class PgTx:
 
     def one(self, sql: str, parameters: Sequence[Any] = ()) -> Row | None:
         """Return the only row, or None. A second row is a programming error and is noticed."""
-        found = self.execute(sql, parameters).fetchmany(2)
-        if len(found) > 1:
-            raise AssertionError("one row expected, several found")
-        return found[0] if found else None
+        return only(self.execute(sql, parameters).fetchmany(2))
 
     def text(self, sql: str, parameters: Sequence[Any] = ()) -> str:
         """Run a query that aggregates all it has into one JSON text."""

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from hub.core.errors import HubError, Kind
 from hub.failpoints import reach
-from hub.store.engine import IDS, Fences, Key, Lane, Row, Tx, stopping, unavailable
+from hub.store.engine import IDS, Fences, Key, Lane, Row, Tx, only, stopping, unavailable
 
 T = TypeVar("T")
 
@@ -79,10 +79,7 @@ class SqliteTx:
 
     def one(self, sql: str, parameters: Sequence[Any] = ()) -> Row | None:
         """Return the only row, or None. A second row is a programming error and is noticed."""
-        found = self.execute(sql, parameters).fetchmany(2)
-        if len(found) > 1:
-            raise AssertionError("one row expected, several found")
-        return found[0] if found else None
+        return only(self.execute(sql, parameters).fetchmany(2))
 
     def text(self, sql: str, parameters: Sequence[Any] = ()) -> str:
         """Run a query that aggregates all it has into one JSON text, in one step of the engine."""
