@@ -251,14 +251,16 @@ def test_a_worker_survives_what_nobody_expected_and_says_how_it_is(calendar: Cal
 
 def test_an_expected_outcome_is_a_warning_with_its_code(calendar: Calendar) -> None:
     """An engine that is down is no defect: one line a try, with the code and no trace."""
-    said = io.StringIO()
+    said, stepped = io.StringIO(), Event()
 
     def step(stop: Event) -> float:
         stop.set()
+        stepped.set()
         raise HubError(Kind.UNAVAILABLE, "down", code="policy-unavailable")
 
     worker = Worker("gate", step, log=open_log(clock=calendar, stream=said))
     worker.start()
+    assert stepped.wait(5)  # else it may be stopped before its first step
     assert worker.stop(5)
     assert '"level":"warning","event":"worker.waits","worker":"gate","code":"policy-unavailable"' in said.getvalue()
 
