@@ -34,7 +34,7 @@ from hub.exchange.publish import PublishDesk, validators_of
 from hub.exchange.verdicts import Verdicts
 from hub.exchange.webhooks import open_webhooks, rotate
 from hub.exchange.world import FieldSets, Limits, World
-from hub.identity.agency_tokens import AgencyTokens
+from hub.identity.agency_tokens import AgencyTokens, nothing_new
 from hub.identity.bundle_key import bundle_key
 from hub.identity.day_keys import DayKeys
 from hub.identity.keys import OpenKeys, make_key_file, read_key_file
@@ -42,9 +42,10 @@ from hub.identity.ledger import open_ledger
 from hub.identity.local_store import LocalStore
 from hub.identity.people import Register
 from hub.identity.registered_keys import RegisteredKeys
-from hub.identity.ring import act_salt, open_ring, root_name
+from hub.identity.ring import RingWatch, act_salt, open_ring, root_name
 from hub.identity.sealing import SealingKeys
 from hub.identity.token_keys import RotatingKeys
+from hub.identity.used_assertions import SharedClaims
 from hub.logs import Log, open_log
 from hub.metrics import open_metrics
 from hub.operations import state, stopping
@@ -58,6 +59,8 @@ from hub.settings import DEMO_MARK, Settings
 from hub.stop_flag import STOP_FLAG, Scope, Stop, read_stops
 from hub.store import catalogue as approved_catalogues
 from hub.store.engine import Store
+from hub.store.erasures import erased_since, last_erasure
+from hub.store.news import Topic
 from hub.store.opening import open_store
 from hub.store.person_keys import wrapped_keys
 from hub.store.waiting import oldest
@@ -67,6 +70,7 @@ from hub.way import Way
 from hub.web.quota import Quota, Quotas
 from hub.workers.files import FileDrops, files_worker
 from hub.workers.gate import gate_worker
+from hub.workers.news import News, news_worker
 from hub.workers.policy import PolicyWatch, policy_worker
 from hub.workers.retention import retention_worker
 from hub.workers.webhooks import WebhookWorkers
@@ -105,10 +109,14 @@ class Hub:
         self.root = root_name(root)
         self.store, self.schema = open_store(settings)
         try:
+            self.news = News(self.store, self.log)  # first: what is changed while the rest is read is read anew
             self.keys = open_ring(self.store, root, clock)
             self.wrapping, self.act_salt = self.keys.wrapping, act_salt(self.keys)
+            self.ring_watch = RingWatch(self.store, self.keys, settings.key_path)
+            self._share_keys()
             self._open(stock=stock)
             self._sign_agencies_in()
+            self._attend_to_news()
             self._make_workers()
         except BaseException:
             if hasattr(self, "bus"):
@@ -116,10 +124,30 @@ class Hub:
             self.store.close()
             raise
 
+    def _attend_to_news(self) -> None:
+        """Say what is read anew when another process has changed it."""
+        self.news.readers = {
+            Topic.CATALOGUE: self._take_catalogue,
+            Topic.AGENCY_KEYS: self.agency_keys.load,
+            Topic.TOKEN_KEYS: self.token_keys.load,
+            Topic.WRAPPING: self.ring_watch.look,
+            Topic.ERASED: self._forget_erased,
+            Topic.SEALING_KEYS: self.sealing_keys.load,
+            Topic.DAY_KEYS: self.day_keys.forget_destroyed,
+        }
+
+    def _share_keys(self) -> None:
+        """Where other processes rotate the wrapping key too: write nothing without the present one, and learn it."""
+        with self.store.read() as tx:
+            self._erased_until = last_erasure(tx)
+        if self.store.shared:
+            self.store.heed(self.ring_watch)
+            self.wrapping.learn = self.ring_watch.look
+
     def _open(self, *, stock: bool) -> None:
         self.local_store = LocalStore(self.settings.data_dir / "edge.sqlite", clock=self.clock)
         self.bus, self.bell = open_bus(self.settings, self.store, self.log, self.approved), Bell()
-        self.open_keys = OpenKeys(self.keys.wrapping, partial(wrapped_keys, self.store))
+        self.open_keys = OpenKeys(self.keys.wrapping, partial(wrapped_keys, self.store), current=self.news.current)
         self.day_keys = DayKeys(self.store, self.keys, self.local_store)
         self.field_sets, self.sealing_keys = FieldSets(self.store), SealingKeys(self.store)
         self.agency_threads, self.way, self.intake = CapacityLimiter(AGENCY_THREADS), Way(), Way()
@@ -147,10 +175,11 @@ class Hub:
             keys_at=self.token_keys.at,
             keys_of=lambda code: self.agency_keys.of(code) if code in self._agencies() else (),
             rights_of=lambda code: self.in_force.catalogue.agencies[code].rights,
-            local_store=self.local_store,
+            claims=SharedClaims(self.local_store, self.store, self.log) if self.store.shared else self.local_store,
             clock=self.clock,
             knows=lambda code: code in self._agencies(),
             count=self.quotas.take,
+            hear=self.news.ask if self.store.shared else nothing_new,
         )
 
     def _make_workers(self) -> None:
@@ -177,6 +206,7 @@ class Hub:
         )
         self.policy_watch = PolicyWatch(lambda: self.in_force.policy, bell=self.bell, log=self.log)
         self.policy_watcher = policy_worker(self.policy_watch, self.log)
+        self.news_watcher = news_worker(self.news, self.log)
         self.file_drops = FileDrops(self)
         self.files = files_worker(self.file_drops, self.log)
 
@@ -210,11 +240,30 @@ class Hub:
             policy = engine(self.settings, proposed)
             validators_of({(one.name, one.version): one for one in proposed.datasets.values()})  # or it could not start
             applied = self._apply(proposed, policy, expected)
-            former, self.in_force = self.in_force, self._assemble(policy)
-            self._follow_topics()
-            former.policy.close()  # whoever still asks it is told to ask again
+            self._replace(policy)
         self.bell.ring_all()
         return {**applied._asdict(), "changes": len(applied.changes)}
+
+    def _take_catalogue(self) -> None:
+        """Put in force here what was approved at another process. Until then its decisions do not stand, and wait."""
+        with self._approving:
+            approved = approved_catalogues.load_approved(self.store)
+            if (approved.revision, approved.catalogue.digest) == (self.in_force.revision, self.approved().digest):
+                return
+            self._replace(engine(self.settings, approved.catalogue), approved)
+        self.bell.ring_all()
+
+    def _replace(self, policy: Engine, approved: approved_catalogues.Approved | None = None) -> None:
+        former, self.in_force = self.in_force, self._assemble(policy, approved)
+        self._follow_topics()
+        former.policy.close()  # whoever still asks it is told to ask again
+
+    def _forget_erased(self) -> None:
+        """Forget the keys of whom another process has erased."""
+        with self.store.read() as tx:
+            for person, audit in erased_since(tx, self._erased_until):
+                self.open_keys.forget(person)
+                self._erased_until = audit
 
     def policy_bundle(self) -> Bundle:
         """Return what a policy server is to have, signed; made once for each catalogue in force."""
@@ -283,7 +332,8 @@ class Hub:
 
     def _workers(self) -> tuple[Worker | WebhookWorkers, ...]:
         watch = (self.policy_watcher,) if self.settings.policy == "server" else ()
-        return self.webhook_senders, self.files, self.gate, self.retention, *watch
+        heard = (self.news_watcher,) if self.store.shared else ()  # nobody else changes an embedded store
+        return self.webhook_senders, self.files, self.gate, self.retention, *watch, *heard
 
     def troubles(self) -> tuple[Item, ...]:
         """Say in words why the hub does not do its work; empty when it does."""

@@ -59,7 +59,7 @@ class World:
             keys_at=lambda _now_us: TokenKeys(token_key(self.seed)),
             keys_of=lambda code: self.keys.get(code, ()),
             rights_of=lambda code: self.rights.get(code, frozenset()),
-            local_store=self.store,
+            claims=self.store,
             clock=lambda: self.now_us,
             count=quotas.take,
         )

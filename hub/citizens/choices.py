@@ -29,7 +29,7 @@ from hub.citizens.desk import (
     CitizenDesk,
     act_detail,
     keep_receipt,
-    key_of,
+    key_within,
     lines_of,
     new_public,
     own_consent,
@@ -108,7 +108,7 @@ def grant_unasked(
     terms: Terms = terms_of(desk.catalogue, recipient, wanted)
 
     def transaction(tx: Tx) -> Done:
-        now_us, key = desk.clock(), key_of(desk, principal.person)
+        now_us, key = desk.clock(), key_within(desk, tx, principal.person)
         _check_strong_enough(desk, principal, terms)
         running = _running(tx, key, Matter(principal.person, number, wanted.number), now_us)
         record, events = give_unasked(
@@ -224,7 +224,7 @@ def _act(
 
     def transaction(tx: Tx) -> Done:
         row = own_consent(tx, public, principal.person)
-        key = key_of(desk, principal.person)
+        key = key_within(desk, tx, principal.person)
         record, events = step(tx, key, row, record_of(tx, key, row))
         return _finish(desk, tx, key, row, record, events, principal, kind, after=after)
 

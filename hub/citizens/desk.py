@@ -107,6 +107,19 @@ def key_of(desk: CitizenDesk, person: int) -> OpenKey:
     return key
 
 
+def key_within(desk: CitizenDesk, tx: Tx, person: int) -> OpenKey:
+    """The same in an act's transaction, where another process may have erased them a moment ago. Raises NotTheirs."""
+    if not is_there(desk, tx, person):
+        raise NotTheirs
+    return key_of(desk, person)
+
+
+def is_there(desk: CitizenDesk, tx: Tx, person: int) -> bool:
+    """Say whether a person was not erased by another process; what this one erased has no key here any more."""
+    there = "SELECT 1 FROM person WHERE id = ? AND erased_us IS NULL"
+    return not desk.store.shared or tx.one(there, (person,)) is not None
+
+
 def record_of(tx: Tx, key: OpenKey, row: ConsentRow) -> Record:
     """Rebuild a record from its sealed events; a chain that does not hold is refused, never repaired."""
     events = [

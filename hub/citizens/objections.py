@@ -13,6 +13,7 @@ from hub.citizens.desk import (
     keep_receipt,
     kept_receipt,
     key_of,
+    key_within,
     lines_of,
     new_public,
 )
@@ -73,7 +74,7 @@ def object_to(desk: CitizenDesk, principal: Principal, *, recipient: str, purpos
         choice = _choice(desk, tx, principal, recipient, wanted)
         if choice.state == "objected":
             return _kept(desk, tx, principal, choice, "object")
-        key, number = key_of(desk, principal.person), desk.catalogue.agencies[recipient].number
+        key, number = key_within(desk, tx, principal.person), desk.catalogue.agencies[recipient].number
         opened = opened_under(
             desk, tx, key, person=principal.person, recipient=recipient, number=number, purpose=purpose,
             stretch=choice.stretch,
@@ -159,7 +160,7 @@ def _write(
 ) -> tuple[bytes, int, int]:
     """Write an act's rows under the person's fence; return the receipt, the audit row's id and the moment."""
     raise_fence(tx, PERSON_FENCE, principal.person)
-    now_us, key = desk.clock(), key_of(desk, principal.person)
+    now_us, key = desk.clock(), key_within(desk, tx, principal.person)
     state = "objected" if act == "object" else "none"
     detail = {
         "act": act,

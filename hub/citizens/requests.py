@@ -8,6 +8,7 @@ from hub.citizens.desk import (
     US_PER_DAY,
     CitizenDesk,
     act_detail,
+    is_there,
     lines_of,
     new_public,
     project,
@@ -41,7 +42,8 @@ def ask(desk: CitizenDesk, agency: str, *, subject: str, purpose: str, deadline_
 
     def transaction(tx: Tx) -> str:
         person = person_of(tx, desk.keys, agency, subject)
-        key = desk.open_keys.of([person]).get(person) if person is not None else None
+        there = person is not None and is_there(desk, tx, person)
+        key = desk.open_keys.of([person]).get(person) if person is not None and there else None
         if person is None or key is None:
             raise HubError(
                 Kind.NOT_FOUND,

@@ -16,7 +16,7 @@ from hub.citizens.desk import (
     act_detail,
     keep_receipt,
     kept_receipt,
-    key_of,
+    key_within,
     new_public,
     own_consent,
     project,
@@ -53,7 +53,7 @@ def withdraw_it(desk: CitizenDesk, principal: Principal, public: str) -> Done:
 def _withdraw(desk: CitizenDesk, tx: Tx, principal: Principal, public: str) -> Done:
     reach("withdraw.begun")
     row = own_consent(tx, public, principal.person)
-    key = key_of(desk, principal.person)
+    key = key_within(desk, tx, principal.person)
     earlier = kept_receipt(tx, key, row.number, "withdraw")
     if earlier is not None:
         first = receipt_from_bytes(earlier)

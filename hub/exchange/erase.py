@@ -7,13 +7,16 @@ In one transaction, in the fast lane:
 Then, in pieces that can be resumed after a crash (`hub/exchange/erase_rest.py`): every recipient that was handed data
 is told to delete it, events that wait on somebody else forget the person, and the write-ahead log is cut.
 
+Where other processes share the store it returns only after none of them lets anything leave, or opens anything, that
+was handed out before (`ELSEWHERE_S`): an erasure that has returned is one that holds, in all of them.
+
 What stays: random ids, keyed hashes of agencies' ids (an event that is still on the bus must find the mark), numbers of
 hand-outs, the log. None of it can be opened. What is queued and was not opened is refused by the next hand-out.
 """
 
 from dataclasses import dataclass
 from functools import partial
-from time import sleep
+from time import monotonic, sleep
 from typing import NamedTuple, Protocol
 
 import orjson
@@ -22,6 +25,7 @@ from hub.core.errors import HubError, Kind
 from hub.core.leaf import LeafKind
 from hub.exchange.erase_rest import go_on
 from hub.exchange.feed import rfc3339
+from hub.exchange.opening import ELSEWHERE_S
 from hub.exchange.world import World
 from hub.failpoints import reach
 from hub.identity.day_keys import SHORTEST_DAYS, US_PER_DAY
@@ -42,6 +46,7 @@ from hub.store.waiting import settle
 from hub.store.wal import overwriting
 
 REASONS = ("request", "consent-withdrawn", "no-longer-needed", "unlawful", "legal-obligation")  # GDPR 17(1)(a) to (e)
+LATELY_US = 60_000_000  # said again within this, it waits again: the first answer may not have been given yet
 RESTORED = "restored"  # the hub's own: a backup from before an erasure was put back
 
 
@@ -116,9 +121,13 @@ def erase_person(desk: Eraser, person: int, *, reason: str, local: bytes | None 
     """Erase a person by the hub's own id; where `local` is given, only if that keyed hash still leads to them."""
     world = desk.world
     already = world.store.write(partial(_erase, desk, person, local, reason, None), lane=Lane.URGENT)
+    committed_s = monotonic()
     reach("erase.committed")
     go_on(world, person, pause=sleep)
-    return _answer(desk, person, already=already)
+    answer = _answer(desk, person, already=already)
+    if world.store.shared and world.clock() - answer.erased_us < LATELY_US:
+        sleep(max(0.0, committed_s + ELSEWHERE_S - monotonic()))  # now it holds in every process
+    return answer
 
 
 def erase_again(desk: Eraser, log: Log) -> int:
@@ -126,9 +135,12 @@ def erase_again(desk: Eraser, log: Log) -> int:
 
     Called before anything else runs. Raises HubError(STARTUP) where the ledger has fewer erasures than the store.
     """
-    world, erased = desk.world, desk.ledger.erased
+    world = desk.world
     with world.store.read() as tx:
-        check_count(desk.ledger, erasures_known(tx))
+        known = erasures_known(tx)
+        desk.ledger.look()  # after that count: another process may erase in this moment, and it writes here first
+        check_count(desk.ledger, known)
+        erased = desk.ledger.erased
         back = [
             person
             for at in range(0, len(erased), AT_ONCE)

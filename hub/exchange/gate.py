@@ -20,7 +20,7 @@ from hub.exchange.aimed import aim_keys
 from hub.exchange.intake import Taken, open_record, take
 from hub.exchange.notices import tell_conflict, tell_refused
 from hub.exchange.prepare import prepare
-from hub.exchange.prepared import Known, Prepared
+from hub.exchange.prepared import Known, NewDelivery, Prepared
 from hub.exchange.rulings import Rulings
 from hub.exchange.world import World
 from hub.failpoints import reach
@@ -286,7 +286,7 @@ class Gate:
         tx.insert("history(person, audit)", sorted([(person, audit + at) for person, at in decided.history]))
         seen = [(*one, *_made(decided, one[0], delivery)) for one in sorted(decided.seen)]
         tx.insert("event_seen(event, content, delivery, deliveries)", seen)
-        new = list(enumerate(decided.deliveries, delivery))
+        new = list(enumerate(self._sound(decided), delivery))
         tx.insert(DELIVERY, [(at, *d[:5], audit + d[5], *d[6:9]) for at, d in new])
         tx.insert(QUEUE, [(d[2], d[9], at, d[3], d[10], 0, d[11]) for at, d in new])
         if decided.hold_keys:
@@ -305,6 +305,16 @@ class Gate:
         if unreadable:
             self._unreadable(tx, unreadable)
         return interned
+
+    def _sound(self, decided: Prepared) -> list[NewDelivery]:
+        """Return the deliveries as they may be stored: texts were sealed before the transaction began."""
+        if not decided.aims:
+            return decided.deliveries
+        sound = self._world.keys.wrapping.sound
+        return [
+            one if one[7] else (*one[:8], sound(one[8], one[0]), *one[9:])  # without parts it is a text
+            for one in decided.deliveries
+        ]
 
     def _note_aims(self, tx: Tx, decided: Prepared, delivery: int) -> None:
         """Note what deliveries are about, which asks are closed, whose backfill is all here. Few batches have any."""

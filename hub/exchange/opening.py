@@ -8,6 +8,8 @@ from hub.exchange.world import World
 from hub.identity.keys import Wrapping
 
 BYTES_FRESH_S = 2  # between the commit of a hand-out and its first byte; a withdrawal in between was told of it
+ELSEWHERE_S = BYTES_FRESH_S + 1  # after a commit no process begins bytes, nor opens by a key, of what was before it
+BELIEVED_S = 2.5  # how long keys in memory count without a look at who was erased: shorter than the above
 
 
 class Leaving(NamedTuple):

@@ -10,13 +10,12 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from hub.core.errors import HubError, Kind
 from hub.identity.agency_keys import KeysOf
-from hub.identity.assertions import believed
-from hub.identity.local_store import LocalStore
+from hub.identity.assertions import Assertion, believed
 from hub.identity.signed_tokens import is_signed_by, read_token, signed
 from hub.identity.token_keys import TOKEN_LIFE_S, KeysAt, public_jwk
 from hub.ports import Clock
@@ -30,6 +29,14 @@ SCOPES_OF_RIGHT = {
 }
 SCOPES_OF_ALL = ("agency:read",)
 SCOPES = tuple(dict.fromkeys([*SCOPES_OF_ALL, *(scope for scopes in SCOPES_OF_RIGHT.values() for scope in scopes)]))
+
+
+class Claims(Protocol):
+    """Where assertions are used up."""
+
+    def claim_jti(self, agency: str, jti: str, exp_us: int) -> bool:
+        """Take an assertion for good; False when it was taken before. See `LocalStore.claim_jti`."""
+
 
 RightsOf = Callable[[str], frozenset[str]]
 """Return the rights of the agency with this code, of `publish`, `subscribe`, `link`."""
@@ -82,6 +89,11 @@ def count_nothing(_agency: str) -> None:
     """Stand in for a quota where none is wanted."""
 
 
+def nothing_new() -> bool:
+    """Hear of nothing, where there is no other process."""
+    return False
+
+
 def everybody(_agency: str) -> bool:
     """Know every agency, where nobody keeps a list."""
     return True
@@ -95,10 +107,11 @@ class AgencyTokens:
     keys_at: KeysAt  # the hub's own: what access tokens are signed and verified with
     keys_of: KeysOf
     rights_of: RightsOf
-    local_store: LocalStore
+    claims: Claims
     clock: Clock
     knows: Callable[[str], bool] = everybody  # an agency that left the catalogue is a stranger, whatever token it has
     count: Callable[[str], None] = count_nothing  # raises HubError(TOO_MANY); called before anything is written
+    hear: Callable[[], bool] = nothing_new  # reads anew what other processes changed, seldom; says whether anything was
     recent: RecentTokens = field(default_factory=RecentTokens, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -119,11 +132,14 @@ class AgencyTokens:
 
         Raises `HubError` UNAUTHENTICATED; TOO_MANY (the assertion can be sent again); UNAVAILABLE.
         """
-        believable = believed(
-            assertion, client_id=client_id, issuer=self.issuer, keys_of=self.keys_of, now_us=self.clock()
-        )
+        try:
+            believable = self._believed(assertion, client_id)
+        except HubError as refused:
+            if refused.code != "assertion-unverified" or not self.hear():
+                raise
+            believable = self._believed(assertion, client_id)  # the key may have been registered at another process
         self.count(believable.agency)
-        if not self.local_store.claim_jti(believable.agency, believable.jti, believable.exp_us):
+        if not self.claims.claim_jti(believable.agency, believable.jti, believable.exp_us):
             raise HubError(
                 Kind.UNAUTHENTICATED,
                 "This assertion was used before: its jti is known.",
@@ -132,6 +148,9 @@ class AgencyTokens:
                 code="assertion-replayed",
             )
         return believable.agency
+
+    def _believed(self, assertion: str, client_id: str) -> Assertion:
+        return believed(assertion, client_id=client_id, issuer=self.issuer, keys_of=self.keys_of, now_us=self.clock())
 
     def granted(self, agency: str, requested: str) -> tuple[str, ...]:
         """Return what of the `requested` scopes (space-separated; "" asks for all) the agency has the right to.

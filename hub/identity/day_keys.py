@@ -7,9 +7,10 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from hub.core.errors import HubError, Kind
-from hub.identity.keys import Keyring, new_key
+from hub.identity.keys import Keyring, Wrapping, new_key
 from hub.identity.local_store import LocalStore
 from hub.store.engine import Fences, Row, Store, Tx
+from hub.store.news import Topic, tell
 
 US_PER_DAY = 86_400_000_000
 SHORTEST_DAYS = 2  # a key ends with a whole day: after fewer, an event of a minute before midnight might go undecided
@@ -73,21 +74,36 @@ class DayKeys:
 
     def destroy_before(self, day: int) -> int:
         """Destroy every key of an earlier day, in the store and here; returns how many the store had."""
-        gone = self._store.write(
-            lambda tx: tx.run("UPDATE day_key SET key = NULL WHERE day < ? AND key IS NOT NULL", (day,))
-        )
+
+        def transaction(tx: Tx) -> int:
+            gone = tx.run("UPDATE day_key SET key = NULL WHERE day < ? AND key IS NOT NULL", (day,))
+            if gone:
+                tell(tx, Topic.DAY_KEYS)
+            return gone
+
+        gone = self._store.write(transaction)
+        self._forget_before(day)
+        return gone
+
+    def forget_destroyed(self) -> None:
+        """Let go here of what another process has destroyed in the store: whole days, the oldest first."""
+        with self._store.read() as tx:
+            row = tx.one("SELECT min(day) FROM day_key WHERE key IS NOT NULL")
+        if row is not None and row[0] is not None:
+            self._forget_before(row[0])
+
+    def _forget_before(self, day: int) -> None:
         with self._lock:
             self._open = {(agency, of): key for (agency, of), key in self._open.items() if of >= day}
         if self._local is not None:
             for name in self._local.names(LOCAL):
                 if int(name.rpartition("/")[2]) < day:
                     self._local.destroy(name)
-        return gone
 
     def _make(self, places: Sequence[tuple[int, int]]) -> None:
         """Make in the store what is not there, then keep it here: nothing is sealed under a key that is not stored."""
         fresh = [(*place, self._copy(*place) or self._wrapping.seal(new_key(), day_place(*place))) for place in places]
-        rows = self._store.write(lambda tx: _ensure(tx, fresh), fences=Fences())
+        rows = self._store.write(lambda tx: _ensure(tx, fresh, self._wrapping), fences=Fences())
         for agency, day, wrapped in rows:
             self._unwrap(agency, day, wrapped)
         if self._local is not None:
@@ -115,16 +131,16 @@ class DayKeys:
         return key
 
 
-def _ensure(tx: Tx, fresh: Sequence[tuple[int, int, bytes]]) -> list[Row]:
+def _ensure(tx: Tx, fresh: Sequence[tuple[int, int, bytes]], wrapping: Wrapping) -> list[Row]:
     """Store those that are not there. Returns (agency, day, wrapped key) of each, as it stands."""
     found = []
-    for row in fresh:  # one that a clock running ahead had destroyed too early is made anew
+    for agency, day, wrapped in fresh:  # one that a clock running ahead had destroyed too early is made anew
         tx.run(
             "INSERT INTO day_key(agency, day, key) VALUES (?, ?, ?)"
             " ON CONFLICT(agency, day) DO UPDATE SET key = excluded.key WHERE day_key.key IS NULL",
-            row,
+            (agency, day, wrapping.sound(wrapped, day_place(agency, day))),
         )
-        found += tx.rows("SELECT agency, day, key FROM day_key WHERE agency = ? AND day = ?", row[:2])
+        found += tx.rows("SELECT agency, day, key FROM day_key WHERE agency = ? AND day = ?", (agency, day))
     return found
 
 

@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from hub.core.errors import HubError, Kind
+from hub.store.engine import keys_changed
 
 ROOT_BYTES = 32
 NONCE_BYTES = 12  # AES-GCM, NIST SP 800-38D section 5.2.1.1: 96 bits
@@ -37,15 +38,28 @@ class Wrapping:
 
     Everything is sealed under the present one, and opened by it first: AES-GCM tells which one it was. All who work
     with a hub's keys share this one object, so that a rotation reaches everybody at the same moment. Thread-safe.
+    `number` is the one that `hub/store/news.py` has of them; where other processes rotate them too, `learn` reads them
+    anew from the store.
     """
 
-    def __init__(self, present: bytes, former: bytes | None = None) -> None:
-        self.changing = threading.Lock()  # held by whoever writes these secrets to the store, until they are taken here
-        self.take(present, former)
+    def __init__(self, present: bytes, former: bytes | None = None, number: int = 0) -> None:
+        self.changing = threading.RLock()  # held by whoever writes these to the store, until they are taken here
+        self.learn: Callable[[], object] = _nothing
+        self._taking = threading.Lock()
+        self._held = _Held(present, AESGCM(present), former, AESGCM(former) if former else None, number)
 
-    def take(self, present: bytes, former: bytes | None) -> None:
-        """Hold these from now on. They stand in the store already, or what is sealed next could be lost."""
-        self._held = _Held(present, AESGCM(present), former, AESGCM(former) if former else None)
+    def take(self, present: bytes, former: bytes | None, number: int) -> None:
+        """Hold these from now on, unless newer ones are held already.
+
+        They stand in the store already, or what is sealed next could be lost.
+        """
+        with self._taking:
+            if number > self._held.number:
+                self._held = _Held(present, AESGCM(present), former, AESGCM(former) if former else None, number)
+
+    @property
+    def number(self) -> int:
+        return self._held.number
 
     @property
     def present(self) -> bytes:
@@ -61,15 +75,15 @@ class Wrapping:
         return nonce + self._held.seals.encrypt(nonce, plain, bound)
 
     def unseal(self, sealed: bytes, bound: bytes) -> bytes:
-        """See `unseal`. Raises cryptography's InvalidTag where neither secret opens it."""
+        """See `unseal`. Raises cryptography's InvalidTag where neither secret opens it, nor one that is learnt anew."""
         held = self._held  # once: a rotation may begin or end meanwhile
-        nonce, rest = sealed[:NONCE_BYTES], sealed[NONCE_BYTES:]
         try:
-            return held.seals.decrypt(nonce, rest, bound)
+            return _open(held, sealed, bound)
         except InvalidTag:
-            if held.opens is None:
+            self.learn()
+            if self._held is held:
                 raise
-            return held.opens.decrypt(nonce, rest, bound)
+            return _open(self._held, sealed, bound)
 
     def renewed(self, sealed: bytes, bound: bytes) -> bytes | None:
         """Seal anew what the former secret sealed; None where the present one did. Raises as `unseal` does."""
@@ -79,8 +93,18 @@ class Wrapping:
             return self.seal(self.unseal(sealed, bound), bound)
         return None
 
+    def sound(self, sealed: bytes, bound: bytes) -> bytes:
+        """Return what was sealed before a transaction began, as the transaction may store it: under the present secret.
+
+        Raises HubError(UNAVAILABLE) where the secret that sealed it is destroyed: then it has to be made anew.
+        """
+        try:
+            return self.renewed(sealed, bound) or sealed
+        except InvalidTag:
+            raise keys_changed() from None
+
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Wrapping) and self._held[::2] == other._held[::2]
+        return isinstance(other, Wrapping) and (self.present, self.former) == (other.present, other.former)
 
     __hash__ = None  # type: ignore[assignment]  # it changes
 
@@ -90,6 +114,21 @@ class _Held(NamedTuple):
     seals: AESGCM
     former: bytes | None
     opens: AESGCM | None
+    number: int
+
+
+def _open(held: _Held, sealed: bytes, bound: bytes) -> bytes:
+    nonce, rest = sealed[:NONCE_BYTES], sealed[NONCE_BYTES:]
+    try:
+        return held.seals.decrypt(nonce, rest, bound)
+    except InvalidTag:
+        if held.opens is None:
+            raise
+        return held.opens.decrypt(nonce, rest, bound)
+
+
+def _nothing() -> None:
+    """Learn nothing: there is no other process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +154,13 @@ def keyring(root: bytes) -> Keyring:
     return ring_of({name: derive(root, f"hub/1/{name}", ROOT_BYTES) for name in Keyring.__dataclass_fields__})
 
 
-def ring_of(secrets_: Mapping[str, bytes]) -> Keyring:
-    """Put a ring together from its secrets by name, the former wrapping key's among them where there is one."""
+def ring_of(secrets_: Mapping[str, bytes], number: int = 0) -> Keyring:
+    """Put a ring together from its secrets by name, the former wrapping key's among them where there is one.
+
+    `number` is the store's, of the wrapping keys.
+    """
     names = Keyring.__dataclass_fields__.keys() - {"wrapping"}
-    wrapping = Wrapping(secrets_["wrapping"], secrets_.get(FORMER_WRAPPING))
+    wrapping = Wrapping(secrets_["wrapping"], secrets_.get(FORMER_WRAPPING), number)
     return Keyring(wrapping=wrapping, **{name: secrets_[name] for name in names})
 
 
@@ -225,18 +267,30 @@ class OpenKeys:
     Not the least recently used: to note each use costs more than to open a key again once in `CACHED_KEYS`.
     """
 
-    def __init__(self, wrapping: Wrapping, read: Callable[[list[int]], dict[int, bytes | None]]) -> None:
-        """`read` returns the wrapped keys of persons; None for an erased one."""
-        self._wrapping, self._read = wrapping, read
+    def __init__(
+        self,
+        wrapping: Wrapping,
+        read: Callable[[list[int]], dict[int, bytes | None]],
+        *,
+        current: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """`read` returns the wrapped keys of persons; None for an erased one.
+
+        `current` says whether every erasure of a while ago was heard of here; while it was not, nothing that is kept
+        is believed, and each key is read.
+        """
+        self._wrapping, self._read, self._current = wrapping, read, current
         self._keys: OrderedDict[int, OpenKey] = OrderedDict()
         self._gone: set[int] = set()  # erased while this process runs: who read a key just before must not keep it
         self._lock, self._leaving = threading.Lock(), threading.Lock()
 
     def of(self, persons: list[int]) -> dict[int, OpenKey]:
         """Return the keys of those persons who still have one."""
-        with self._lock:
-            keys = self._keys
-            found = {person: key for person in persons if (key := keys.get(person)) is not None}
+        found: dict[int, OpenKey] = {}
+        if self._current():
+            with self._lock:
+                keys = self._keys
+                found = {person: key for person in persons if (key := keys.get(person)) is not None}
         if len(found) < len(persons):
             missing = [person for person in persons if person not in found]
             wrapped = self._read(missing)
@@ -258,7 +312,10 @@ class OpenKeys:
             yield self._gone.isdisjoint(persons)
 
     def forget(self, person: int) -> None:
-        """Let nothing of this person be opened, nor leave that was opened before. In the erasure's transaction."""
+        """Let nothing of this person be opened, nor leave that was opened before.
+
+        In the erasure's transaction; in other processes when they hear of it.
+        """
         with self._leaving, self._lock:
             self._gone.add(person)
             self._keys.pop(person, None)

@@ -6,6 +6,7 @@ cut off; the store therefore counts its erasures (the fact `erasures`), and more
 """
 
 import errno
+import fcntl
 import os
 import stat
 from collections.abc import Iterable
@@ -23,31 +24,50 @@ _RESTORE = "Restore it from the backup of the key's volume. Only where it is los
 
 
 class Ledger:
-    """The open file. Thread-safe."""
+    """The open file. Thread-safe, and safe beside other processes: who changes it holds its lock and reads it first."""
 
     def __init__(self, path: Path, key: bytes) -> None:
         """Read and check every line. Raises HubError(STARTUP) for a file that others may read or that was altered."""
         self.path, self._key, self._lock = path, key, Lock()
-        self._erased, self._last, kept = _read(path, key)
-        if kept is not None:  # a line that a crash cut short was never relied on
-            os.truncate(path, kept)
+        self._erased: dict[int, int] = {}
+        self._last, self._bytes = BEGIN, 0
+        self.look()
 
     @property
     def erased(self) -> dict[int, int]:
         """Every person of the ledger, and when they were erased."""
         return dict(self._erased)
 
+    def look(self) -> None:
+        """Read what was added since, by other processes too. Raises HubError(STARTUP) as the opening does."""
+        with self._lock:
+            if self._read() is None:
+                return
+            try:
+                descriptor = os.open(self.path, os.O_RDWR)
+            except OSError:  # who may not write here reads whole lines, and leaves half a one to who may
+                return
+            try:  # of a crash, or of another process that is writing it
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                self._mend(descriptor)
+            finally:
+                os.close(descriptor)
+
     def append(self, person: int, erased_us: int) -> None:
         """Add a person, durably before it returns; nothing where they are in it. Raises HubError(UNAVAILABLE)."""
         with self._lock:
-            if person in self._erased:
-                return
-            mac = _mac(self._key, self._last, person, erased_us)
             try:
                 new = not self.path.exists()
                 descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
                 try:
-                    _append(descriptor, _line(person, erased_us, mac))
+                    fcntl.flock(descriptor, fcntl.LOCK_EX)
+                    if os.fstat(descriptor).st_size != self._bytes:  # another process has erased somebody
+                        self._mend(descriptor)
+                    if person in self._erased:
+                        return
+                    mac = _mac(self._key, self._last, person, erased_us)
+                    line = _line(person, erased_us, mac)
+                    _append(descriptor, line)
                 finally:
                     os.close(descriptor)
                 if new:
@@ -61,6 +81,18 @@ class Ledger:
                     code="erasure-ledger-down",
                 ) from cause
             self._erased[person], self._last = erased_us, mac
+            self._bytes += len(line)
+
+    def _read(self) -> int | None:
+        """Read it; returns the bytes to keep where the last line is not whole."""
+        self._erased, self._last, self._bytes, torn = _read(self.path, self._key)
+        return self._bytes if torn else None
+
+    def _mend(self, descriptor: int) -> None:
+        """Read it, and cut off half a line: one that a crash cut short was never relied on. Under the file's lock."""
+        kept = self._read()
+        if kept is not None:
+            os.ftruncate(descriptor, kept)
 
 
 def ledger_path(key_path: Path) -> Path:
@@ -115,12 +147,12 @@ def rebuild(path: Path, key: bytes, erased: Iterable[tuple[int, int]]) -> int:
     return len(lines)
 
 
-def _read(path: Path, key: bytes) -> tuple[dict[int, int], bytes, int | None]:
-    """Return who was erased when, the last MAC, and the bytes to keep where the last line is not whole."""
+def _read(path: Path, key: bytes) -> tuple[dict[int, int], bytes, int, bool]:
+    """Return who was erased when, the last MAC, how many bytes are whole lines, and whether half a line follows."""
     try:
         mode, content = path.stat().st_mode, path.read_bytes()
     except FileNotFoundError:
-        return {}, BEGIN, None
+        return {}, BEGIN, 0, False
     except OSError as cause:
         raise _unusable(path, "cannot be read", "Let the hub's user read and write it.") from cause
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
@@ -137,7 +169,7 @@ def _read(path: Path, key: bytes) -> tuple[dict[int, int], bytes, int | None]:
         if not compare_digest(mac.hex(), said):
             raise _unusable(path, f"was altered: line {at} is not what this hub wrote", _RESTORE)
         erased[int(person)], last = int(erased_us), mac
-    return erased, last, len(whole) if len(whole) < len(content) else None
+    return erased, last, len(whole), len(whole) < len(content)
 
 
 def _mac(key: bytes, before: bytes, person: int, erased_us: int) -> bytes:

@@ -1,6 +1,7 @@
 """Every agency's registered public keys in memory: signing in goes on while the store is busy or down."""
 
 from collections.abc import Mapping
+from threading import Lock
 from typing import Any
 
 import orjson
@@ -19,9 +20,9 @@ class RegisteredKeys:
 
     def __init__(self, store: Store, log: Log) -> None:
         """Read them. One that is not accepted any more is left out and logged: it opens no door."""
-        self._store, self._log = store, log
+        self._store, self._log, self._loading = store, log, Lock()
         self._by_agency: Mapping[str, tuple[AgencyKey, ...]] = {}
-        self._load()
+        self.load()
 
     def of(self, agency: str) -> tuple[AgencyKey, ...]:
         return self._by_agency.get(agency, ())
@@ -32,7 +33,7 @@ class RegisteredKeys:
         text = orjson.dumps({name: jwk[name] for name in STORED_PARTS if name in jwk}).decode()
         row = KeyRow(agency, key.kid, text, now_us, FOR_EVER_US)
         self._store.write(lambda tx: put_key(tx, row, most=KEYS_PER_AGENCY))
-        self._load()
+        self.load()
         self._log.info("agency.key.registered", agency=agency)
         return key
 
@@ -47,16 +48,18 @@ class RegisteredKeys:
                 remedy=f"Its keys are {known}." if known else "It has no key at all.",
                 code="key-unknown",
             )
-        self._load()
+        self.load()
         self._log.warning("agency.key.ended", agency=agency)
 
-    def _load(self) -> None:
-        found: dict[str, tuple[AgencyKey, ...]] = {}
-        for row in all_keys(self._store):
-            try:
-                key = agency_key(orjson.loads(row.jwk), from_us=row.from_us, until_us=row.until_us)
-            except HubError as refused:
-                self._log.error("agency.key.refused", agency=row.agency, code=refused.code)
-                continue
-            found[row.agency] = (*found.get(row.agency, ()), key)
-        self._by_agency = found
+    def load(self) -> None:
+        """Read them anew: they were changed, here or in another process."""
+        with self._loading:  # so that what was read later is what stays
+            found: dict[str, tuple[AgencyKey, ...]] = {}
+            for row in all_keys(self._store):
+                try:
+                    key = agency_key(orjson.loads(row.jwk), from_us=row.from_us, until_us=row.until_us)
+                except HubError as refused:
+                    self._log.error("agency.key.refused", agency=row.agency, code=refused.code)
+                    continue
+                found[row.agency] = (*found.get(row.agency, ()), key)
+            self._by_agency = found

@@ -29,6 +29,7 @@ from hub.identity.keys import (
 )
 from hub.ports import Clock
 from hub.store.engine import Lane, Row, Store, Tx
+from hub.store.news import Topic, number_of
 from hub.store.operations import record
 
 NAME_BYTES = 8  # of a root's public name: enough to tell two files apart, and it says nothing of the key
@@ -68,12 +69,61 @@ def open_ring(store: Store, root: bytes, clock: Clock) -> Keyring:
             raise _wrong(here, {bytes(row[0]) for row in rows})
         if not rows:  # 3.
             prove(tx, keyring(root))
-    ring = _opened(root, theirs)
+        number = number_of(tx, Topic.WRAPPING)
+    ring = _opened(root, theirs, number)
     missing = Keyring.__dataclass_fields__.keys() - {row[1] for row in theirs}
     newest = max((row[3], row[0]) for row in rows)[1] if rows else here
     if missing or (len(rows) > len(theirs) and newest == here):
         store.write(lambda tx: _settle(tx, root, ring, missing, clock()), lane=Lane.URGENT)
     return ring
+
+
+class RingWatch:
+    """Keeps a ring's wrapping key the present one where other processes rotate it: see `hub.store.engine.Watch`.
+
+    Where the root was rotated, whoever runs with the former file still knows all secrets, for a root changes none; it
+    can open none that is made after that, and so writes nothing any more until it is started with the new file.
+    """
+
+    def __init__(self, store: Store, ring: Keyring, key_path: Path) -> None:
+        self._store, self._wrapping, self._key_path = store, ring.wrapping, key_path
+
+    def knows(self, number: int) -> bool:
+        return self._wrapping.number == number
+
+    def learn(self, number: int) -> bool:
+        """See `Watch.learn`. Waits for a rotation that is under way in this process, which takes its keys itself."""
+        with self._wrapping.changing:
+            if self.knows(number):
+                return False
+            self.look()
+            return True
+
+    def look(self) -> None:
+        """Take the wrapping keys that the store has, where they are others than those in memory.
+
+        Raises HubError(UNAVAILABLE) where the key file does not open them, or the store is down.
+        """
+        with self._store.read() as tx:
+            number = number_of(tx, Topic.WRAPPING)
+            if self.knows(number):
+                return
+            rows = tx.rows("SELECT root, name, wrapped, since_us FROM hub_key")
+        try:
+            root = read_key_file(self._key_path)
+            theirs = [row for row in rows if row[0] == root_name(root)]
+            if not theirs:
+                raise _wrong(root_name(root), {bytes(row[0]) for row in rows})
+            fresh = _opened(root, theirs, number).wrapping
+        except HubError as cause:
+            raise HubError(
+                Kind.UNAVAILABLE,
+                f"this process does not know the hub's present keys, and can write nothing: {cause.what}",
+                where=cause.where,
+                remedy="Start it again with the root key file that the other processes run with.",
+                code="keys-unknown",
+            ) from cause
+        self._wrapping.take(fresh.present, fresh.former, number)
 
 
 def check_root(tx: Tx, root: bytes) -> Keyring:
@@ -124,7 +174,7 @@ def act_salt(ring: Keyring) -> Callable[[bytes], bytes]:
     return lambda nonce: keyed(ring.leaf, nonce.hex())
 
 
-def _opened(root: bytes, rows: list[Row]) -> Keyring:
+def _opened(root: bytes, rows: list[Row], number: int = 0) -> Keyring:
     """Unwrap what is stored; what is not (a secret that this version is the first to know) is derived."""
     derived = secrets_of(keyring(root))
     try:
@@ -137,7 +187,7 @@ def _opened(root: bytes, rows: list[Row]) -> Keyring:
             remedy="Restore the store from its last good backup; `hub doctor` says what else is damaged.",
             code="hub-keys-damaged",
         ) from cause
-    return ring_of({**derived, **found})
+    return ring_of({**derived, **found}, number)
 
 
 def _settle(tx: Tx, root: bytes, ring: Keyring, missing: set[str], now_us: int) -> None:
@@ -158,7 +208,7 @@ def _wrap(tx: Tx, root: bytes, ring: Keyring, names: Container[str], now_us: int
         for name, secret in sorted(secrets_of(ring).items())
         if name in names
     ]
-    tx.insert("hub_key(root, name, wrapped, since_us)", rows)
+    tx.insert("hub_key(root, name, wrapped, since_us)", rows, or_ignore=True)  # two first starts derive the same
 
 
 def wrap_secret(root: bytes, name: str, secret: bytes) -> bytes:

@@ -7,6 +7,7 @@ The keys that count are kept in memory: whoever has none pays one look into a di
 
 from base64 import b64encode, urlsafe_b64decode
 from collections.abc import Callable, Mapping
+from threading import Lock
 from typing import Any, NamedTuple
 
 import orjson
@@ -59,9 +60,9 @@ class SealingKeys:
     """The keys that count, in memory. Replaced whole on every change, so that readers need no lock."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
+        self._store, self._loading = store, Lock()
         self._by_agency: Mapping[str, SealTo] = {}
-        self._load()
+        self.load()
 
     def of(self, agency: str) -> SealTo | None:
         return self._by_agency.get(agency)
@@ -75,7 +76,7 @@ class SealingKeys:
             noted(tx, kid)
 
         self._store.write(transaction)
-        self._load()
+        self.load()
         return kid
 
     def end(self, agency: str, *, now_us: int, noted: Noted) -> None:
@@ -87,13 +88,15 @@ class SealingKeys:
             noted(tx)
 
         self._store.write(transaction)
-        self._load()
+        self.load()
 
-    def _load(self) -> None:
-        self._by_agency = {
-            row.agency: SealTo(row.kid, X25519PublicKey.from_public_bytes(row.public))
-            for row in sealing_rows(self._store)
-        }
+    def load(self) -> None:
+        """Read them anew: they were changed, here or in another process."""
+        with self._loading:  # so that what was read later is what stays
+            self._by_agency = {
+                row.agency: SealTo(row.kid, X25519PublicKey.from_public_bytes(row.public))
+                for row in sealing_rows(self._store)
+            }
 
 
 def read_sealing_key(given: Mapping[str, Any]) -> tuple[str, bytes]:

@@ -50,7 +50,8 @@ class RotatingKeys:
     def __init__(self, store: Store, secret: bytes, log: Log) -> None:
         """Read when each key began to sign; `secret` (32 bytes) is what all of them are derived from."""
         self._store, self._secret, self._log = store, secret, log
-        self._take(rotations(store))
+        self._rotated = 0
+        self.load()
 
     def at(self, now_us: int) -> TokenKeys:
         """Return the signing key, the next one, and the former one while its tokens last.
@@ -78,8 +79,14 @@ class RotatingKeys:
         self._log.warning("token_key.rotated", count=len(moments))
         return rotation
 
+    def load(self) -> None:
+        """Read anew when each key began to sign: another process may have rotated them."""
+        self._take(rotations(self._store))
+
     def _take(self, moments: tuple[int, ...]) -> None:
-        number = 1 + len(moments)
+        if len(moments) < self._rotated:
+            return  # read before a rotation that is known by now
+        self._rotated, number = len(moments), 1 + len(moments)
         former = self._derived(number - 1) if moments else None
         began_us = moments[-1] if moments else 0
         self._keys = _Derived(former, self._derived(number), self._derived(number + 1), began_us)

@@ -32,6 +32,7 @@ from hub.identity.webhook_keys import webhook_place
 from hub.ports import Clock
 from hub.store import wrapped
 from hub.store.engine import Lane, Store, Tx
+from hub.store.news import Topic, tell
 from hub.store.operations import record
 from hub.store.wal import overwriting, truncate_wal
 from hub.store.wrapped import Column, Rotation, Wrapped, put_rotation, rotation_of
@@ -76,9 +77,10 @@ def rotate_wrapping(store: Store, ring: Keyring, *, root: bytes, clock: Clock) -
     at hand to wrap the new key under.
     """
     wrapping, secret = ring.wrapping, new_key()
-    done = WrappingRotated(wrapping_name(secret), wrapping_name(wrapping.present))
 
-    def transaction(tx: Tx) -> None:
+    def transaction(tx: Tx) -> tuple[WrappingRotated, bytes, int]:
+        former = wrapping.present  # as of now: another process may have ended a rotation a moment ago
+        done = WrappingRotated(wrapping_name(secret), wrapping_name(former))
         before, now_us = rotation_of(tx), clock()
         if before is not None and before.stage != "done":
             raise _conflict(
@@ -91,16 +93,17 @@ def rotate_wrapping(store: Store, ring: Keyring, *, root: bytes, clock: Clock) -
             )
         with overwriting(tx):
             tx.run("UPDATE hub_key SET wrapped = ? WHERE name = 'wrapping'", (wrap_secret(root, "wrapping", secret),))
-        kept = wrap_secret(root, FORMER_WRAPPING, wrapping.present)
+        kept = wrap_secret(root, FORMER_WRAPPING, former)
         tx.insert("hub_key(root, name, wrapped, since_us)", [(rows[0][0], FORMER_WRAPPING, kept, rows[0][1])])
         put_rotation(tx, Rotation("wrap", done.key, since_us=now_us, round_us=now_us, last_us=now_us))
         said: dict[str, object] = {"act": "rotate", "key": "wrapping", "from": done.former, "to": done.key}
         record(tx, said, now_us=now_us, salt=act_salt(ring))
+        return done, former, tell(tx, Topic.WRAPPING)
 
     with wrapping.changing:
-        store.write(transaction, lane=Lane.URGENT)
+        done, former, number = store.write(transaction, lane=Lane.URGENT)
         reach("wrapping.stored")
-        wrapping.take(secret, wrapping.present)
+        wrapping.take(secret, former, number)
     return done
 
 
@@ -127,7 +130,9 @@ def wrap_anew(store: Store, ring: Keyring, clock: Clock, way: Way) -> bool:
         damaged=damaged + (now.damaged if now.column or now.after else 0),  # a round counts from its beginning
     )
 
-    def transaction(tx: Tx) -> bool:
+    def transaction(tx: Tx) -> int:
+        if rotation_of(tx) != now:
+            return 0  # another process was first with this piece
         renewed = sum(wrapped.replace(tx, column, one, sealed) for one, sealed in changes)
         moved = following._replace(renewed=now.renewed + renewed, total=now.total + renewed)
         if renewed:
@@ -136,12 +141,12 @@ def wrap_anew(store: Store, ring: Keyring, clock: Clock, way: Way) -> bool:
             return _end_round(tx, ring, moved, clock())
         put_rotation(tx, moved)
         reach("wrapping.piece")
-        return False
+        return 0
 
     with ring.wrapping.changing:
-        if store.write(transaction):
+        if number := store.write(transaction):
             reach("wrapping.destroyed")
-            ring.wrapping.take(ring.wrapping.present, None)
+            ring.wrapping.take(ring.wrapping.present, None, number)
     return True
 
 
@@ -163,19 +168,22 @@ def _renewed(
     return changes, damaged
 
 
-def _end_round(tx: Tx, ring: Keyring, now: Rotation, now_us: int) -> bool:
-    """3., 4.: destroy the former secret where a round that began late enough found nothing; else begin another."""
+def _end_round(tx: Tx, ring: Keyring, now: Rotation, now_us: int) -> int:
+    """3., 4.: destroy the former secret where a round that began late enough found nothing; else begin another.
+
+    Returns the number that the keys have when it is destroyed, else 0.
+    """
     found = now.renewed or now.damaged
     if found or now.round_us < now.last_us + SETTLES_US:
         next_us = now_us + DAMAGED_US if now.damaged and not now.renewed else now.last_us + SETTLES_US
         put_rotation(tx, now._replace(column=0, after=(), renewed=0, round_us=next_us, rounds=now.rounds + 1))
-        return False
+        return 0
     with overwriting(tx):
         tx.run("DELETE FROM hub_key WHERE name = ?", (FORMER_WRAPPING,))
     put_rotation(tx, now._replace(stage="log", column=0))
     said: dict[str, object] = {"act": "rotated", "key": "wrapping", "to": now.key, "renewed": now.total}
     record(tx, said, now_us=now_us, salt=act_salt(ring))
-    return True
+    return tell(tx, Topic.WRAPPING)
 
 
 def _cut_log(store: Store, now: Rotation) -> bool:

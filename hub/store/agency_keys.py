@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from hub.store.engine import Store, Tx
+from hub.store.news import Topic, tell
 
 COLUMNS = "agency, kid, jwk, from_us, until_us"
 FOR_EVER_US = 2**62
@@ -25,6 +26,7 @@ def all_keys(store: Store) -> list[KeyRow]:
 
 def end_key(tx: Tx, agency: str, kid: str, *, now_us: int) -> bool:
     """Let a key count no longer from now on; False where the agency has none of this name that still counts."""
+    tell(tx, Topic.AGENCY_KEYS)
     return bool(
         tx.run(
             "UPDATE agency_key SET until_us = ? WHERE agency = ? AND kid = ? AND until_us > ?",
@@ -38,6 +40,7 @@ def put_key(tx: Tx, row: KeyRow, *, most: int) -> None:
 
     Beyond `most` the agency's ended ones go, then its oldest.
     """
+    tell(tx, Topic.AGENCY_KEYS)
     tx.run("DELETE FROM agency_key WHERE agency = ? AND kid = ?", (row.agency, row.kid))
     tx.insert(f"agency_key({COLUMNS})", [row])
     tx.run(

@@ -21,6 +21,7 @@ from hub.store.agreements import settle
 from hub.store.audit import Salt, add_act
 from hub.store.engine import Lane, Store, Tx
 from hub.store.facts import AGENCY_FENCE, AGREEMENT_FENCE, POLICY_FENCE, raise_fence
+from hub.store.news import Topic, tell
 from hub.store.signatures import fully_signed, keep_terms
 
 Document = dict[str, Any]
@@ -119,6 +120,7 @@ def _apply(tx: Tx, now_us: int, proposed: Catalogue, revision: str, salt: Salt, 
             "INSERT INTO fact(name, value) VALUES (?, ?) ON CONFLICT(name) DO UPDATE SET value = excluded.value",
             (name, value),
         )
+    tell(tx, Topic.CATALOGUE)
     audit = _audit(tx, changes, proposed.digest, revision, fences, salt, now_us)  # 4.
     return Applied(proposed.digest, revision, changes, audit, _unsigned(tx, after))
 

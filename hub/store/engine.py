@@ -93,8 +93,32 @@ class Job(Protocol):
         """Wait until it is durable, and return, or raise, what its work did."""
 
 
+class Watch(Protocol):
+    """The keys that a process seals under, which others may rotate: whether it knows the present ones."""
+
+    def knows(self, number: int) -> bool:
+        """Say whether `number` of `Topic.WRAPPING` is the one whose keys are in memory. Waits for nothing."""
+
+    def learn(self, number: int) -> bool:
+        """Read the keys anew, unless `number` has become known meanwhile; returns whether they had to be.
+
+        Never called inside a transaction. Raises HubError(UNAVAILABLE) where this process cannot open them.
+        """
+
+
 class Store(Protocol):
     """Where everything is kept. Methods may be called from any thread."""
+
+    @property
+    def shared(self) -> bool:
+        """Say whether other processes may write to it at the same time: what is in memory is to be watched then."""
+
+    def heed(self, watch: Watch) -> None:
+        """Refuse from now on each write of whoever does not know the present keys, before its work runs.
+
+        What it prepared may be sealed under a key that is destroyed meanwhile. The keys are read anew then, so that
+        the next try is taken. Nothing happens where no other process can write.
+        """
 
     @property
     def commits(self) -> int:
@@ -125,6 +149,7 @@ class Store(Protocol):
         the connection was lost in the very moment of the commit, as in a crash: who tries again must be able to find
         that it was done. Callers are: event, delivery and jti keys are unique, positions and queue rows are taken as
         they were, acts are found by their state.
+        And HubError(UNAVAILABLE, code="keys-changed"): see `heed`; nothing was run.
         """
 
     def submit(
@@ -172,6 +197,16 @@ def only(found: Sequence[Row]) -> Row | None:
 
 def unavailable(what: str, remedy: str) -> HubError:
     return HubError(Kind.UNAVAILABLE, what, remedy=remedy, code="store-unavailable")
+
+
+def keys_changed() -> HubError:
+    return HubError(
+        Kind.UNAVAILABLE,
+        "another process of this hub has changed the keys meanwhile; nothing was changed",
+        remedy="Try again at once.",
+        code="keys-changed",
+        retry_after_s=1,
+    )
 
 
 def stopping() -> HubError:

@@ -4,6 +4,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from hub.store.engine import Tx
+from hub.store.news import Topic, tell
 
 ERASURES = "erasures"  # the fact that counts them: fewer lines in the ledger mean that lines are missing
 
@@ -37,7 +38,8 @@ _COLUMNS = ", ".join(ErasureRow._fields)
 
 
 def add_erasure(tx: Tx, row: ErasureRow) -> None:
-    """Note a new erasure and count it."""
+    """Note a new erasure, count it, and let other processes hear of it."""
+    tell(tx, Topic.ERASED)
     tx.insert(f"erasure({_COLUMNS})", [row])
     tx.run(
         "INSERT INTO fact(name, value) VALUES (?, '1')"
@@ -91,6 +93,20 @@ def erasures_known(tx: Tx) -> int:
     """Return how many erasures this store knows of."""
     row = tx.one("SELECT value FROM fact WHERE name = ?", (ERASURES,))
     return int(row[0]) if row else 0
+
+
+def last_erasure(tx: Tx) -> int:
+    """Return the audit row of the newest erasure; 0 where there was none."""
+    row = tx.one("SELECT max(audit) FROM erasure")
+    return (row[0] or 0) if row else 0
+
+
+def erased_since(tx: Tx, audit: int) -> list[tuple[int, int]]:
+    """Return (person, audit row) of everybody erased after that row, oldest first.
+
+    An erasure excludes all other writes, so their rows are in the order of their commits.
+    """
+    return [(p, at) for p, at in tx.rows("SELECT person, audit FROM erasure WHERE audit > ? ORDER BY audit", (audit,))]
 
 
 def erased_persons(tx: Tx) -> list[tuple[int, int]]:

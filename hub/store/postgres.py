@@ -3,7 +3,9 @@
 Each write is one READ COMMITTED transaction in its caller's thread. Before its work runs it takes advisory locks:
 
 1. WORLD: exclusive where the write names no fences - then it excludes every other write, as SQLite's one writer does -
-   and shared where it does;
+   and shared where it does. In the same round trip, under the lock, it reads the number of the keys that everything is
+   sealed under: whoever does not know it is refused here (`Store.heed`), and one that is known stays the present one
+   until the commit, for a rotation names no fences;
 2. one lock per fence it names, shared for what it relies on, exclusive for what it changes, in ascending order of the
    lock's number: whoever waits holds only lower ones, so nobody waits in a circle;
 3. then the work: each of its statements sees what was committed before it, so facts are as of after the fences.
@@ -42,7 +44,8 @@ from hub.store.arrays import (
     array_of,
 )
 from hub.store.dialect import table_and_columns, translate
-from hub.store.engine import IDS, Fences, Key, Lane, Row, Tx, only, stopping, unavailable
+from hub.store.engine import IDS, Fences, Key, Lane, Row, Tx, Watch, keys_changed, only, stopping, unavailable
+from hub.store.news import Topic
 
 T = TypeVar("T")
 Connection = psycopg.Connection[Row]
@@ -75,6 +78,7 @@ _LOCKS = (
     "SELECT CASE WHEN f.alone = 1 THEN pg_advisory_xact_lock(f.key) ELSE pg_advisory_xact_lock_shared(f.key) END"
     " FROM unnest($1, $2) AS f(key, alone)"  # unnest gives them in the order of the arrays
 )
+_KEYS = f"; SELECT number FROM news WHERE topic = {Topic.WRAPPING.value}"  # its own snapshot, taken under the lock
 
 
 class PgTx:
@@ -147,6 +151,14 @@ class PgTx:
         return bool(self.rows("SELECT 1 FROM pg_tables WHERE schemaname = 'public' AND tablename = ?", (name,)))
 
 
+class _UnknownKeys(Exception):
+    """This process does not know the keys that are present: nothing of a write has run."""
+
+    def __init__(self, watch: Watch, number: int) -> None:
+        super().__init__(number)
+        self.watch, self.number = watch, number
+
+
 class Pending(NamedTuple):
     """What was submitted."""
 
@@ -159,6 +171,8 @@ class Pending(NamedTuple):
 class PgStore:
     """A database of PostgreSQL 18. Other processes may work on it at the same time."""
 
+    shared = True
+
     def __init__(self, dsn: str, *, password: str = "", connections: int = CONNECTIONS, idle_ms: int = IDLE_MS) -> None:
         """Look whether the database answers. Raises HubError(UNAVAILABLE); the DSN is in no message."""
         self.path = None
@@ -170,6 +184,7 @@ class PgStore:
         self._types: dict[str, dict[str, str]] = {}
         self._counting = threading.Lock()
         self._closing = False
+        self._watch: Watch | None = None
         self._submitted: SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = SimpleQueue()
         with self.read() as tx:
             tx.rows("SELECT 1")
@@ -212,8 +227,12 @@ class PgStore:
     @contextmanager
     def read(self) -> Iterator[PgTx]:
         """Give a reader on one snapshot for as long as the block runs. Raises HubError(UNAVAILABLE)."""
-        with self._begun(_READER, b"BEGIN", "the store cannot be read; nothing was changed") as connection:
+        with self._begun(_READER, b"BEGIN", "the store cannot be read; nothing was changed") as (connection, _):
             yield PgTx(self, connection)
+
+    def heed(self, watch: Watch) -> None:
+        """See `Store.heed`."""
+        self._watch = watch
 
     def trouble(self) -> str:
         """Say in words why it cannot be read; "" when all is well."""
@@ -250,10 +269,26 @@ class PgStore:
 
     # Transactions.
     def _transact(self, work: Callable[[Tx], T], fences: Fences | None, *, patient: bool = False) -> T:
-        shared = "" if fences is None else "_shared"
+        try:
+            done = self._try(work, fences, patient=patient)
+        except _UnknownKeys as unknown:
+            if unknown.watch.learn(unknown.number):
+                raise keys_changed() from None
+            return self._transact(work, fences, patient=patient)  # another thread here had rotated, and is done by now
+        with self._counting:
+            self.commits += 1
+        return done
+
+    def _try(self, work: Callable[[Tx], T], fences: Fences | None, *, patient: bool) -> T:
+        shared, watch = "" if fences is None else "_shared", self._watch
         waiting = f"SET LOCAL idle_in_transaction_session_timeout = {PATIENT_MS};" if patient else ""
-        begin = f"BEGIN; {waiting} SELECT pg_advisory_xact_lock{shared}({WORLD})".encode()  # 1.
-        with self._begun(self._writer, begin, "the store could not commit; nothing was changed") as connection:
+        begin = f"BEGIN; {waiting} SELECT pg_advisory_xact_lock{shared}({WORLD})"  # 1.
+        if watch is not None:
+            begin += _KEYS
+        with self._begun(self._writer, begin.encode(), "the store could not commit; nothing was changed") as begun:
+            connection, said = begun
+            if watch is not None and not watch.knows(number := _number(said)):
+                raise _UnknownKeys(watch, number)
             tx = PgTx(self, connection, fences)
             if fences is not None and (locks := ordered(fences)):
                 connection.execute(_LOCKS.encode(), (Integers(list(locks)), Integers(list(locks.values()))))  # 2.
@@ -265,8 +300,6 @@ class PgStore:
                 raise unavailable("another write was first; nothing was changed", "Try again.") from None
             reach("store.before_commit")
             connection.execute(b"COMMIT")
-        with self._counting:
-            self.commits += 1
         return done
 
     def _work_off(self) -> None:
@@ -280,8 +313,8 @@ class PgStore:
 
     # Connections.
     @contextmanager
-    def _begun(self, kind: str, begin: bytes, failed: str) -> Iterator[Connection]:
-        """Lend a connection with a transaction begun; take it back clean, or close it.
+    def _begun(self, kind: str, begin: bytes, failed: str) -> "Iterator[tuple[Connection, psycopg.Cursor[Row]]]":
+        """Lend a connection with a transaction begun, and what that said; take it back clean, or close it.
 
         Raises HubError(UNAVAILABLE) for the engine's trouble.
         """
@@ -290,8 +323,8 @@ class PgStore:
         try:
             connection, sound = self._take(kind), False
             try:
-                connection = self._begin(kind, connection, begin)
-                yield connection
+                connection, said = self._begin(kind, connection, begin)
+                yield connection, said
                 sound = True
             except psycopg.Error as cause:
                 if not _engine_failed(cause, connection):
@@ -317,20 +350,19 @@ class PgStore:
                 return connection
             connection.close()
 
-    def _begin(self, kind: str, connection: Connection, begin: bytes) -> Connection:
+    def _begin(self, kind: str, connection: Connection, begin: bytes) -> "tuple[Connection, psycopg.Cursor[Row]]":
         """Begin a transaction; on a new connection where the server has just ended this one, which loses nothing."""
         try:
-            connection.execute(begin)
+            return connection, connection.execute(begin)
         except psycopg.Error:
             if not connection.closed:
                 raise
-            connection = self._connect(kind)
-            try:
-                connection.execute(begin)
-            except psycopg.Error:
-                connection.close()
-                raise
-        return connection
+        connection = self._connect(kind)
+        try:
+            return connection, connection.execute(begin)
+        except psycopg.Error:
+            connection.close()
+            raise
 
     def _give_back(self, kind: str, connection: Connection, *, sound: bool) -> None:
         try:
@@ -363,6 +395,13 @@ class PgStore:
 
 
 _unequal = count(2)
+
+
+def _number(begun: "psycopg.Cursor[Row]") -> int:
+    """Return what the last of several statements said; 0 where it found no row."""
+    begun.set_result(-1)
+    row = begun.fetchone()
+    return int(row[0]) if row else 0
 
 
 def lock_number(key: Key) -> int:

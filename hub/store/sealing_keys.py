@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from hub.store.engine import Store, Tx
+from hub.store.news import Topic, tell
 
 COLUMNS = "agency, kid, public, from_us, until_us"
 FOR_EVER_US = 2**62
@@ -33,6 +34,7 @@ def put_sealing_key(tx: Tx, row: SealingRow) -> None:
 
 
 def end_sealing_key(tx: Tx, agency: str, now_us: int) -> bool:
+    tell(tx, Topic.SEALING_KEYS)
     return bool(
         tx.run("UPDATE sealing_key SET until_us = ? WHERE agency = ? AND until_us = ?", (now_us, agency, FOR_EVER_US))
     )

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from hub.core.errors import HubError, Kind
 from hub.failpoints import reach
-from hub.store.engine import IDS, Fences, Key, Lane, Row, Tx, only, stopping, unavailable
+from hub.store.engine import IDS, Fences, Key, Lane, Row, Tx, Watch, only, stopping, unavailable
 
 T = TypeVar("T")
 
@@ -145,6 +145,11 @@ class SqliteJob(NamedTuple):
 
 class SqliteStore:
     """The embedded engine. A second process on the same file is refused."""
+
+    shared = False
+
+    def heed(self, watch: Watch) -> None:
+        """Ask nobody: what this process keeps in memory nobody else changes."""
 
     def __init__(self, path: Path, *, synchronous: str = "FULL", wal_restart_bytes: int = WAL_RESTART_BYTES) -> None:
         """Open, and hold the file's lock until `close`. Raises HubError(STARTUP) when another process has it."""

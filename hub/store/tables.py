@@ -780,3 +780,20 @@ class LastHeard(SQLModel, table=True):
     __tablename__ = "last_heard"
     dataset: int = Field(primary_key=True)
     at_us: int = integer()
+
+
+class News(SQLModel, table=True):
+    """A number per topic of what processes keep in memory: raised with each change, compared by all the others."""
+
+    __tablename__ = "news"
+    topic: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})  # hub/store/news.py
+    number: int = integer()
+
+
+class UsedAssertion(SQLModel, table=True):
+    """An assertion that an agency has signed in with, at any process: a second use is refused until it has expired."""
+
+    __tablename__ = "used_assertion"
+    __table_args__ = (*clustered("digest")[:1], Index("used_assertion_exp", "exp_us"), NO_ROWID)
+    digest: bytes = binary()  # SHA-256 of agency and jti
+    exp_us: int = integer()

@@ -3,6 +3,7 @@
 import orjson
 
 from hub.store.engine import Store, Tx
+from hub.store.news import Topic, tell
 
 FACT = "token_keys_from_us"
 
@@ -22,6 +23,7 @@ def add_rotation(tx: Tx, now_us: int, *, apart_us: int) -> tuple[int, ...] | Non
     if moments and moments[-1] <= now_us < moments[-1] + apart_us:
         return None
     moments = (*moments, now_us)
+    tell(tx, Topic.TOKEN_KEYS)
     tx.run(
         "INSERT INTO fact(name, value) VALUES (?, ?) ON CONFLICT(name) DO UPDATE SET value = excluded.value",
         (FACT, orjson.dumps(moments).decode()),

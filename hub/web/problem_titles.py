@@ -180,6 +180,8 @@ TITLES = MappingProxyType(
         # engines
         "stopping": "The hub is stopping; try again in a moment",
         "store-unavailable": "The store is down; nothing was changed",
+        "keys-changed": "Another process has changed the keys; nothing was changed",
+        "keys-unknown": "This process does not know the hub's present keys",
         "policy-unavailable": "The policy engine is down; nothing was decided or lost",
         # whoever operates the hub, and its demo
         "decision-unknown": "There is no such decision",

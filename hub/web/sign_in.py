@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from urllib.parse import parse_qsl
 
 import orjson
+from anyio import to_thread
 from authlib.oauth2.rfc6749 import (
     AuthorizationServer,
     ClientMixin,
@@ -23,7 +24,7 @@ from authlib.oauth2.rfc6749.requests import BasicOAuth2Payload
 from fastapi import APIRouter, Depends, Request, Response
 
 from hub.core.errors import HubError, Kind
-from hub.identity.agency_tokens import SCOPES, AgencyTokens, Caller
+from hub.identity.agency_tokens import SCOPES, AgencyTokens, Caller, nothing_new
 from hub.identity.signed_tokens import ALGORITHMS
 from hub.web.problems import headers_of, plain_ascii, problem
 
@@ -76,13 +77,14 @@ def caller_with(scope: str) -> Callable[[Request], Coroutine[Any, Any, Caller]]:
     """Make the dependency that lets in agencies whose token has `scope`, and counts one request of theirs.
 
     It reads `agency_tokens`, `quotas` and `clock` of `app.state.hub`. Raises `HubError` UNAUTHENTICATED (token-missing,
-    token-invalid, token-expired), FORBIDDEN (scope-missing), TOO_MANY. Async: it waits for nothing.
+    token-invalid, token-expired), FORBIDDEN (scope-missing), TOO_MANY. Async: it waits for nothing, except for a token
+    that may be signed by a key made at another process.
     """
 
     async def caller(request: Request) -> Caller:
         hub = request.app.state.hub
         tokens: AgencyTokens = hub.agency_tokens
-        known = tokens.authenticate(bearer_token(request), now_us=hub.clock())
+        known = await _caller(tokens, bearer_token(request), hub.clock())
         if scope not in known.scopes:
             raise HubError(
                 Kind.FORBIDDEN,
@@ -94,6 +96,15 @@ def caller_with(scope: str) -> Callable[[Request], Coroutine[Any, Any, Caller]]:
         return known
 
     return caller
+
+
+async def _caller(tokens: AgencyTokens, token: str, now_us: int) -> Caller:
+    try:
+        return tokens.authenticate(token, now_us=now_us)
+    except HubError as refused:
+        if refused.code != "token-invalid" or tokens.hear is nothing_new or not await to_thread.run_sync(tokens.hear):
+            raise
+    return tokens.authenticate(token, now_us=now_us)
 
 
 def bearer_token(request: Request) -> str:

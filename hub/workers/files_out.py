@@ -21,7 +21,7 @@ from hub.core.errors import HubError, Kind
 from hub.exchange.feed import rfc3339
 from hub.exchange.file_forms import DataFile, csv, manifest, ndjson
 from hub.exchange.handout import hand_out
-from hub.exchange.opening import Leaving, open_all
+from hub.exchange.opening import Leaving, is_fresh, open_all
 from hub.exchange.world import World
 from hub.failpoints import reach
 from hub.identity.keys import Wrapping
@@ -115,7 +115,8 @@ def write_batch(world: World, wrapping: Wrapping, place: Place, drop: Drop, agen
         written.append(batch + MANIFEST)
         digest = put(place.out, batch + MANIFEST, [text]).digest  # 3.
         reach("files.manifest")
-        stale = world.clock() - began_us > FRESH_US or _overtaken(world, drop.agency, before, leaving)
+        noted_us = world.clock()
+        stale = noted_us - began_us > FRESH_US or _overtaken(world, drop.agency, before, leaving)
         noted = Noted(batch, drop.agency, tuple(written), digest, world.clock() + limits.redeliver_us)
         if stale or not world.store.write(lambda tx: _note(world, tx, noted, leaving)):  # 4.
             _drop(place, written)
@@ -125,7 +126,8 @@ def write_batch(world: World, wrapping: Wrapping, place: Place, drop: Drop, agen
     except BaseException:
         _drop(place, written)
         raise
-    _show(world, place, drop, batch)  # 5.
+    if not _show(world, place, drop, batch, noted_us):  # 5.
+        return NOTHING._replace(full=True)
     _recall_stopped(world, place, drop, batch, leaving)
     return Sent(batch, Counter(DeliveryKind(one.opened.kind).name.lower() for one in leaving), full=more)
 
@@ -224,16 +226,28 @@ def _write_data(place: Place, files: Sequence[DataFile], written: list[str]) -> 
     reach("files.written")
 
 
-def _show(world: World, place: Place, drop: Drop, batch: str) -> None:
+def _show(world: World, place: Place, drop: Drop, batch: str, noted_us: int) -> bool:
+    """Let the batch be seen, soon after it was noted or not at all: since then somebody in it may have been erased."""
+    reach("files.noted")
     try:
-        put(place.out, batch + DONE, ())
+        shown = is_fresh(noted_us, world.clock())
+        if shown:
+            put(place.out, batch + DONE, ())
     except HubError:
-        with world.store.read() as tx:
-            found = batch_named(tx, drop.agency, batch)
-        if found is not None:
-            take_back(world, place, found[0])
+        _take_back_named(world, place, drop, batch)
         raise
-    reach("files.done")
+    if shown:
+        reach("files.done")
+    else:
+        _take_back_named(world, place, drop, batch)
+    return shown
+
+
+def _take_back_named(world: World, place: Place, drop: Drop, batch: str) -> None:
+    with world.store.read() as tx:
+        found = batch_named(tx, drop.agency, batch)
+    if found is not None:
+        take_back(world, place, found[0])
 
 
 def _overtaken(world: World, recipient: int, before: int, leaving: Sequence[Leaving]) -> bool:

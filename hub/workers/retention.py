@@ -15,6 +15,7 @@ from hub.exchange.expiry import PIECE, expire_held, expire_waiting
 from hub.exchange.let_go import CHAINS, LetGo, forget_backfilled
 from hub.exchange.world import World
 from hub.identity.day_keys import SHORTEST_DAYS, US_PER_DAY, DayKeys
+from hub.identity.used_assertions import forget_used
 from hub.identity.wrapping import wrap_anew
 from hub.logs import Log
 from hub.workers.worker import Worker
@@ -71,10 +72,11 @@ class Retention:
             ("backfilled", PIECE, lambda: forget_backfilled(world, PIECE)),
             ("delivered", PIECE, self._delivered),
             ("asked", PIECE, self._asked),
+            ("assertions", PIECE, lambda: forget_used(world.store, world.clock())),
             ("wrapping", 1, lambda: wrap_anew(world.store, world.keys, world.clock, world.way)),
         ):
             gone = _in_pieces(drop, piece, stop)
-            if gone and kind not in ("records", "behind", "wrapping"):
+            if gone and kind not in ("records", "behind", "assertions", "wrapping"):
                 self._log.info("retention.expired", kind=kind, expired=gone)
         return ROUND_S
 

@@ -9,8 +9,9 @@ A retry is handed out anew: decided again, with the same id and number. What is 
 
 import random
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from threading import Event, Lock
@@ -196,9 +197,9 @@ class Sender:
         answer: Answer | None = None
         try:
             line = self._line(each.row.url, lane)
-            answer = line.post(headers, MEDIA_TYPE, body, partial(world.open_keys.leaving, persons_in(one)))
+            answer = line.post(headers, MEDIA_TYPE, body, partial(_may_begin, world, each, one))
             reason = failure_of(answer)
-        except NotBegun:  # somebody in it was erased since it was opened: handed out anew it is decided anew
+        except NotBegun:  # somebody in it was erased, or it is late by now: handed out anew it is decided anew
             with each.lock:
                 each.unsent.append(one)
             return False
@@ -288,6 +289,13 @@ class Sender:
     def _pause_us(self, failures: int, wish_s: int) -> int:
         jitter = random.uniform(*JITTER)  # noqa: S311 - spreads retries, protects nothing
         return pause_us(failures, jitter=jitter, wish_s=wish_s)
+
+
+@contextmanager
+def _may_begin(world: World, each: Round, one: Opened) -> Iterator[bool]:
+    """Say whether a delivery's bytes may begin: an erasure here waits meanwhile, one elsewhere until it is too late."""
+    with world.open_keys.leaving(persons_in(one)) as there:
+        yield there and is_fresh(each.committed_us, world.clock())
 
 
 def _by_person(events: Sequence[tuple[Opened, dict[str, Any]]]) -> deque[list[tuple[Opened, dict[str, Any]]]]:

@@ -401,6 +401,11 @@ CREATE TABLE link (
  WITHOUT ROWID
 
 ;
+CREATE TABLE news (
+	topic INTEGER NOT NULL, 
+	number INTEGER NOT NULL, 
+	PRIMARY KEY (topic)
+);
 CREATE TABLE officer_key (
 	agency VARCHAR NOT NULL, 
 	kid VARCHAR NOT NULL, 
@@ -473,6 +478,14 @@ CREATE TABLE session (
 	expires_us INTEGER NOT NULL, 
 	PRIMARY KEY (token)
 );
+CREATE TABLE used_assertion (
+	digest BLOB NOT NULL, 
+	exp_us INTEGER NOT NULL, 
+	PRIMARY KEY (digest)
+)
+ WITHOUT ROWID
+
+;
 CREATE TABLE waiting (
 	id INTEGER NOT NULL, 
 	publisher INTEGER NOT NULL, 
@@ -534,6 +547,7 @@ CREATE INDEX link_person ON link (person, agency, sealed, until_us) WHERE until_
 CREATE INDEX queue_backfill ON queue (subscription, person, state) WHERE state > 3;
 CREATE INDEX queue_held ON queue (person, subscription, delivery) WHERE state = 2;
 CREATE INDEX receipt_consent ON receipt (consent);
+CREATE INDEX used_assertion_exp ON used_assertion (exp_us);
 CREATE INDEX waiting_local ON waiting (local);
 CREATE INDEX waiting_subject ON waiting (subject, dataset);
-INSERT INTO alembic_version VALUES ('0010');
+INSERT INTO alembic_version VALUES ('0011');

@@ -503,3 +503,15 @@ CREATE TABLE last_heard (
 );
 INSERT INTO fact(name, value) SELECT 'heard_since_us', max(at_us) FROM audit HAVING max(at_us) IS NOT NULL;
 UPDATE alembic_version SET version_num='0010' WHERE alembic_version.version_num = '0009';
+CREATE TABLE news (
+    topic INTEGER NOT NULL,
+    number BIGINT NOT NULL,
+    PRIMARY KEY (topic)
+);
+CREATE TABLE used_assertion (
+    digest BYTEA NOT NULL,
+    exp_us BIGINT NOT NULL,
+    PRIMARY KEY (digest)
+);
+CREATE INDEX used_assertion_exp ON used_assertion (exp_us);
+UPDATE alembic_version SET version_num='0011' WHERE alembic_version.version_num = '0010';
