@@ -19,6 +19,7 @@ from anyio import CapacityLimiter
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from hub import failpoints
+from hub.bus.absent import NoBus
 from hub.bus.embedded import EmbeddedBus
 from hub.citizens.desk import CitizenDesk
 from hub.clock import system_clock
@@ -50,7 +51,9 @@ from hub.logs import Log, open_log
 from hub.metrics import open_metrics
 from hub.operations import state, stopping
 from hub.operations.retention import empty_delivered, forgetting, once_a_day
+from hub.operations.running import missing_parts, running_parts
 from hub.operations.steered import kept_by, status_of
+from hub.parts import DECIDE, ON_THE_BUS, Part
 from hub.policy.bundle import signed_bundle
 from hub.policy.embedded import EmbeddedPolicy
 from hub.policy.engine import Engine
@@ -68,8 +71,11 @@ from hub.token_file import read_token
 from hub.traces import open_traces
 from hub.way import Way
 from hub.web.quota import Quota, Quotas
+from hub.workers.apart import day_key_worker, let_go_worker
+from hub.workers.bell import Teller, bell_workers
 from hub.workers.files import FileDrops, files_worker
 from hub.workers.gate import gate_worker
+from hub.workers.leases import Alone, Leases
 from hub.workers.news import News, news_worker
 from hub.workers.policy import PolicyWatch, policy_worker
 from hub.workers.retention import retention_worker
@@ -78,6 +84,7 @@ from hub.workers.worker import Worker
 
 if TYPE_CHECKING:
     from hub.bus.kafka import KafkaBus
+    from hub.store.signals import Signals
 
 POLICIES = Path(__file__).resolve().parents[1] / "policies"
 CATALOGUE, COMPILED = POLICIES / "catalogue", POLICIES / "compiled"
@@ -104,7 +111,7 @@ class Hub:
 
     def __init__(self, settings: Settings, *, clock: Clock, log: Log, stock: bool) -> None:
         """Open everything under `data_dir`; see `build` for `stock`. Raises HubError(STARTUP)."""
-        self.settings, self.clock, self.log = settings, clock, log
+        self.settings, self.clock, self.log, self.parts = settings, clock, log, settings.parts
         root = _root_key(settings)
         self.root = root_name(root)
         self.store, self.schema = open_store(settings)
@@ -146,7 +153,9 @@ class Hub:
 
     def _open(self, *, stock: bool) -> None:
         self.local_store = LocalStore(self.settings.data_dir / "edge.sqlite", clock=self.clock)
-        self.bus, self.bell = open_bus(self.settings, self.store, self.log, self.approved), Bell()
+        self.bus = open_bus(self.settings, self.store, self.log, self.approved)
+        self._teller = Teller() if self.settings.on_postgres else None
+        self.bell = Bell(self._teller.tell) if self._teller else Bell()
         self.open_keys = OpenKeys(self.keys.wrapping, partial(wrapped_keys, self.store), current=self.news.current)
         self.day_keys = DayKeys(self.store, self.keys, self.local_store)
         self.field_sets, self.sealing_keys = FieldSets(self.store), SealingKeys(self.store)
@@ -190,10 +199,12 @@ class Hub:
             self.settings, lambda: self.world, salt=self.act_salt, wrapping=self.wrapping, log=self.log,
             ring=self.bell.ring,
         )  # fmt: skip
+        self._share_out()
         self.webhook_senders = WebhookWorkers(
             self.webhooks, bell=self.bell, metrics=self.metrics, connections=self.settings.webhook_connections_max,
-            log=self.log, traces=self.traces,
+            log=self.log, traces=self.traces, shared=self.shared, shards=self.settings.webhook_shards,
         )  # fmt: skip
+        several = self.leases is not None
         self.retention = retention_worker(
             lambda: self.world,
             lambda: self.citizens,
@@ -203,12 +214,33 @@ class Hub:
             log=self.log,
             delivered=once_a_day(self.clock, lambda: empty_delivered(kept_by(self))),
             asked=once_a_day(self.clock, forgetting(lambda: kept_by(self))),
+            mine=lambda: self.shared.is_mine("retention"),
+            apart=("day-keys", "behind") if several else (),
         )
+        self.own_keys = day_key_worker(
+            lambda: self.world, self.day_keys, keep_days=self.settings.intake_retention_days, log=self.log
+        )
+        self.let_go = let_go_worker(lambda: self.world, lambda: self.shared.is_mine("let-go"), self.log)
         self.policy_watch = PolicyWatch(lambda: self.in_force.policy, bell=self.bell, log=self.log)
         self.policy_watcher = policy_worker(self.policy_watch, self.log)
         self.news_watcher = news_worker(self.news, self.log)
-        self.file_drops = FileDrops(self)
+        self.file_drops = FileDrops(self, self.shared)
         self.files = files_worker(self.file_drops, self.log)
+
+    def _share_out(self) -> None:
+        """Where other processes may work on the same store: what of it is this one's, and how they wake one another."""
+        self.leases: Leases | None = None
+        self.signals = open_signals(self.settings)
+        if self.settings.on_postgres:
+            self.leases = Leases(
+                self.store, self.parts, lease_s=self.settings.lease_s, log=self.log, changed=self.webhooks.changed.set
+            )
+            self.leases.want("retention", ["retention"] if Part.RETENTION in self.parts else [])
+            self.leases.want("let-go", ["let-go"] if Part.GATE in self.parts else [])
+        self.shared: Leases | Alone = self.leases or Alone()
+        self.wires: tuple[Worker, ...] = ()
+        if self.signals is not None and self._teller is not None:
+            self.wires = bell_workers(self._teller, self.bell, self.signals, self.log)
 
     # What is in force now. Each is taken once per request or batch.
     @property
@@ -313,27 +345,41 @@ class Hub:
     def start(self) -> None:
         """Start the hub's own threads, and record what was stopped while none ran."""
         stopping.note(self.store, self.stop_flag, clock=self.clock, salt=self.act_salt)
-        for worker in self._workers():
+        if Part.GATE not in self.parts:
+            self.bus.watch()
+        for worker in (*self._workers(), *self.wires):
             worker.start()
 
     def close(self) -> None:
         """Finish what is begun, then let every file go. Nothing is lost by not calling it."""
         self.stopping = True
         self.bell.ring_all()
-        for worker in self._workers():
+        for worker in (*self._workers(), *self.wires):
             if not worker.stop(STOP_WORKERS_S):
                 self.log.error("worker.stuck", worker=worker.name)
         self.bus.close()
+        if self.signals is not None:
+            self.signals.close()
         self.store.close()
         self.local_store.close()
         self.in_force.policy.close()
         if self.traces is not None:
             self.traces.close()
 
-    def _workers(self) -> tuple[Worker | WebhookWorkers, ...]:
-        watch = (self.policy_watcher,) if self.settings.policy == "server" else ()
-        heard = (self.news_watcher,) if self.store.shared else ()  # nobody else changes an embedded store
-        return self.webhook_senders, self.files, self.gate, self.retention, *watch, *heard
+    def _workers(self) -> tuple[Worker | WebhookWorkers | Leases, ...]:
+        """What this process runs, in the order in which it ends: leases are given up once nothing works under them."""
+        several = self.leases is not None
+        workers: list[tuple[bool, Worker | WebhookWorkers]] = [
+            (Part.WEBHOOKS in self.parts, self.webhook_senders),
+            (Part.FILES in self.parts, self.files),
+            (Part.GATE in self.parts, self.gate),
+            (Part.GATE in self.parts and several, self.let_go),
+            (Part.RETENTION in self.parts, self.retention),
+            (bool(self.parts & ON_THE_BUS) and several, self.own_keys),
+            (bool(self.parts & DECIDE) and self.settings.policy == "server", self.policy_watcher),
+            (self.store.shared, self.news_watcher),  # nobody else changes an embedded store
+        ]
+        return *[worker for here, worker in workers if here], *([self.leases] if self.leases else [])
 
     def troubles(self) -> tuple[Item, ...]:
         """Say in words why the hub does not do its work; empty when it does."""
@@ -350,7 +396,7 @@ class Hub:
                     remedy="Run `hub catalogue apply`.",
                 )
             )
-        elif self.settings.policy == "server":
+        elif self.settings.policy == "server" and self.parts & DECIDE:
             items += self.policy_watch.troubles()
         if self.stopping:
             items.append(Item("the hub is stopping"))
@@ -375,9 +421,13 @@ class Hub:
         """Say how the hub is, for an operator."""
         with self.store.read() as tx:
             letters = letters_status(tx, self.clock(), self.settings.dead_letter_alarm_hours)
+            running = running_parts(tx) if self.leases else []
+        absent = missing_parts(running, self.settings) if self.leases else ()
         return {
             "pid": os.getpid(),
-            "troubles": [{"what": item.what, "remedy": item.remedy} for item in self.troubles()],
+            "parts": [str(part) for part in Part if part in self.parts],
+            "processes": running,
+            "troubles": [{"what": item.what, "remedy": item.remedy} for item in (*self.troubles(), *absent)],
             "revision": self.in_force.revision,
             "long_polls": self.bell.listeners(),
             **status_of(self),
@@ -510,23 +560,37 @@ def _root_key(settings: Settings) -> bytes:
     return read_key_file(path)
 
 
-def open_bus(settings: Settings, store: Store, log: Log, approved: Callable[[], Catalogue]) -> "EmbeddedBus | KafkaBus":
-    """Open the bus that the settings name. Raises HubError(STARTUP)."""
+def open_bus(
+    settings: Settings, store: Store, log: Log, approved: Callable[[], Catalogue]
+) -> "EmbeddedBus | KafkaBus | NoBus":
+    """Open the bus that the settings name, where this process has any need of it. Raises HubError(STARTUP)."""
+    if not settings.parts & ON_THE_BUS:
+        return NoBus()
     if settings.bus == "embedded":
         return EmbeddedBus(store)
-    from hub.bus.kafka import KafkaBus  # what it brings is loaded by hubs that use it
+    from hub.bus.kafka import KafkaBus, nothing_barred  # what it brings is loaded by hubs that use it
     from hub.bus.kafka_access import access_of
     from hub.bus.kafka_plan import wanted_of
     from hub.bus.kafka_topics import barring
 
+    decides = Part.GATE in settings.parts  # who only publishes needs, and has, no right to look at topics' settings
     return KafkaBus(
         store,
         access_of(settings),
-        barred=barring(access_of(settings), lambda: wanted_of(settings, approved())),
+        barred=barring(access_of(settings), lambda: wanted_of(settings, approved())) if decides else nothing_barred,
         log=log,
         publisher=access_of(settings, of="publish"),
         publish_s=settings.kafka_publish_s,
     )
+
+
+def open_signals(settings: Settings) -> "Signals | None":
+    """Open what carries words between the hub's processes, where there may be several."""
+    if not settings.on_postgres:
+        return None
+    from hub.store.signals import Signals  # psycopg is loaded only where it is used
+
+    return Signals(settings.store_dsn, password=settings.store_password())
 
 
 def _quota(settings: Settings) -> Quota:

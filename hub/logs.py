@@ -33,6 +33,7 @@ CODE = re.compile(
     r"[a-z][a-z0-9._-]{0,63}"
 )  # an agency, a dataset, a problem: names that the catalogue or the code gave
 UPPER_CODE = re.compile(r"[A-Z][A-Z0-9-]{0,31}")
+LEASE = re.compile(r"[a-z-]{1,32}(/[a-z0-9._-]{1,64}){0,3}")  # a kind, an agency's code, shards and shard
 HEX = re.compile(r"[0-9a-f]{8,64}")
 SIGNAL = re.compile(r"SIG[A-Z0-9]{2,8}")
 ROUTE = re.compile(r"/[a-z0-9_./{}-]{0,80}")  # as declared, with its parameters' names and never their values
@@ -62,6 +63,7 @@ NAMES: Mapping[str, re.Pattern[str]] = {
     "route": ROUTE,
     "library": CODE,
     "partition": CODE,
+    "lease": LEASE,
 }
 COUNTS = frozenset(
     {"count", "events", "decisions", "releases", "holds", "refusals", "waits", "deliveries", "acknowledged", "items"}

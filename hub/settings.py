@@ -26,6 +26,7 @@ from pydantic_settings import (
 )
 
 from hub.core.errors import HubError, Item, Kind
+from hub.parts import ALL, ON_THE_BUS, Part, shown
 
 PREFIX = "HUB_"
 FILE_VARIABLE = "HUB_FILE"  # names the TOML file; not a setting itself
@@ -48,7 +49,12 @@ class Settings(BaseSettings):
     mode: Literal["production", "development", "demo"] = Field(
         "production", description="Unsafe settings are refused in production; the default, so that silence is safe."
     )
-    data_dir: Path = Field(Path("var/hub"), description="Holds store, socket and keys; one hub per directory.")
+    data_dir: Path = Field(Path("var/hub"), description="Holds store, socket and keys; one process per directory.")
+    only: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Parts that this process runs, comma-separated, of web, gate, handout, webhooks, files, retention."
+        " Unset: all.",
+    )
     host: str = Field("127.0.0.1", description="Address to listen on; loopback until a TLS proxy stands in front.")
     port: int = Field(8000, ge=0, le=65535, description="TCP port; 0 takes a free one, which tests do.")
     behind_tls_proxy: bool = Field(
@@ -96,6 +102,11 @@ class Settings(BaseSettings):
         500,
         description="A transaction that stops between two statements is ended by PostgreSQL after this: a stalled"
         " worker loses, not the citizen.",
+    )
+    lease_s: PositiveInt = Field(
+        10,
+        ge=2,
+        description="What one process alone may do passes to another when it was silent for this long.",
     )
     synchronous: Literal["FULL", "EXTRA", "NORMAL", "OFF"] = Field(
         "FULL", description="SQLite's durability. Below FULL a power cut loses what was acknowledged."
@@ -197,6 +208,11 @@ class Settings(BaseSettings):
         (), description="Networks that webhooks may reach although not public; comma-separated, as in 10.20.0.0/16."
     )
     webhook_connections_max: PositiveInt = Field(4, le=32, description="Connections to one agency's webhook at once.")
+    webhook_shards: PositiveInt = Field(
+        1,
+        le=64,
+        description="Senders that share one agency's webhook, each with persons of its own; the same in every process.",
+    )
     webhook_connect_s: PositiveInt = Field(5, le=60, description="Longest wait for a webhook's connection and TLS.")
     webhook_answer_s: PositiveInt = Field(20, le=60, description="Longest wait for a webhook's answer, all of it.")
     webhook_ca_file: Path | None = Field(None, description="PEM file of authorities trusted for webhooks as well.")
@@ -289,7 +305,7 @@ class Settings(BaseSettings):
     def _networks(cls, given: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(str(ipaddress.ip_network(each)) for each in given)
 
-    @field_validator("languages", "webhook_private_networks", "kafka_bootstrap", mode="before")
+    @field_validator("languages", "webhook_private_networks", "kafka_bootstrap", "only", mode="before")
     @classmethod
     def _split(cls, given: object) -> object:
         return tuple(part.strip() for part in given.split(",") if part) if isinstance(given, str) else given
@@ -299,6 +315,13 @@ class Settings(BaseSettings):
     def _brokers(cls, given: tuple[str, ...]) -> tuple[str, ...]:
         if not all(re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^\s:/@]+):[1-9][0-9]{0,4}", each) for each in given):
             raise ValueError("must be host:port, comma-separated")
+        return given
+
+    @field_validator("only")
+    @classmethod
+    def _parts(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        if not set(given) <= set(Part) or len(set(given)) != len(given):
+            raise ValueError(f"name each at most once, of {', '.join(Part)}")
         return given
 
     @field_validator("languages")
@@ -349,6 +372,20 @@ class Settings(BaseSettings):
         if self.kafka_min_insync > self.kafka_replication:
             raise ValueError("HUB_KAFKA_MIN_INSYNC must not be more than HUB_KAFKA_REPLICATION")
         return self
+
+    @model_validator(mode="after")
+    def _shared(self) -> Self:
+        """Parts in processes of their own meet in a database and on a bus that several can use."""
+        if self.only and not self.on_postgres:
+            raise ValueError("HUB_ONLY needs PostgreSQL in HUB_STORE_DSN: one process alone can use a SQLite file")
+        if self.only and self.bus == "embedded" and (on_it := self.parts & ON_THE_BUS):
+            raise ValueError(f"HUB_ONLY={shown(on_it)} needs HUB_BUS=kafka: the embedded bus is within one process")
+        return self
+
+    @property
+    def parts(self) -> frozenset[Part]:
+        """What this process runs."""
+        return frozenset(map(Part, self.only)) or ALL
 
     @property
     def on_postgres(self) -> bool:

@@ -11,7 +11,7 @@ from hub.settings import NOT_SETTINGS, PREFIX, Settings
 
 # Named by the manifests, and not in this checkout yet: empty when the engines are in. A test says when that is so.
 PENDING_SETTINGS: set[str] = set()
-PENDING_COMMANDS = {"serve --only"}
+PENDING_COMMANDS: set[str] = set()
 
 EXACT = re.compile(r"[a-z0-9./-]+(:[0-9]+)?[a-z0-9./-]*:v?\d+\.\d+(\.\d+)?(-[a-z0-9.-]+)?(@sha256:[0-9a-f]{64})?")
 SECRET_NAME = re.compile(r"(?i)(password|passwd|secret|token|private.?key|credential)")

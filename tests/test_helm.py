@@ -206,7 +206,7 @@ def test_the_policy_engine_stands_beside_each_part_that_decides_and_answers_nobo
 
 
 def test_what_scales_may_lose_one_at_a_time_and_has_no_fixed_number() -> None:
-    """Every part has a budget; web and gate grow by themselves; what must be one process is replaced, not doubled."""
+    """Every part has a budget; web and gate grow by themselves; whose claim one pod mounts is replaced, not doubled."""
     deployments = {one["metadata"]["name"]: one["spec"] for one in of_kind("Deployment")}
     scaled = {one["spec"]["scaleTargetRef"]["name"] for one in of_kind("HorizontalPodAutoscaler")}
     assert scaled == {"hub-web", "hub-gate"}
@@ -217,8 +217,7 @@ def test_what_scales_may_lose_one_at_a_time_and_has_no_fixed_number() -> None:
             if selects(one["spec"]["selector"], spec["template"]["metadata"]["labels"])
         ]  # fmt: skip
         assert budget["maxUnavailable"] == 1
-        single = name in ("hub-webhooks", "hub-files", "hub-retention")
-        assert (spec["strategy"]["type"] == "Recreate") == single
+        assert (spec["strategy"]["type"] == "Recreate") == (name == "hub-files")
         spread = spec["template"]["spec"]["topologySpreadConstraints"]
         assert {one["topologyKey"] for one in spread} == {"topology.kubernetes.io/zone", "kubernetes.io/hostname"}
         assert all(selects(one["labelSelector"], spec["template"]["metadata"]["labels"]) for one in spread)
@@ -249,7 +248,7 @@ REFUSED: dict[str, dict[str, Any]] = {
     "a password in the DSN": {"store": {"dsn": "postgresql://hub:pw@postgres/hub"}},
     "a secret among the settings": {"settings": {"metrics_token_file": "/etc/x"}},
     "the newest image, whatever it is": {"image": {"tag": "latest"}},
-    "two that send webhooks": {"workloads": {"webhooks": {"replicas": 2}}},
+    "two that mount the agencies' files": {"workloads": {"files": {"replicas": 2, "claimName": "drop"}}},
     "no retention": {"workloads": {"retention": {"replicas": 0}}},
     "a container without limits": {"workloads": {"web": {"resources": {"limits": None}}}},
     "a misspelt value": {"imag": {}},

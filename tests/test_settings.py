@@ -287,7 +287,7 @@ def test_settings_never_change_after_they_are_read() -> None:
 
 
 UNITS = (
-    "_s", "_ms", "_bytes", "_days", "_hours", "_events", "_max", "_page", "_outstanding", "_burst", "port",
+    "_s", "_ms", "_bytes", "_days", "_hours", "_events", "_shards", "_max", "_page", "_outstanding", "_burst", "port",
     "_partitions", "_replication", "_insync",
 )  # fmt: skip
 

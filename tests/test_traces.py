@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from hub.core.errors import HubError
 from hub.exchange.status import event_of
-from hub.exchange.webhooks import register
+from hub.exchange.webhook_proof import register_and_prove
 from hub.settings import load
 from hub.traces import IDS_MOST, open_traces
 from tests.agency_world import CANARY
@@ -105,7 +105,7 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Collector, list[
             first = place.pull("family-benefits")
             assert len(first) == 1
             place.agency("family-benefits").acknowledge(first)  # or its person's next stands behind it
-            register(place.hub.webhooks, "family-benefits", to.url)
+            register_and_prove(place.hub.webhooks, "family-benefits", to.url)
             (posted,) = civil.publish([birth("92", child=CHILD, parents=(PARENT,))]).accepted
             place.decided(posted.token)
             civil.publish([birth("93", child=CHILD, parents=(PARENT,)) | {"data": {}}])  # refused at the door

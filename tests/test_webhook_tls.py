@@ -14,7 +14,7 @@ from cryptography.x509.oid import NameOID
 
 from hub.clock import system_clock
 from hub.core.errors import HubError
-from hub.exchange.webhooks import register
+from hub.exchange.webhook_proof import register_and_prove
 from tests.webhook_world import AGENCY, Post, machine
 
 
@@ -59,7 +59,10 @@ def test_a_delivery_goes_over_tls_under_the_names_certificate_on_one_connection(
     """The server is asked for the name of the URL; the connection is used again for the next."""
     asked: list[str | None] = []
     with machine(tls=context_of(pem, asked)) as to:
-        assert register(post.hub.webhooks, AGENCY, f"https://localhost:{to.server.server_port}/")["state"] == "active"
+        assert (
+            register_and_prove(post.hub.webhooks, AGENCY, f"https://localhost:{to.server.server_port}/")["state"]
+            == "active"
+        )
         for number in ("1", "2", "3"):
             post.born(number)
             post.post()
@@ -75,14 +78,14 @@ def test_a_certificate_of_another_name_or_authority_proves_nothing_and_hears_not
     strange = issued(tmp_path / "strange.pem", "localhost")
     for own, url in ((strange, "https://localhost:{}/"), (pem, "https://127.0.0.1:{}/")):
         with machine(tls=context_of(own, [])) as to:
-            said = register(post.hub.webhooks, AGENCY, url.format(to.server.server_port))
+            said = register_and_prove(post.hub.webhooks, AGENCY, url.format(to.server.server_port))
             assert (said["state"], said["reason"], to.messages) == ("unproven", "tls", [])
 
 
 def test_a_server_without_tls_is_told_so(post: Post) -> None:
     """An https address whose machine speaks plain HTTP."""
     with machine() as to:
-        said = register(post.hub.webhooks, AGENCY, to.url.replace("http:", "https:"))
+        said = register_and_prove(post.hub.webhooks, AGENCY, to.url.replace("http:", "https:"))
     assert (said["state"], said["reason"]) == ("unproven", "tls")
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from agency_adapters.webhook import verify
 from hub.core.errors import HubError
-from hub.exchange.webhooks import pause_us, prove, remove, rotate, show, wished_s
+from hub.exchange.webhook_proof import prove
+from hub.exchange.webhooks import pause_us, remove, rotate, show, wished_s
 from tests.webhook_world import AGENCY, BY_CONSENT, Machine, Message, Post, Say, agree, machine, tell
 
 DAY_S = 86_400

@@ -26,7 +26,9 @@ from hub.exchange.gate import Gate
 from hub.exchange.handout import hand_out
 from hub.exchange.opening import open_all
 from hub.exchange.publish import Accepted, publish
-from hub.exchange.webhooks import let_pull, register, show
+from hub.exchange.ways_out import let_pull
+from hub.exchange.webhook_proof import register_and_prove
+from hub.exchange.webhooks import show
 from hub.identity.people import NewLink, link, person_of
 from hub.identity.principal import Principal
 from hub.logs import open_log
@@ -186,7 +188,7 @@ class Post:
         self.open()
 
     def prove(self, to: Machine, agency: str = AGENCY) -> dict[str, Any]:
-        return register(self.hub.webhooks, agency, to.url)
+        return register_and_prove(self.hub.webhooks, agency, to.url)
 
     def state(self, agency: str = AGENCY) -> str:
         return str(show(self.hub.webhooks, agency)["state"])
@@ -248,7 +250,7 @@ class Post:
 
     def pulled(self, agency: str = AGENCY) -> list[dict[str, Any]]:
         """Pull as the door does."""
-        let_pull(self.hub.webhooks, self.hub.world, agency)
+        let_pull(self.hub.world, agency)
         page = hand_out(self.hub.world, agency, 500)
         return [event for _, event in open_all(self.hub.world, page.opened, self.hub.wrapping)]
 

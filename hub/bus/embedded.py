@@ -132,6 +132,9 @@ class EmbeddedBus:
         """Count the records that are published and not yet polled."""
         return sum(end - self._next.get(topic, 0) for topic, end in list(self._ends.items()))
 
+    def watch(self) -> None:
+        """Count what waits, as always."""
+
     def follow(self, topics: Collection[str]) -> None:
         """See `Bus.follow`. Here every topic that has records is polled."""
 

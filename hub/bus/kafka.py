@@ -100,6 +100,10 @@ class KafkaBus:
         """See `Bus.backlog`. Of all gates together, as of a second ago."""
         return self._watch.backlog()
 
+    def watch(self) -> None:
+        """Begin to count what waits, although no gate here polls: who takes backfill has to know."""
+        self._watch.start()
+
     def follow(self, topics: Collection[str]) -> None:
         """See `Bus.follow`."""
         self._watch.follow({self._access.prefix + topic for topic in topics})

@@ -178,6 +178,7 @@ def _hub(settings: "Settings") -> "Iterable[Finding]":
         return
     if client is None:
         yield warn("hub", "none runs here", "Start it with `hub serve`; nothing is lost meanwhile.")
+        yield from _others(settings)
         return
     mode = stat.S_IMODE(settings.admin_path.stat().st_mode)
     if mode & 0o077:
@@ -194,6 +195,31 @@ def _hub(settings: "Settings") -> "Iterable[Finding]":
     yield from (warn("hub", one["what"], one["remedy"]) for one in (*said["alarms"], *said["problems"]))
     if not said["troubles"]:
         yield passed("hub", "runs and is ready")
+
+
+def _others(settings: "Settings") -> "Iterable[Finding]":
+    """Look in the store who runs elsewhere and who has fallen silent; a running hub says it itself."""
+    from hub.core.errors import HubError
+    from hub.operations import doctor as steps
+    from hub.operations.findings import passed, warn
+    from hub.operations.running import missing_parts, running_parts
+
+    if not settings.on_postgres:
+        return
+    try:
+        with steps.looking_into(settings) as tx:
+            running = running_parts(tx) if tx.has_table("worker") else []
+    except HubError:  # `store` has said so
+        return
+    for one in running:
+        if one["silent_s"]:
+            what = f"{one['name']} ({', '.join(one['parts'])}) has been silent for {one['silent_s']} s"
+            yield warn("processes", what, "It hangs or was killed: see its log, and start another.")
+    if running:
+        absent = missing_parts(running, settings)
+        yield from (warn("processes", item.what, item.remedy) for item in absent)
+        if not absent:
+            yield passed("processes", "every part is run by one that was heard of")
 
 
 def _draw(found: "list[Finding]") -> None:

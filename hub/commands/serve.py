@@ -1,6 +1,7 @@
 """`hub serve`: the hub in one process, on its TCP address and on the operator's socket, until SIGTERM or SIGINT."""
 
 import asyncio
+import fcntl
 import gc
 import os
 import signal
@@ -8,12 +9,13 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 import uvicorn
 
 from hub.core.errors import HubError, Kind
+from hub.parts import ALL, SERVE, shown
 
 if TYPE_CHECKING:
     from hub.app import Hub
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 BACKLOG = 2_048  # connections waiting to be taken: a crowd at the same second
 GRACE_S = 10  # for requests that are under way when the hub stops; long polls end at once
 STARTED_S = 0.005
+LOCK = "process.lock"  # in the data directory, where the store is not a file in it
 
 
 class Server(uvicorn.Server):
@@ -37,6 +40,7 @@ def serve(
     mode: Annotated[str, typer.Option(help="production | development | demo; else HUB_MODE.")] = "",
     port: Annotated[int, typer.Option(help="TCP port, 0 for a free one; else HUB_PORT.")] = -1,
     data_dir: Annotated[Path | None, typer.Option(help="Holds store and keys; else HUB_DATA_DIR.")] = None,
+    only: Annotated[str, typer.Option(help="Parts to run, as in web,gate; else HUB_ONLY, or all.")] = "",
 ) -> None:
     """Run the hub. Every setting is explained in deploy/README.md."""
     gc.disable()  # nothing of what is loaded now is garbage: a tenth of the start would go into finding that out
@@ -48,12 +52,14 @@ def serve(
     given: dict[str, Any] = {"mode": mode} if mode else {}
     given |= {"port": port} if port >= 0 else {}
     given |= {"data_dir": data_dir} if data_dir else {}
+    given |= {"only": only} if only else {}
     settings = checked(load(**given))
+    alone = own_directory(settings)
     hub = build(settings)
     settle_in()
     take_over(hub.log)
     try:
-        listening = listen(settings.host, settings.port)
+        listening = listen(settings.host, settings.port) if settings.parts & SERVE else None
         admin = listen_admin(settings.admin_path)
         watched = None if settings.operations_port is None else listen(settings.host, settings.operations_port)
         try:
@@ -63,6 +69,31 @@ def serve(
     finally:
         hub.close()
         hub.log.info("hub.stopped")
+        if alone is not None:
+            alone.close()
+
+
+def own_directory(settings: "Settings") -> IO[bytes] | None:
+    """Keep the data directory for this process as long as the file is open, where no store's lock does.
+
+    Raises HubError(STARTUP) where another process has it: each would take the other's socket away.
+    """
+    if not settings.on_postgres:
+        return None
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = (settings.data_dir / LOCK).open("ab")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as cause:
+        lock.close()
+        raise HubError(
+            Kind.STARTUP,
+            "another process of the hub runs in this data directory",
+            where="data_dir",
+            remedy="Give each process a HUB_DATA_DIR of its own; what they share lies in the store and HUB_SHARED_DIR.",
+            code="data-dir-taken",
+        ) from cause
+    return lock
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -103,19 +134,24 @@ def listen_admin(path: Path) -> socket.socket:
 
 def run(
     hub: "Hub",
-    listening: socket.socket,
+    listening: socket.socket | None,
     admin: socket.socket,
     watched: socket.socket | None = None,
     *,
     started: Callable[[], None],
 ) -> None:
-    """Serve all applications until a signal comes; `started` is called when each takes requests."""
+    """Serve all applications until a signal comes; `started` is called when each takes requests.
+
+    What serves nobody has no public address.
+    """
     import uvloop
 
     from hub.web.apps import admin_app, operations_app, public_app
 
     proxied = hub.settings.behind_tls_proxy
-    doors = [(public_app(hub), listening), (admin_app(hub), admin)]
+    doors = [(admin_app(hub), admin)]
+    if listening is not None:
+        doors.insert(0, (public_app(hub), listening))
     if watched is not None:
         doors.append((operations_app(hub), watched))
     servers = [
@@ -154,15 +190,20 @@ async def _serve(hub: "Hub", servers: list[Server], sockets: list[socket.socket]
     serving = [asyncio.create_task(server.serve(sockets=[each])) for server, each in zip(servers, sockets, strict=True)]
     while not all(s.started for s in servers) and not any(t.done() for t in serving):  # noqa: ASYNC110 - uvicorn has no event
         await asyncio.sleep(STARTED_S)
-    hub.log.info("hub.started", mode=hub.settings.mode, port=sockets[0].getsockname()[1], pid=os.getpid())
+    public = sockets[0].getsockname()
+    port = public[1] if isinstance(public, tuple) else 0  # a Unix socket's name is a text
+    hub.log.info("hub.started", mode=hub.settings.mode, port=port, pid=os.getpid())
     started()
     await asyncio.gather(*serving)
 
 
-def _tell(listening: socket.socket, watched: socket.socket | None, settings: "Settings") -> None:
-    host, port = listening.getsockname()[:2]
-    address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    print(f"Hub: {address} (agencies name {settings.issuer} in their assertions)", flush=True)
+def _tell(listening: socket.socket | None, watched: socket.socket | None, settings: "Settings") -> None:
+    if listening is not None:
+        host, port = listening.getsockname()[:2]
+        address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        print(f"Hub: {address} (agencies name {settings.issuer} in their assertions)", flush=True)
+    if settings.parts != ALL:
+        print(f"Runs: {shown(settings.parts)}", flush=True)
     print(f"Operator: {settings.admin_path} (hub status, hub catalogue apply, ...)", flush=True)
     if watched is not None:
         print(f"Health, readiness and metrics: port {watched.getsockname()[1]}", flush=True)

@@ -8,6 +8,8 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from hub.settings import Settings
+
 
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
@@ -19,7 +21,10 @@ def status(
     client = running(settings)
     if client is None:
         none = f"No hub runs on {settings.data_dir}. `hub doctor` looks at it without one; `hub serve` starts it."
-        print(json.dumps({"running": False}) if as_json else none)
+        elsewhere = _elsewhere(settings)
+        print(json.dumps({"running": False, "processes": elsewhere}) if as_json else none)
+        if not as_json:
+            _processes(elsewhere)
         raise typer.Exit(1)
     with client:
         found = ask(client, "GET", "/status")
@@ -29,6 +34,28 @@ def status(
         draw(found)
     if found["troubles"]:
         raise typer.Exit(1)
+
+
+def _elsewhere(settings: "Settings") -> list[dict[str, Any]]:
+    """Read from the store which processes of this hub run elsewhere, where there may be any."""
+    from hub.core.errors import HubError
+    from hub.operations.doctor import looking_into
+    from hub.operations.running import running_parts
+
+    if not settings.on_postgres:
+        return []
+    try:
+        with looking_into(settings) as tx:
+            return running_parts(tx) if tx.has_table("worker") else []
+    except HubError:  # `hub doctor` says what is wrong with it
+        return []
+
+
+def _processes(found: list[dict[str, Any]]) -> None:
+    """Name the processes that make up the hub, one a line."""
+    for one in found:
+        silent = f"; NOTHING HEARD of it for {_long(one['silent_s'])}" if one["silent_s"] else ""
+        print(f"Process: {one['name']} runs {', '.join(one['parts'])}, up for {_long(one['up_s'])}{silent}")
 
 
 def draw(found: dict[str, Any]) -> None:
@@ -48,6 +75,7 @@ def draw(found: dict[str, Any]) -> None:
     console.print(f"Safe to restart: {'yes' if restart['safe'] else 'NO'}")
     for one in restart["because"]:
         _problem(console, "bold red", "because", one)
+    _processes(found["processes"])
     _paused(console, found)
     _queues(console, found)
     _waiting(console, found)
@@ -113,7 +141,10 @@ def _queues(console: "Console", found: dict[str, Any]) -> None:
 
 
 def _waiting(console: "Console", found: dict[str, Any]) -> None:
-    console.print(f"Intake: {found['backlog']} events accepted and not decided")
+    if {"web", "gate", "files"} & set(found["parts"]):
+        console.print(f"Intake: {found['backlog']} events accepted and not decided")
+    else:  # this process has no bus
+        console.print("Intake: ask where web or gate runs")
     for key, words in (("waiting_for_a_link", "waiting for a link"), ("halted", "halted by an event not decidable")):
         for one in found[key]:
             where = f"{one['publisher']} / {one['dataset']}"

@@ -2,10 +2,11 @@
 
 A ring proves nothing: it may come for nothing, and before the commit that it is about. So whoever is rung goes to the
 writer's queue (a hand-out), where that commit stands already; and everybody looks anyway from time to time.
+A ring here can be told to the hub's other processes (`tell`), and theirs heard here (`hub/workers/bell.py`).
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Event, Lock
 
@@ -49,13 +50,20 @@ class ThreadEar:
         self._rung.set()
 
 
-class Bell:
-    """One for all recipients. Thread-safe."""
+EVERYBODY = 0  # no recipient has this number
 
-    def __init__(self) -> None:
+
+def nobody_else(_recipient: int) -> None:
+    """Stand in for other processes where there are none."""
+
+
+class Bell:
+    """One for all recipients. Thread-safe. `tell` is called with whom each ring here is for, and returns at once."""
+
+    def __init__(self, tell: Callable[[int], None] = nobody_else) -> None:
         self._ears: dict[int, set[Ear]] = {}
-        self._threads: dict[int, ThreadEar] = {}
-        self._lock = Lock()
+        self._threads: dict[int, set[ThreadEar]] = {}
+        self._lock, self._tell = Lock(), tell
 
     @contextmanager
     def listening(self, recipient: int) -> Iterator[Ear]:
@@ -69,27 +77,33 @@ class Bell:
             with self._lock:
                 self._ears[recipient].discard(ear)
 
-    def attend(self, recipient: int, ear: ThreadEar | None) -> None:
-        """Let one thread hear what is for this recipient from now on; None: nobody any more."""
+    def attend(self, recipient: int, ear: ThreadEar) -> None:
+        """Let a thread hear what is for this recipient from now on."""
         with self._lock:
-            if ear is None:
-                self._threads.pop(recipient, None)
-            else:
-                self._threads[recipient] = ear
+            self._threads.setdefault(recipient, set()).add(ear)
+
+    def leave(self, recipient: int, ear: ThreadEar) -> None:
+        """Let a thread hear nothing any more."""
+        with self._lock:
+            self._threads.get(recipient, set()).discard(ear)
 
     def ring(self, recipient: int) -> None:
-        with self._lock:
-            ears: list[Ear | ThreadEar] = [*self._ears.get(recipient, ())]
-            if recipient in self._threads:
-                ears.append(self._threads[recipient])
-        for ear in ears:
-            ear.hear()
+        self.ring_here(recipient)
+        self._tell(recipient)
 
     def ring_all(self) -> None:
-        """Wake everybody: a batch was decided, or the hub is stopping."""
+        """Wake everybody: rules changed, or the hub is stopping."""
+        self.ring_here(EVERYBODY)
+        self._tell(EVERYBODY)
+
+    def ring_here(self, recipient: int) -> None:
+        """Wake those who wait in this process, for one recipient or EVERYBODY."""
         with self._lock:
-            ears: list[Ear | ThreadEar] = [ear for each in self._ears.values() for ear in each]
-            ears += self._threads.values()
+            if recipient == EVERYBODY:
+                ears: list[Ear | ThreadEar] = [ear for each in self._ears.values() for ear in each]
+                ears += [ear for those in self._threads.values() for ear in those]
+            else:
+                ears = [*self._ears.get(recipient, ()), *self._threads.get(recipient, ())]
         for ear in ears:
             ear.hear()
 

@@ -16,6 +16,7 @@ from hub.core.decide import AgreementState, Hold, Refusal, Release, Standing, Wa
 from hub.core.leaf import canonical
 from hub.exchange.disputes import Disputes
 from hub.exchange.standing import Horizon, agreement_state, choice_state, standing_of
+from hub.exchange.turns import WHOLE, Turn
 from hub.exchange.verdicts import Missing
 from hub.exchange.world import World, born_of
 from hub.identity.keys import OpenKey
@@ -116,13 +117,13 @@ class Gathered(NamedTuple):
     facts: _Facts
 
 
-def gather(world: World, tx: Tx, recipient: int, limit: int) -> Gathered:
-    """1. and 2.: all that is read. A snapshot need not stand longer than this takes."""
+def gather(world: World, tx: Tx, recipient: int, limit: int, turn: Turn = WHOLE) -> Gathered:
+    """1. and 2.: all that is read, of the share that `turn` names. A snapshot need not stand longer than this takes."""
     horizon, disputed = Horizon(world.clock(), world.zone), disputed_links(tx)
     disputes = Disputes(disputed, world.catalogue, recipient)
     stops = world.stopped()
     untouched = sorted(world.stopped_lines(stops)) if stops else ()
-    candidates = _candidates(tx, recipient, limit, horizon.now_us, world.limits.outstanding, disputes, untouched)
+    candidates = _candidates(tx, recipient, limit, horizon.now_us, world.limits.outstanding, disputes, untouched, turn)
     grounds = _grounds(tx, tuple(sorted({part.person for one in candidates for part in one.parts})), disputed)
     return Gathered(candidates, grounds, _read(world, tx, recipient, candidates, grounds, horizon))
 
@@ -136,7 +137,14 @@ def choose(world: World, gathered: Gathered, *, give_way: Callable[[], None] = l
 
 
 def _candidates(
-    tx: Tx, recipient: int, limit: int, now_us: int, outstanding: int, disputes: Disputes, untouched: Sequence[int] = ()
+    tx: Tx,
+    recipient: int,
+    limit: int,
+    now_us: int,
+    outstanding: int,
+    disputes: Disputes,
+    untouched: Sequence[int] = (),
+    turn: Turn = WHOLE,
 ) -> list[Candidate]:
     """Choose by state, in the events' order: opened ones that are due again, then ready ones behind nothing held.
 
@@ -152,7 +160,9 @@ def _candidates(
         " d.public, d.kind, d.version, d.time_us, d.parts, d.payload"
         " FROM queue q JOIN delivery d ON d.id = q.delivery"
     )
-    without = f" AND q.subscription NOT IN ({marks(len(untouched))})" if untouched else ""
+    share, values = turn.narrowing("q.person")
+    without = share + (f" AND q.subscription NOT IN ({marks(len(untouched))})" if untouched else "")
+    narrowed = *values, *untouched
     due_sql = (
         f"SELECT {columns} WHERE q.recipient = ? AND q.state = ? AND q.delivery > ?{without} AND q.due_us <= ?"
         " ORDER BY q.delivery LIMIT ?"
@@ -166,11 +176,9 @@ def _candidates(
         " AND h.delivery < q.delivery)) ORDER BY q.delivery LIMIT ?"
     )
     opened, ready, later = QueueState.OPENED.value, QueueState.READY.value, QueueState.LATER.value
-    due = disputes.passed(
-        lambda after: _rows(tx, due_sql, (recipient, opened, after, *untouched, now_us, limit)), limit
-    )
+    due = disputes.passed(lambda after: _rows(tx, due_sql, (recipient, opened, after, *narrowed, now_us, limit)), limit)
     left = min(fresh, limit - len(due))
-    now = due + disputes.passed(lambda after: _rows(tx, ready_sql, (recipient, ready, after, *untouched, left)), left)
+    now = due + disputes.passed(lambda after: _rows(tx, ready_sql, (recipient, ready, after, *narrowed, left)), left)
     room = min(limit - len(now), outstanding // BACKFILLED_SHARE - row[0])
     if room <= 0:
         return now
@@ -178,7 +186,7 @@ def _candidates(
         f"SELECT {columns} WHERE q.recipient = ? AND q.state = ? AND q.delivery > ?{without}"
         " ORDER BY q.delivery LIMIT ?"
     )
-    return now + disputes.passed(lambda after: _rows(tx, later_sql, (recipient, later, after, *untouched, room)), room)
+    return now + disputes.passed(lambda after: _rows(tx, later_sql, (recipient, later, after, *narrowed, room)), room)
 
 
 def _rows(tx: Tx, sql: str, values: Sequence[int]) -> list[Candidate]:

@@ -19,6 +19,7 @@ from hub.exchange.aimed_out import settle_aimed
 from hub.exchange.choose import Candidate, Chosen, Judged, choose, gather
 from hub.exchange.feed import Opened
 from hub.exchange.stopped import leave_stopped
+from hub.exchange.turns import WHOLE, Turn
 from hub.exchange.world import World
 from hub.failpoints import reach
 from hub.identity.sealing import SealTo
@@ -53,17 +54,18 @@ class Page(NamedTuple):
     committed_us: int
 
 
-def hand_out(world: World, agency: str, limit: int) -> Page:
+def hand_out(world: World, agency: str, limit: int, turn: Turn = WHOLE) -> Page:
     """Open up to `limit` deliveries for an agency, in order; in portions, while releases are being stopped.
 
-    Raises HubError(UNAVAILABLE) when nothing can be decided, or the operator stopped all releases. What one portion
-    opened leaves, whatever becomes of the next.
+    A sender that shares its agency with others names its `turn`. Raises HubError: UNAVAILABLE when nothing can be
+    decided, or the operator stopped all releases; LeaseLost where it is another's turn now. What one portion opened
+    leaves, whatever becomes of the next.
     """
     recipient, limit = world.catalogue.agencies[agency].number, min(limit, world.limits.page)
-    whole = _portion(world, recipient, world.way.portion(limit))
+    whole = _portion(world, recipient, world.way.portion(limit), turn)
     while whole.more and whole.opened and len(whole.opened) < limit:
         try:
-            one = _portion(world, recipient, min(limit - len(whole.opened), world.way.portion(limit)))
+            one = _portion(world, recipient, min(limit - len(whole.opened), world.way.portion(limit)), turn)
         except HubError:
             break
         whole = Page(
@@ -83,21 +85,21 @@ def trace_page(traces: Traces, agency: str, page: Page, began_us: int) -> None:
     )  # fmt: skip
 
 
-def _portion(world: World, recipient: int, limit: int) -> Page:
+def _portion(world: World, recipient: int, limit: int, turn: Turn) -> Page:
     """Open up to `limit` deliveries in one transaction."""
-    chosen = _choose_with_verdicts(world, recipient, limit)
+    chosen = _choose_with_verdicts(world, recipient, limit, turn)
     if not chosen.candidates:
         return Page((), False, 0, 0, world.clock())
-    fences = _fences(recipient, chosen)
+    fences = _fences(recipient, chosen, turn)
     try:
-        page = world.store.write(lambda tx: _transaction(world, tx, recipient, limit, chosen), fences=fences)
+        page = world.store.write(lambda tx: _transaction(world, tx, recipient, limit, chosen, turn), fences=fences)
     except Overtaken:  # another pull of this agency, or an acknowledgement, took some of these meanwhile
-        page = world.store.write(lambda tx: _transaction(world, tx, recipient, limit, None))
+        page = world.store.write(lambda tx: _transaction(world, tx, recipient, limit, None, turn))
     reach("handout.committed")
     return page
 
 
-def _fences(recipient: int, chosen: Chosen) -> Fences | None:
+def _fences(recipient: int, chosen: Chosen, turn: Turn) -> Fences | None:
     """Name what the page relies on: its persons. It changes what is the recipient's own: queue, numbers, hand-outs.
 
     What an act of a person moves in the queue meanwhile is of somebody it relies on. Corrections, answers and what is
@@ -107,12 +109,12 @@ def _fences(recipient: int, chosen: Chosen) -> Fences | None:
         return None
     persons = {part.person for one in chosen.candidates for part in one.parts}
     persons.update(one.person for one in chosen.candidates)
-    return Fences(of_persons(persons), [(RECIPIENT_LOCK, recipient)])
+    return Fences([*of_persons(persons), *turn.relies()], [(RECIPIENT_LOCK, recipient)])
 
 
-def _choose_with_verdicts(world: World, recipient: int, limit: int) -> Chosen:
+def _choose_with_verdicts(world: World, recipient: int, limit: int, turn: Turn) -> Chosen:
     """Choose on a snapshot, after asking for verdicts that nobody had asked for. What waits for one stays untouched."""
-    chosen = _choose_outside(world, recipient, limit)
+    chosen = _choose_outside(world, recipient, limit, turn)
     if not chosen.missing:
         return chosen
     try:
@@ -121,26 +123,27 @@ def _choose_with_verdicts(world: World, recipient: int, limit: int) -> Chosen:
         if not any(one.outcome == "release" for one in chosen.judged):
             raise
         return chosen  # what can be decided leaves, whatever the engine says
-    return _choose_outside(world, recipient, limit)
+    return _choose_outside(world, recipient, limit, turn)
 
 
-def _choose_outside(world: World, recipient: int, limit: int) -> Chosen:
+def _choose_outside(world: World, recipient: int, limit: int, turn: Turn) -> Chosen:
     with world.store.read() as tx:
-        gathered = gather(world, tx, recipient, limit)
+        gathered = gather(world, tx, recipient, limit, turn)
     return choose(world, gathered, give_way=world.way.give)
 
 
-def _transaction(world: World, tx: Tx, recipient: int, limit: int, chosen: Chosen | None) -> Page:
+def _transaction(world: World, tx: Tx, recipient: int, limit: int, chosen: Chosen | None, turn: Turn) -> Page:
     """Open what was chosen, where under the fence nothing has changed since; else choose and decide here.
 
-    Raises Overtaken when rows that were chosen outside are not where they were.
+    Raises Overtaken when rows that were chosen outside are not where they were; LeaseLost.
     """
     reach("handout.begun")
+    turn.check(tx)
     now_us = world.clock()
     if chosen is None or now_us >= chosen.until_us or not chosen.grounds.hold(tx):
         if not tx.alone:
             raise Overtaken  # what is chosen now may be of others: again, with everybody else excluded
-        chosen = choose(world, gather(world, tx, recipient, limit))
+        chosen = choose(world, gather(world, tx, recipient, limit, turn))
     reach("handout.decided")
     if stops := world.stopped():
         chosen = leave_stopped(world, stops, recipient, chosen)

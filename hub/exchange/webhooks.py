@@ -6,30 +6,28 @@
 Whatever its state, every delivery that was not acknowledged can be pulled.
 """
 
-import secrets
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from hmac import compare_digest
 from ipaddress import ip_network
 from threading import Event, Lock
 from typing import Any
 
-import orjson
-
 from hub.core.errors import HubError, Kind
 from hub.exchange.endpoints import Reach, Resolve, pin, read_endpoint, system_resolve
 from hub.exchange.feed import rfc3339
-from hub.exchange.post import Answer, Limits, Line, Unanswered, trusting
-from hub.exchange.ways_out import give_back, note_act, tell_agency
+from hub.exchange.post import Answer, Limits, Line, trusting
+from hub.exchange.ways_out import let_pull, note_act, tell_agency
 from hub.exchange.world import World
 from hub.identity.keys import Wrapping
-from hub.identity.webhook_keys import OVERLAP_US, Signer, new_webhook_key, shown, signed_headers, signer
+from hub.identity.webhook_keys import OVERLAP_US, Signer, new_webhook_key, shown, signer
 from hub.logs import Log
+from hub.parts import Part
 from hub.settings import Settings
 from hub.store.audit import Salt
 from hub.store.engine import Tx
+from hub.store.postponed import postponed
 from hub.store.webhooks import (
     KeyRow,
     WebhookRow,
@@ -46,7 +44,6 @@ JITTER = (0.75, 1.25)  # receivers that failed together do not all hear from the
 LONGEST_WISH_S = 24 * 3_600  # of a Retry-After: whoever asks for a month has to be disabled instead
 GIVE_UP_US = 3 * 86_400 * US
 LEAST_FAILURES = 10  # one failure last month and one today are not three days of failing
-CHALLENGE_BYTES = 32
 MEDIA_TYPE = "application/cloudevents+json"
 PAGES = frozenset({"text/html", "application/xhtml+xml"})  # what a login page or a captive portal answers, with 200
 GONE, REDIRECTS = 410, range(300, 400)
@@ -68,7 +65,7 @@ WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class WebhookDesk:
-    """All that webhooks need. `postponed`: per agency, the numbers that wait for a later try; a pull frees them."""
+    """All that webhooks need. `calls`: this process may call agencies; else another one proves endpoints."""
 
     world: Callable[[], World]
     salt: Salt
@@ -80,7 +77,7 @@ class WebhookDesk:
     ring: Callable[[int], None] = lambda _recipient: None
     resolve: Resolve = system_resolve
     changed: Event = field(default_factory=Event)  # set when an endpoint came, went or became another
-    postponed: dict[str, set[int]] = field(default_factory=dict)
+    calls: bool = True
     proving: set[str] = field(default_factory=set)
     lock: Lock = field(default_factory=Lock)
 
@@ -108,11 +105,11 @@ def open_webhooks(
     networks = tuple(ip_network(each) for each in settings.webhook_private_networks)
     reach = Reach(networks, loopback=settings.mode != "production")
     limits = Limits(settings.webhook_connect_s, settings.webhook_answer_s)
-    return WebhookDesk(world, salt, wrapping, reach, limits, tls, log, ring)
+    return WebhookDesk(world, salt, wrapping, reach, limits, tls, log, ring, calls=Part.WEBHOOKS in settings.parts)
 
 
-def register(desk: WebhookDesk, agency: str, url: str) -> dict[str, Any]:
-    """Take an endpoint in place of the former one, and have it prove itself; returns what `show` says then.
+def register(desk: WebhookDesk, agency: str, url: str) -> bool:
+    """Take an endpoint in place of the former one; says whether it has to prove itself (`webhook_proof.prove`).
 
     Raises HubError(INVALID) where the URL is refused. The same URL again changes nothing while it works.
     """
@@ -132,11 +129,11 @@ def register(desk: WebhookDesk, agency: str, url: str) -> dict[str, Any]:
         note_act(tx, desk.salt, said, now_us=now_us)
         return True
 
-    if world.store.write(transaction):
-        desk.changed.set()
-        desk.log.info("webhook.registered", agency=agency)
-        return prove(desk, agency)
-    return show(desk, agency)
+    if not world.store.write(transaction):
+        return False
+    desk.changed.set()
+    desk.log.info("webhook.registered", agency=agency)
+    return True
 
 
 def show(desk: WebhookDesk, agency: str) -> dict[str, Any]:
@@ -144,14 +141,15 @@ def show(desk: WebhookDesk, agency: str) -> dict[str, Any]:
     world = desk.world()
     with world.store.read() as tx:
         row, keys = webhook_of(tx, agency), webhook_keys(tx, agency, world.clock())
+        waiting = len(postponed(tx, world.catalogue.agencies[agency].number))
     if row is None:
-        raise _absent()
+        raise absent()
     said: dict[str, Any] = {"url": row.url, "state": row.state, "since": rfc3339(row.since_us)}
     if row.reason:
         said |= {"reason": row.reason, "detail": in_words(row.reason)}
     if row.state == "failing":
         said |= {"failures": row.failures, "next_try": rfc3339(row.next_us)}
-    said["retrying"] = len(desk.postponed.get(agency, ()))
+    said["retrying"] = waiting
     said["keys"] = [
         {"kid": one.kid, "public_key": shown(one.public), "from": rfc3339(one.from_us)}
         | ({"until": rfc3339(one.until_us)} if one.until_us < 2**61 else {})
@@ -167,12 +165,12 @@ def remove(desk: WebhookDesk, agency: str) -> None:
 
     def transaction(tx: Tx) -> None:
         if not drop_webhook(tx, agency):
-            raise _absent()
+            raise absent()
         note_act(tx, desk.salt, {"act": "webhook.removed", "agency": agency}, now_us=now_us)
 
     world.store.write(transaction)
     desk.changed.set()
-    let_pull(desk, world, agency)
+    let_pull(world, agency)
 
 
 def rotate(desk: WebhookDesk, agency: str) -> dict[str, Any]:
@@ -183,7 +181,7 @@ def rotate(desk: WebhookDesk, agency: str) -> dict[str, Any]:
     def transaction(tx: Tx) -> KeyRow:
         present = webhook_keys(tx, agency, now_us)
         if not present:
-            raise _absent()
+            raise absent()
         if len(present) > 1:
             raise HubError(
                 Kind.CONFLICT,
@@ -207,87 +205,6 @@ def signers_of(desk: WebhookDesk, agency: str) -> list[Signer]:
     with world.store.read() as tx:
         rows = webhook_keys(tx, agency, world.clock())
     return [signer(world.keys.wrapping, row) for row in rows]
-
-
-def prove(desk: WebhookDesk, agency: str) -> dict[str, Any]:
-    """Post a challenge to an endpoint that is not active; it becomes active by repeating it. Returns what `show` says.
-
-    Raises HubError: NOT_FOUND, CONFLICT while a proof of this agency's is under way.
-    """
-    with desk.lock:
-        if agency in desk.proving:
-            raise HubError(
-                Kind.CONFLICT,
-                "the endpoint is being proven at this moment",
-                remedy="Ask for its state in a moment.",
-                code="webhook-proving",
-            )
-        desk.proving.add(agency)
-    try:
-        _prove(desk, agency)
-    finally:
-        with desk.lock:
-            desk.proving.discard(agency)
-    return show(desk, agency)
-
-
-def _prove(desk: WebhookDesk, agency: str) -> None:
-    world = desk.world()
-    with world.store.read() as tx:
-        row = webhook_of(tx, agency)
-    if row is None:
-        raise _absent()
-    if row.state in ("active", "failing"):
-        return
-    challenge = secrets.token_urlsafe(CHALLENGE_BYTES)
-    reason, now_us = _ask(desk, world, row, challenge), world.clock()
-
-    def transaction(tx: Tx) -> bool:
-        present = webhook_of(tx, agency)
-        if present is None or (present.url, present.state, present.since_us) != (row.url, row.state, row.since_us):
-            return False  # another one was registered meanwhile: this proof says nothing of it
-        if reason:
-            put_webhook(tx, present._replace(reason=reason))
-            return False
-        put_webhook(tx, WebhookRow(agency, row.url, "active", since_us=now_us))
-        note_act(tx, desk.salt, {"act": "webhook.proven", "agency": agency}, now_us=now_us)
-        return True
-
-    if world.store.write(transaction):
-        desk.log.info("webhook.proven", agency=agency)
-    desk.changed.set()
-
-
-def _ask(desk: WebhookDesk, world: World, row: WebhookRow, challenge: str) -> str:
-    """Post the challenge; returns why it proves nothing, "" where it does."""
-    now_us, message = world.clock(), secrets.token_hex(16)
-    body = orjson.dumps(
-        {
-            "specversion": "1.0", "id": message, "source": "urn:hub", "type": "hub.webhook.verification",
-            "time": rfc3339(now_us), "data": {"challenge": challenge},
-        }
-    )  # fmt: skip
-    headers = signed_headers(signers_of(desk, row.agency), message, body, now_us=now_us)
-    try:
-        line = connect(desk, row.url)
-    except (HubError, Unanswered) as failure:
-        return failure.code if isinstance(failure, HubError) else failure.reason
-    try:
-        answer = line.post(headers, MEDIA_TYPE, body)
-    except Unanswered as failure:
-        return failure.reason
-    finally:
-        line.close()
-    if why := failure_of(answer):
-        return why
-    try:
-        said = orjson.loads(answer.body)
-    except orjson.JSONDecodeError:
-        return "challenge"
-    repeated = said.get("challenge") if isinstance(said, dict) else None
-    if not isinstance(repeated, str) or not compare_digest(repeated.encode(), challenge.encode()):
-        return "challenge"
-    return ""
 
 
 def connect(desk: WebhookDesk, url: str) -> Line:
@@ -375,21 +292,13 @@ def note_failure(desk: WebhookDesk, row: WebhookRow, reason: str, *, wait_us: Ca
     if outcome == "disabled":
         desk.log.warning("webhook.disabled", agency=row.agency, code=reason)
         desk.changed.set()
-        let_pull(desk, world, row.agency)
+        let_pull(world, row.agency)
         desk.ring(world.catalogue.agencies[row.agency].number)
     elif outcome:
         desk.log.warning("webhook.failing", agency=row.agency, code=reason)
 
 
-def let_pull(desk: WebhookDesk, world: World, agency: str) -> None:
-    """Let a pull have at once what waits for a later try of the webhook."""
-    with desk.lock:
-        numbers = desk.postponed.pop(agency, None)
-    if numbers:
-        give_back(world, world.catalogue.agencies[agency].number, dict.fromkeys(numbers, 0))
-
-
-def _absent() -> HubError:
+def absent() -> HubError:
     return HubError(
         Kind.NOT_FOUND,
         "no webhook is registered",

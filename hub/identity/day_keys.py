@@ -82,7 +82,7 @@ class DayKeys:
             return gone
 
         gone = self._store.write(transaction)
-        self._forget_before(day)
+        self.forget_before(day)
         return gone
 
     def forget_destroyed(self) -> None:
@@ -90,9 +90,10 @@ class DayKeys:
         with self._store.read() as tx:
             row = tx.one("SELECT min(day) FROM day_key WHERE key IS NOT NULL")
         if row is not None and row[0] is not None:
-            self._forget_before(row[0])
+            self.forget_before(row[0])
 
-    def _forget_before(self, day: int) -> None:
+    def forget_before(self, day: int) -> None:
+        """Destroy what this process has of an earlier day's keys: each process of a hub has copies of its own."""
         with self._lock:
             self._open = {(agency, of): key for (agency, of), key in self._open.items() if of >= day}
         if self._local is not None:

@@ -60,6 +60,9 @@ class Tx(Protocol):
     def may_change(self, key: Key) -> bool:
         """Say whether whoever relies on this is excluded until the commit."""
 
+    def clock_us(self) -> int:
+        """Return the time by the engine's own clock: the same one for every process that works on it."""
+
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
         """Run one statement."""
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from hub.store.engine import Key, Tx, loads, marks, padded
 
 PERSON_FENCE, AGREEMENT_FENCE, AGENCY_FENCE, POLICY_FENCE = 1, 2, 3, 4
-CHAIN_LOCK, RECIPIENT_LOCK, BUS_LOCK, SESSION_LOCK = 11, 12, 13, 14  # kinds of `Fences` without epochs
+CHAIN_LOCK, RECIPIENT_LOCK, BUS_LOCK, SESSION_LOCK, LEASE_LOCK = 11, 12, 13, 14, 15  # kinds of `Fences` without epochs
 CHOICE_STATES = (  # the number in `choice.state` is the place in this list; new ones go to the end
     "none", "requested", "given", "paused", "refused", "lapsed", "renewed", "superseded",
     "withdrawn", "expired", "terminated", "invalidated", "objected",

@@ -94,6 +94,12 @@ class PgTx:
     def may_change(self, key: Key) -> bool:
         return self._fences is None or key in self._fences.changes
 
+    def clock_us(self) -> int:
+        """Return the server's own time."""
+        row = self.one("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
+        assert row is not None
+        return int(row[0])
+
     @property
     def facts_at(self) -> int:
         """Equal to no other: what other processes commit cannot be counted here, so facts are read again."""

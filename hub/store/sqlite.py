@@ -21,6 +21,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from hub.clock import system_clock
 from hub.core.errors import HubError, Kind
 from hub.failpoints import reach
 from hub.store.engine import IDS, Fences, Key, Lane, Row, Tx, Watch, only, stopping, unavailable
@@ -67,6 +68,10 @@ class SqliteTx:
 
     def may_change(self, key: Key) -> bool:  # noqa: ARG002 - there is one writer
         return True
+
+    def clock_us(self) -> int:
+        """Return this machine's time: the engine is within this process."""
+        return system_clock()
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> sqlite3.Cursor:
         """Run one statement. Every statement comes through here, so that no change of a fact goes unnoticed."""

@@ -782,6 +782,9 @@ class LastHeard(SQLModel, table=True):
     at_us: int = integer()
 
 
+# Several processes.
+
+
 class News(SQLModel, table=True):
     """A number per topic of what processes keep in memory: raised with each change, compared by all the others."""
 
@@ -797,3 +800,48 @@ class UsedAssertion(SQLModel, table=True):
     __table_args__ = (*clustered("digest")[:1], Index("used_assertion_exp", "exp_us"), NO_ROWID)
     digest: bytes = binary()  # SHA-256 of agency and jti
     exp_us: int = integer()
+
+
+class Worker(SQLModel, table=True):
+    """A process of this hub that runs, and which parts it does. Times are the database's own."""
+
+    __tablename__ = "worker"
+    __table_args__ = clustered("id")
+    id: str  # drawn anew at each start
+    name: str  # for people: machine and process
+    parts: str  # comma-separated
+    since_us: int = integer()
+    heard_us: int = integer()  # it says that it is there every two seconds
+
+
+class Lease(SQLModel, table=True):
+    """What one process alone may do, and who does it now. `epoch` grows with each taking, so a former owner is known.
+
+    Times are the database's own, for processes on several machines have several clocks.
+    """
+
+    __tablename__ = "lease"
+    __table_args__ = clustered("name")
+    name: str  # what it is about, as in webhook/tax/0/1
+    owner: str  # a worker's id
+    epoch: int = integer()
+    until_us: int = integer()
+
+
+class WebhookProof(SQLModel, table=True):
+    """A proof of an endpoint that was asked for, for the process that may call agencies."""
+
+    __tablename__ = "webhook_proof"
+    __table_args__ = clustered("agency")
+    agency: str
+    asked_us: int = integer()
+    begun_us: int = integer()  # 0: nobody has begun
+
+
+class Postponed(SQLModel, table=True):
+    """A delivery that a webhook's sender could not deliver and will try again: a pull may have it before."""
+
+    __tablename__ = "postponed"
+    __table_args__ = clustered("recipient", "number")
+    recipient: int
+    number: int = integer()  # the recipient's running number

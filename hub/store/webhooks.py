@@ -66,3 +66,50 @@ def add_webhook_key(tx: Tx, row: KeyRow, *, former_until_us: int) -> None:
         (former_until_us, row.agency, former_until_us),
     )
     tx.insert(f"webhook_key({KEY})", [row])
+
+
+class Proof(NamedTuple):
+    """A proof that was asked for. `begun_us` is 0 where nobody has begun."""
+
+    agency: str
+    asked_us: int
+    begun_us: int
+
+
+def ask_proof(tx: Tx, agency: str, now_us: int) -> None:
+    """Ask for a proof of the endpoint as it is now; one that is under way may be of another, so it does not count."""
+    tx.run(
+        "INSERT INTO webhook_proof(agency, asked_us, begun_us) VALUES (?, ?, 0)"
+        " ON CONFLICT(agency) DO UPDATE SET asked_us = excluded.asked_us, begun_us = 0",
+        (agency, now_us),
+    )
+
+
+def proof_of(tx: Tx, agency: str) -> Proof | None:
+    row = tx.one("SELECT agency, asked_us, begun_us FROM webhook_proof WHERE agency = ?", (agency,))
+    return None if row is None else Proof._make(row)
+
+
+def proofs_to_begin(tx: Tx, begun_before_us: int) -> list[Proof]:
+    """List those that nobody has begun, or whose beginner has died."""
+    return [
+        Proof._make(row)
+        for row in tx.rows(
+            "SELECT agency, asked_us, begun_us FROM webhook_proof WHERE begun_us < ? ORDER BY agency",
+            (begun_before_us,),
+        )
+    ]
+
+
+def begin_proof(tx: Tx, proof: Proof, now_us: int) -> bool:
+    """Take one on; False where somebody else has."""
+    return bool(
+        tx.run(
+            "UPDATE webhook_proof SET begun_us = ? WHERE agency = ? AND asked_us = ? AND begun_us = ?", (now_us, *proof)
+        )
+    )
+
+
+def end_proof(tx: Tx, proof: Proof) -> None:
+    """Take it off the list: what came of it stands with the endpoint."""
+    tx.run("DELETE FROM webhook_proof WHERE agency = ? AND asked_us = ?", (proof.agency, proof.asked_us))

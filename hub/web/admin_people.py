@@ -7,10 +7,12 @@ import orjson
 from anyio import to_thread
 from fastapi import APIRouter, Body, Request, Response
 
+from hub.core.errors import HubError, Kind
 from hub.exchange.dead_letters import discard, listed, retry, shown
 from hub.exchange.erase import Erased, erase, eraser
 from hub.exchange.feed import rfc3339
 from hub.exchange.holds_by_law import hold, holds, unhold
+from hub.parts import Part
 from hub.web.running import Administered
 
 
@@ -86,7 +88,17 @@ def dead_letter_routes() -> APIRouter:
 
 
 def erase_on(hub: Administered, *, agency: str, local_id: str, reason: str) -> dict[str, Any]:
-    """Erase, wake the recipients that are told, and say what became of it."""
+    """Erase, wake the recipients that are told, and say what became of it.
+
+    Raises HubError: CONFLICT where this process has no part in it, for the ledger beside the key is another's to write.
+    """
+    if Part.RETENTION not in hub.settings.parts:
+        raise HubError(
+            Kind.CONFLICT,
+            "this process of the hub erases nobody: the ledger of erasures is written by the part retention",
+            remedy="Run the command where `hub serve --only retention` runs.",
+            code="erasure-elsewhere",
+        )
     done = erase(eraser(hub), agency=agency, local_id=local_id, reason=reason)
     hub.log.warning("person.erased", count=len(done.told))
     hub.bell.ring_all()

@@ -10,6 +10,7 @@ from hub.exchange.feed import rfc3339
 from hub.exchange.own_catalogue import own_catalogue
 from hub.exchange.world import World
 from hub.identity.agency_tokens import Caller
+from hub.parts import ALL, Part
 from hub.store.deliveries import DeliveryKind
 from hub.store.overdue import overdue
 from hub.web.agreements import agreement_routes
@@ -28,14 +29,17 @@ IN_FORCE = "in_force"
 Known = Annotated[Caller, Depends(caller_with("agency:read"))]
 
 
-def agency_routers() -> tuple[APIRouter, ...]:
-    """Serve all that agencies call with an access token, what is called most first.
+def agency_routers(parts: frozenset[Part] = ALL) -> tuple[APIRouter, ...]:
+    """Serve all that agencies call with an access token, what is called most first; of it what `parts` do.
 
     Side by side: FastAPI looks for a request's route once more at each level of routers within routers.
     """
+    pulls = (delivery_routes(),) if Part.HANDOUT in parts else ()
+    if Part.WEB not in parts:
+        return pulls
     return (
         event_routes(),
-        delivery_routes(),
+        *pulls,
         link_routes(),
         consent_request_routes(),
         agreement_routes(),

@@ -4,6 +4,7 @@ from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 
 from hub.interpreter import hidden
+from hub.parts import Part
 from hub.web.admin import admin_routes
 from hub.web.agency import agency_routers
 from hub.web.bodies import FormLimit
@@ -29,21 +30,24 @@ NO_TELEMETRY: TelemetryConfig = {
 
 @hidden("pydantic.v1")  # FastAPI loads it to tell its models from others, a twentieth of every start; here are none
 def public_app(hub: Administered) -> FastAPI:
-    """Make the application that agencies and citizens reach."""
+    """Make the application that agencies and citizens reach: what this process's parts serve of it."""
     app = FastAPI(
         openapi_url=None, redirect_slashes=False, telemetry=NO_TELEMETRY
     )  # a redirect would repeat the Host that was sent
     app.state.hub = hub
-    for router in (*agency_routers(), sign_in_routes(hub.agency_tokens)):
+    parts = hub.settings.parts
+    for router in agency_routers(parts):
         app.include_router(router)
-    app.include_router(citizen_routes(dev_sign_in=hub.settings.dev_sign_in or hub.settings.mode == "demo"))
-    app.include_router(citizen_ask_routes())
+    if Part.WEB in parts:
+        app.include_router(sign_in_routes(hub.agency_tokens))
+        app.include_router(citizen_routes(dev_sign_in=hub.settings.dev_sign_in or hub.settings.mode == "demo"))
+        app.include_router(citizen_ask_routes())
     app.include_router(operation_routes())
     if (measured := public_metrics(hub.settings)) is not None:
         app.include_router(measured)
     if (bundle := public_bundle(hub.settings)) is not None:
         app.include_router(bundle)
-    if hub.settings.mode == "demo":
+    if hub.settings.mode == "demo" and Part.WEB in parts:
         app.include_router(demo_routes())
     app.add_middleware(FormLimit)
     install(app, hub.log)

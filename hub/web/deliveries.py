@@ -16,8 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from hub.exchange.acknowledge import Acknowledgement, acknowledge
 from hub.exchange.handout import hand_out, trace_page
 from hub.exchange.opening import is_fresh, open_all
-from hub.exchange.ways_out import is_due
-from hub.exchange.webhooks import let_pull
+from hub.exchange.ways_out import is_due, let_pull
 from hub.identity.agency_tokens import Caller
 from hub.store.deliveries import FEED_KINDS, DeliveryKind
 from hub.web.bodies import read_body, read_model
@@ -119,8 +118,7 @@ async def _hand_out(hub: Running, agency: str, limit: int) -> Pulled:
 def _page(hub: Running, agency: str, limit: int) -> Pulled:
     """Hand out one page, and open it after its commit."""
     world = hub.world
-    if agency in hub.webhooks.postponed:
-        let_pull(hub.webhooks, world, agency)
+    let_pull(world, agency)
     began_us = world.clock()
     page = hand_out(world, agency, limit)
     if hub.traces is not None and (page.opened or page.cancelled or page.held):

@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from hub.core.errors import HubError, Kind
 from hub.exchange.endpoints import URL_CHARS
 from hub.exchange.ways_out import note_act
-from hub.exchange.webhooks import prove, register, remove, rotate, show
+from hub.exchange.webhook_proof import prove, register_and_prove
+from hub.exchange.webhooks import remove, rotate, show
 from hub.identity.agency_tokens import Caller
 from hub.identity.sealing import SUITE_NAME, no_sealing_key
 from hub.store.engine import Tx
@@ -69,7 +70,7 @@ def webhook_routes() -> APIRouter:
     async def put_webhook(request: Request, caller: Owner) -> Response:
         hub = hub_of(request)
         given = read_model(NewWebhook, await read_body(request, FORM_BYTES))
-        return await proofs.of(caller.agency, lambda: register(hub.webhooks, caller.agency, given.url))
+        return await proofs.of(caller.agency, lambda: register_and_prove(hub.webhooks, caller.agency, given.url))
 
     @router.get("/v1/webhook")
     async def get_webhook(request: Request, caller: Owner) -> Response:

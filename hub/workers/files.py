@@ -5,6 +5,7 @@ What stands in one agency's way (a folder that is gone, a disk that is full) sto
 """
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from threading import Event
 from time import monotonic
@@ -22,6 +23,7 @@ from hub.workers.files_ack import take_acknowledgements
 from hub.workers.files_in import Intake, Taken, clear_begun, half_written, ready, sweep, take
 from hub.workers.files_out import Limits, keep_house, recover, write_batch
 from hub.workers.folders import Place, opened_place
+from hub.workers.leases import Alone, Shared
 from hub.workers.worker import Worker
 
 US = 1_000_000
@@ -75,8 +77,9 @@ class Round(NamedTuple):
 class FileDrops:
     """Every agency's files. Made by the composition root; `step` runs in the worker's thread."""
 
-    def __init__(self, hub: Running) -> None:
-        self._hub = hub
+    def __init__(self, hub: Running, shared: Shared | None = None) -> None:
+        """`shared` says whose files this process looks after, where there are several."""
+        self._hub, self._shared = hub, shared or Alone()
         self._states: dict[int, _State] = {}
 
     def step(self, _stop: Event) -> float:
@@ -88,7 +91,12 @@ class FileDrops:
         with world.store.read() as tx:
             known, at_once = drops(tx), unwanted(tx)
         codes = {agency.number: agency.code for agency in world.catalogue.agencies.values()}
+        self._shared.want("files", [_lease(codes[drop.agency]) for drop in known if drop.agency in codes])
         for drop in known:
+            if drop.agency in codes and not self._shared.is_mine(_lease(codes[drop.agency])):
+                self._states.pop(drop.agency, None)  # whoever begins clears away first what was not finished
+                self._shared.done_with(_lease(codes[drop.agency]))
+                continue
             state = self._states.setdefault(drop.agency, _State())
             if drop.agency in at_once:
                 state.house_at_s = 0.0
@@ -154,7 +162,8 @@ class FileDrops:
     def _out(self, given: Round, state: _State, place: Place, drop: Drop, code: str) -> bool:
         if monotonic() < state.out_at_s:
             return False
-        sent = write_batch(self._hub.world, self._hub.wrapping, place, drop, code, given.limits)
+        turn = partial(self._shared.turn, _lease(code))
+        sent = write_batch(self._hub.world, self._hub.wrapping, place, drop, code, given.limits, turn)
         if sent.batch:
             metrics = self._hub.metrics
             metrics.handout_page.observe(sum(sent.kinds.values()))
@@ -228,6 +237,10 @@ class FileDrops:
 
 
 _END = object()
+
+
+def _lease(code: str) -> str:
+    return f"files/{code}"
 
 
 def _reading(given: Round, code: str, name: str) -> Iterator[Taken | None]:

@@ -11,7 +11,7 @@ what is left of it is decided again.
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from time import monotonic
@@ -22,6 +22,7 @@ from hub.exchange.feed import rfc3339
 from hub.exchange.file_forms import DataFile, csv, manifest, ndjson
 from hub.exchange.handout import hand_out
 from hub.exchange.opening import Leaving, is_fresh, open_all
+from hub.exchange.turns import WHOLE, Turn
 from hub.exchange.world import World
 from hub.failpoints import reach
 from hub.identity.keys import Wrapping
@@ -46,6 +47,7 @@ from hub.store.file_drop import (
     stopped_since,
     there,
 )
+from hub.store.leases import LeaseLost
 from hub.workers.folders import PART, Place, free_bytes, names, put, remove, settled
 
 US = 1_000_000
@@ -91,8 +93,22 @@ def for_files(world: World, limits: Limits) -> World:
     return replace(world, limits=replace(world.limits, outstanding=limits.outstanding))
 
 
-def write_batch(world: World, wrapping: Wrapping, place: Place, drop: Drop, agency: str, limits: Limits) -> Sent:
-    """Put out what may leave now as one batch. Raises HubError(UNAVAILABLE); then nothing of it is there."""
+def write_batch(
+    world: World,
+    wrapping: Wrapping,
+    place: Place,
+    drop: Drop,
+    agency: str,
+    limits: Limits,
+    turn: Callable[[], Turn | None] = lambda: WHOLE,
+) -> Sent:
+    """Put out what may leave now as one batch. `turn` says whether this process still looks after the agency's files.
+
+    Raises HubError: UNAVAILABLE, LeaseLost; then nothing of it is there.
+    """
+    mine = turn()
+    if mine is None:
+        return NOTHING
     if free_bytes(place.out) < LEAST_FREE_BYTES:
         raise HubError(
             Kind.UNAVAILABLE,
@@ -102,7 +118,7 @@ def write_batch(world: World, wrapping: Wrapping, place: Place, drop: Drop, agen
         )
     with world.store.read() as tx:
         before, written_so_far = last_delivery(tx), batches_written(tx, drop.agency)
-    leaving, more = _collect(for_files(world, limits), wrapping, agency, limits.batch_max)  # 1.
+    leaving, more = _collect(for_files(world, limits), wrapping, agency, limits.batch_max, mine)  # 1.
     if not leaving:
         return NOTHING
     began_us = world.clock()
@@ -118,11 +134,13 @@ def write_batch(world: World, wrapping: Wrapping, place: Place, drop: Drop, agen
         noted_us = world.clock()
         stale = noted_us - began_us > FRESH_US or _overtaken(world, drop.agency, before, leaving)
         noted = Noted(batch, drop.agency, tuple(written), digest, world.clock() + limits.redeliver_us)
-        if stale or not world.store.write(lambda tx: _note(world, tx, noted, leaving)):  # 4.
+        if stale or not world.store.write(lambda tx: _note(world, tx, noted, leaving, mine)):  # 4.
             _drop(place, written)
             numbers = [one.opened.number for one in leaving]
             world.store.write(lambda tx: come_again(tx, drop.agency, numbers, at_us=world.clock()))
             return NOTHING._replace(full=True)
+        if turn() != mine:  # it slept past its time: who took over has cleared this away, and it comes again
+            raise LeaseLost
     except BaseException:
         _drop(place, written)
         raise
@@ -132,8 +150,9 @@ def write_batch(world: World, wrapping: Wrapping, place: Place, drop: Drop, agen
     return Sent(batch, Counter(DeliveryKind(one.opened.kind).name.lower() for one in leaving), full=more)
 
 
-def _note(world: World, tx: Tx, noted: Noted, leaving: Sequence[Leaving]) -> bool:
+def _note(world: World, tx: Tx, noted: Noted, leaving: Sequence[Leaving], turn: Turn) -> bool:
     """Note a batch; False where somebody in it was erased meanwhile. An erasure after this finds and marks it."""
+    turn.check(tx)
     if any_erased(tx, sorted({part.person for one in leaving for part in one.opened.parts})):
         return False
     add_batch(
@@ -203,12 +222,12 @@ def take_back(world: World, place: Place, batch: Batch) -> None:
     world.store.write(lambda tx: note_gone(tx, batch, now_us=world.clock()))
 
 
-def _collect(world: World, wrapping: Wrapping, agency: str, most: int) -> tuple[list[Leaving], bool]:
+def _collect(world: World, wrapping: Wrapping, agency: str, most: int, turn: Turn) -> tuple[list[Leaving], bool]:
     leaving: list[Leaving] = []
     until_s, more = monotonic() + COLLECT_S, True
     while more and len(leaving) < most and monotonic() < until_s:
         try:
-            page = hand_out(world, agency, most - len(leaving))
+            page = hand_out(world, agency, most - len(leaving), turn)
         except HubError:
             if leaving:  # what has left its queue is written, whatever becomes of the next page
                 break

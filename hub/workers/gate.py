@@ -84,7 +84,7 @@ class GateLoop:
         if self._traces is not None and self._of is not None and self._gate is not None:
             self._trace(self._traces, self._of, self._gate, counts)
         if counts.releases or counts.conflicts:
-            self._bell.ring_all()
+            self._ring(counts)
         if counts.unreadable:
             self._log.error("gate.unreadable", events=counts.unreadable)
         if counts.poisoned:
@@ -94,6 +94,14 @@ class GateLoop:
             events=counts.events, releases=counts.releases, holds=counts.holds, refusals=counts.refusals,
             waits=counts.parked,
         )  # fmt: skip
+
+    def _ring(self, counts: Counts) -> None:
+        """Wake those for whom there is something; all, where a notice may be for somebody else."""
+        if counts.conflicts or self._gate is None:
+            self._bell.ring_all()
+            return
+        for recipient in {one[2] for one in self._gate.done[0].deliveries}:
+            self._bell.ring(recipient)
 
     def _trace(self, traces: Traces, world: World, gate: Gate, counts: Counts) -> None:
         """Record a batch that has committed: from its first look-up on, with every event and delivery it made."""

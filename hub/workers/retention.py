@@ -4,7 +4,7 @@ And writes down the end of consents and questions whose time is over, lets go wh
 anew what a former wrapping key wrapped.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from threading import Event
 
 from hub.citizens.desk import CitizenDesk
@@ -40,11 +40,15 @@ class Retention:
         log: Log,
         delivered: Callable[[], int] = lambda: 0,
         asked: Callable[[], int] = lambda: 0,
+        mine: Callable[[], bool] = lambda: True,
+        apart: Collection[str] = (),
     ) -> None:
         """`delivered` empties a piece of what was delivered long ago, and says how many; `asked` forgets old asks so.
 
-        `drop_decided(n)` lets the bus forget up to n records behind its position, and says how many.
+        `drop_decided(n)` lets the bus forget up to n records behind its position, and says how many. Where there
+        are several processes `mine` says whether this one does it, and `apart` names what is done elsewhere.
         """
+        self._mine, self._apart = mine, frozenset(apart)
         self._world, self._desk, self._log = world, desk, log
         self._day_keys, self._drop_decided = day_keys, drop_decided
         self._delivered, self._asked = delivered, asked
@@ -54,13 +58,15 @@ class Retention:
     def step(self, stop: Event) -> float:
         """Go once over everything; returns the pause until the next round."""
         world = self._world()
+        if not self._mine():
+            return ROUND_S
         today = world.clock() // US_PER_DAY
         if today != self._cleared_day:
             destroyed = self._day_keys.destroy_before(today - self._keep_days + 1)
             self._log.info("retention.daykeys", count=destroyed)
             self._cleared_day = today
-        publishers = [one.number for one in world.catalogue.agencies.values() if "publish" in one.rights]
-        self._day_keys.prepare(publishers, world.clock())
+        if "day-keys" not in self._apart:
+            self._day_keys.prepare(publishers(world), world.clock())
         for kind, piece, drop in (
             ("records", RECORDS, lambda: self._drop_decided(RECORDS)),
             ("waiting", PIECE, lambda: expire_waiting(world)),
@@ -75,7 +81,7 @@ class Retention:
             ("assertions", PIECE, lambda: forget_used(world.store, world.clock())),
             ("wrapping", 1, lambda: wrap_anew(world.store, world.keys, world.clock, world.way)),
         ):
-            gone = _in_pieces(drop, piece, stop)
+            gone = self._in_pieces(drop, piece, stop) if kind not in self._apart else 0
             if gone and kind not in ("records", "behind", "assertions", "wrapping"):
                 self._log.info("retention.expired", kind=kind, expired=gone)
         return ROUND_S
@@ -86,16 +92,22 @@ class Retention:
             self._log.error("retention.broken", count=ended.broken)
         return ended.seen
 
+    def _in_pieces(self, drop: Callable[[], int], piece: int, stop: Event) -> int:
+        """Repeat while there are whole pieces."""
+        gone = 0
+        for _ in range(PIECES):
+            if not self._mine():
+                break
+            count = drop()
+            gone += count
+            if count < piece or stop.wait(PAUSE_S):
+                break
+        return gone
 
-def _in_pieces(drop: Callable[[], int], piece: int, stop: Event) -> int:
-    """Repeat while there are whole pieces."""
-    gone = 0
-    for _ in range(PIECES):
-        count = drop()
-        gone += count
-        if count < piece or stop.wait(PAUSE_S):
-            break
-    return gone
+
+def publishers(world: World) -> list[int]:
+    """Number the agencies that may publish: each has a key of the day."""
+    return [one.number for one in world.catalogue.agencies.values() if "publish" in one.rights]
 
 
 def retention_worker(
@@ -108,10 +120,12 @@ def retention_worker(
     log: Log,
     delivered: Callable[[], int],
     asked: Callable[[], int],
+    mine: Callable[[], bool] = lambda: True,
+    apart: Collection[str] = (),
 ) -> Worker:
     """Make the thread, unstarted."""
     rounds = Retention(
         world, desk, day_keys=day_keys, drop_decided=drop_decided, keep_days=keep_days, log=log, delivered=delivered,
-        asked=asked,
+        asked=asked, mine=mine, apart=apart,
     )  # fmt: skip
     return Worker("retention", rounds.step, log=log)

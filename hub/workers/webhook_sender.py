@@ -1,15 +1,17 @@
-"""Sends one agency's webhooks: its own thread, its own connections, so that a slow receiver delays itself only.
+"""Sends one agency's webhooks, or a share of them: its own thread, its own connections, so that a slow receiver delays
+itself only.
 
 1. wait for the bell, or until a failing endpoint may be tried again     2. hand out what can be posted within a second
 3. open it, and post it on a few connections: one person's deliveries one after the other, each only once the one
    before it was taken     4. acknowledge what was taken; give back what was not, or not begun in time
 Nothing begins of a person who was erased since it was opened: an erasure that has returned is one that holds.
 A retry is handed out anew: decided again, with the same id and number. What is not taken can be pulled at any time.
+Where several processes send, each asks before every delivery whether it is its turn still.
 """
 
 import random
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,6 +29,7 @@ from hub.exchange.feed import Opened
 from hub.exchange.handout import hand_out, trace_page
 from hub.exchange.opening import is_fresh, open_all, persons_in
 from hub.exchange.post import Answer, Line, NotBegun, Unanswered
+from hub.exchange.turns import WHOLE, Turn
 from hub.exchange.ways_out import give_back, is_due, opened_until
 from hub.exchange.webhooks import (
     JITTER,
@@ -45,6 +48,8 @@ from hub.failpoints import reach
 from hub.identity.webhook_keys import Signer, signed_headers
 from hub.metrics import Metrics
 from hub.store.deliveries import DeliveryKind
+from hub.store.leases import LeaseLost
+from hub.store.postponed import postponed
 from hub.store.webhooks import WebhookRow, webhook_of
 from hub.traces import Traces
 
@@ -64,6 +69,7 @@ class Round:
     """What became of one hand-out. Filled by several threads, each under the lock."""
 
     row: WebhookRow
+    turn: Turn
     signers: Sequence[Signer]
     committed_us: int
     work: deque[list[tuple[Opened, dict[str, Any]]]]
@@ -89,7 +95,10 @@ class Sender:
         metrics: Metrics,
         connections: int,
         traces: Traces | None = None,
+        turn: Callable[[], Turn | None] = lambda: WHOLE,
     ) -> None:
+        """`turn` says what this one hands out now; None where it is another process's."""
+        self._turn = turn
         self._desk, self._agency, self._bell, self._metrics, self._traces = desk, agency, bell, metrics, traces
         self._ear, self._halted = ThreadEar(), Event()
         self._lines: list[Line | None] = [None] * connections
@@ -97,9 +106,10 @@ class Sender:
         self._rate = FIRST_PAGE / AHEAD_S
         self._tries: Counter[int] = Counter()  # by number, of those that failed of their own
         self._waits: dict[int, int] = {}  # person -> until when nothing is sent: an earlier one goes first
+        self._put_off: set[int] = set()  # numbers that a pull may have before their next try
         recipient = desk.world().catalogue.agencies[agency].number
         bell.attend(recipient, self._ear)
-        self._remember(desk.world(), recipient)
+        self._remembered = False
 
     def step(self, stop: Event) -> float:
         """Do one round; returns at once where there is more to do."""
@@ -110,14 +120,17 @@ class Sender:
         if stop.is_set() or self._halted.is_set():
             return 0.0
         now_us = world.clock()
+        turn = self._turn()
         idle = row is None or row.state not in ("active", "failing") or world.stopped().stops(self._agency)
-        if agency is None or row is None or idle:
+        if agency is None or row is None or turn is None or idle:
             self._ear.wait(LOOK_S)
             return 0.0
         if row.state == "failing" and now_us < row.next_us:
             self._ear.wait(min(LOOK_S, (row.next_us - now_us) / US))
             return 0.0
-        if not is_due(world, agency.number) or not self._send(world, agency.number, row):
+        if not self._remembered:
+            self._remember(world, agency.number, turn)
+        if not is_due(world, agency.number, turn) or not self._send(world, agency.number, row, turn):
             self._ear.wait(LOOK_S)
         return 0.0
 
@@ -133,26 +146,25 @@ class Sender:
         """Let go of everything, once the thread has ended."""
         recipient = self._desk.world().catalogue.agencies.get(self._agency)
         if recipient is not None:
-            self._bell.attend(recipient.number, None)
+            self._bell.leave(recipient.number, self._ear)
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _send(self, world: World, recipient: int, row: WebhookRow) -> bool:
+    def _send(self, world: World, recipient: int, row: WebhookRow, turn: Turn) -> bool:
         """Hand out a page and post it. Returns whether there was anything."""
         limit = 1 if row.state == "failing" else max(len(self._lines), int(self._rate * AHEAD_S))
         handed_us = world.clock()
-        page = hand_out(world, self._agency, limit)
+        page = hand_out(world, self._agency, limit, turn)
         if self._traces is not None and (page.opened or page.cancelled or page.held):
             trace_page(self._traces, self._agency, page, handed_us)
         if not page.opened:
             return page.more
         began_s = monotonic()
-        if self._agency not in self._desk.postponed:  # a pull was given what waited
-            self._waits.clear()
+        self._forget_what_was_pulled(world, recipient)
         events = open_all(world, page.opened, self._desk.wrapping)
         label = self._metrics.agency(self._agency)
         for kind, count in Counter(one.kind for one, _ in events).items():
             self._metrics.deliveries.labels(label, DeliveryKind(kind).name.lower()).inc(count)
-        each = Round(row, signers_of(self._desk, self._agency), page.committed_us, _by_person(events))
+        each = Round(row, turn, signers_of(self._desk, self._agency), page.committed_us, _by_person(events))
         left = {one.number for one, _ in events}
         each.unsent += [one for one in page.opened if one.number not in left]
         lanes = min(len(self._lines), len(each.work))
@@ -180,7 +192,7 @@ class Sender:
             world.way.give()
             now_us = world.clock()
             late = not is_fresh(each.committed_us, now_us)
-            if each.over or late or now_us < waits_us or self._halted.is_set():
+            if each.over or late or now_us < waits_us or not self._may_go_on(each):
                 break
             if not self._post(world, each, lane, one, event):
                 at += 1
@@ -190,6 +202,15 @@ class Sender:
         with each.lock:
             each.unsent += [one for one, _ in group[at:]]
 
+    def _may_go_on(self, each: Round) -> bool:
+        return not self._halted.is_set() and self._turn() == each.turn
+
+    @contextmanager
+    def _may_begin(self, world: World, each: Round, one: Opened) -> Iterator[bool]:
+        """Say whether bytes may begin now: nobody in it was erased since, and this process did not sleep meanwhile."""
+        with world.open_keys.leaving(persons_in(one)) as there:
+            yield there and self._may_go_on(each) and is_fresh(each.committed_us, world.clock())
+
     def _post(self, world: World, each: Round, lane: int, one: Opened, event: dict[str, Any]) -> bool:
         """Post one delivery; say whether it was taken."""
         body, now_us = orjson.dumps(event), world.clock()
@@ -197,9 +218,11 @@ class Sender:
         answer: Answer | None = None
         try:
             line = self._line(each.row.url, lane)
-            answer = line.post(headers, MEDIA_TYPE, body, partial(_may_begin, world, each, one))
+            answer = line.post(headers, MEDIA_TYPE, body, partial(self._may_begin, world, each, one))
             reason = failure_of(answer)
-        except NotBegun:  # somebody in it was erased, or it is late by now: handed out anew it is decided anew
+        except (
+            NotBegun
+        ):  # somebody in it was erased, it is late or another's by now: handed out anew it is decided anew
             with each.lock:
                 each.unsent.append(one)
             return False
@@ -245,10 +268,8 @@ class Sender:
             self._waits[one.person] = max(until_us, self._waits.get(one.person, 0))
         for one in each.unsent:
             due_us[one.number] = self._waits.get(one.person, 0)
-        if due_us:
-            give_back(world, recipient, due_us)
-        self._postpone(due_us, [one.number for one in each.taken])
-        if self._halted.is_set():
+        self._come_again(world, recipient, due_us, [one.number for one in each.taken], each.turn)
+        if not self._may_go_on(each):
             return
         if each.taken:
             note_success(self._desk, each.row)
@@ -258,22 +279,39 @@ class Sender:
             soon = partial(min, RETRY_OTHERS_US)
             note_failure(self._desk, each.row, each.reason, wait_us=lambda n: soon(self._pause_us(n, 0)))
 
-    def _postpone(self, due_us: dict[int, int], taken: Sequence[int]) -> None:
-        """Keep which numbers wait for later, so that a pull can have them before."""
-        later = {number for number, until_us in due_us.items() if until_us}
-        with self._desk.lock:
-            kept = (self._desk.postponed.get(self._agency, set()) | later) - set(taken)
-            if kept:
-                self._desk.postponed[self._agency] = kept
-            else:
-                self._desk.postponed.pop(self._agency, None)
+    def _come_again(
+        self, world: World, recipient: int, due_us: dict[int, int], taken: Sequence[int], turn: Turn
+    ) -> None:
+        """Give back what was not taken, and note which of it waits for later, so that a pull can have it before.
 
-    def _remember(self, world: World, recipient: int) -> None:
-        """Take up where the last process ended: what it opened and was not answered for goes before what follows it."""
-        opened = opened_until(world, recipient)
+        Where it is another's turn by now, that one takes up what was opened when it is due.
+        """
+        over = self._put_off & set(taken)
+        if not due_us and not over:
+            return
+        try:
+            give_back(world, recipient, due_us, taken=over, turn=turn)
+        except LeaseLost:
+            return
+        self._put_off = (self._put_off | {number for number, until_us in due_us.items() if until_us}) - over
+
+    def _forget_what_was_pulled(self, world: World, recipient: int) -> None:
+        """Wait for nobody any more where a pull was given all that was put off here."""
+        if not self._put_off:
+            return
+        with world.store.read() as tx:
+            still = {number for number, _ in postponed(tx, recipient)}
+        if not self._put_off & still:
+            self._put_off.clear()
+            self._waits.clear()
+
+    def _remember(self, world: World, recipient: int, turn: Turn) -> None:
+        """Take up where the last sender ended: what it opened and was not answered for goes before what follows it."""
+        opened = opened_until(world, recipient, turn)
         for person, _, due_us in opened:
             self._waits[person] = max(due_us, self._waits.get(person, 0))
-        self._postpone({number: due_us for _, number, due_us in opened}, ())
+        self._come_again(world, recipient, {number: due_us for _, number, due_us in opened}, (), turn)
+        self._remembered = True
 
     def _line(self, url: str, lane: int) -> Line:
         """Give this lane's connection, made anew where it does not stand."""
@@ -289,13 +327,6 @@ class Sender:
     def _pause_us(self, failures: int, wish_s: int) -> int:
         jitter = random.uniform(*JITTER)  # noqa: S311 - spreads retries, protects nothing
         return pause_us(failures, jitter=jitter, wish_s=wish_s)
-
-
-@contextmanager
-def _may_begin(world: World, each: Round, one: Opened) -> Iterator[bool]:
-    """Say whether a delivery's bytes may begin: an erasure here waits meanwhile, one elsewhere until it is too late."""
-    with world.open_keys.leaving(persons_in(one)) as there:
-        yield there and is_fresh(each.committed_us, world.clock())
 
 
 def _by_person(events: Sequence[tuple[Opened, dict[str, Any]]]) -> deque[list[tuple[Opened, dict[str, Any]]]]:

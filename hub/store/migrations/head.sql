@@ -378,6 +378,16 @@ CREATE TABLE last_heard (
 	at_us INTEGER NOT NULL, 
 	PRIMARY KEY (dataset)
 );
+CREATE TABLE lease (
+	name VARCHAR NOT NULL, 
+	owner VARCHAR NOT NULL, 
+	epoch INTEGER NOT NULL, 
+	until_us INTEGER NOT NULL, 
+	PRIMARY KEY (name)
+)
+ WITHOUT ROWID
+
+;
 CREATE TABLE legal_hold (
 	number INTEGER NOT NULL, 
 	person INTEGER NOT NULL, 
@@ -433,6 +443,14 @@ CREATE TABLE position (
 	next INTEGER NOT NULL, 
 	PRIMARY KEY (partition)
 );
+CREATE TABLE postponed (
+	recipient INTEGER NOT NULL, 
+	number INTEGER NOT NULL, 
+	PRIMARY KEY (recipient, number)
+)
+ WITHOUT ROWID
+
+;
 CREATE TABLE queue (
 	recipient INTEGER NOT NULL, 
 	state INTEGER NOT NULL, 
@@ -531,6 +549,26 @@ CREATE TABLE webhook_key (
  WITHOUT ROWID
 
 ;
+CREATE TABLE webhook_proof (
+	agency VARCHAR NOT NULL, 
+	asked_us INTEGER NOT NULL, 
+	begun_us INTEGER NOT NULL, 
+	PRIMARY KEY (agency)
+)
+ WITHOUT ROWID
+
+;
+CREATE TABLE worker (
+	id VARCHAR NOT NULL, 
+	name VARCHAR NOT NULL, 
+	parts VARCHAR NOT NULL, 
+	since_us INTEGER NOT NULL, 
+	heard_us INTEGER NOT NULL, 
+	PRIMARY KEY (id)
+)
+ WITHOUT ROWID
+
+;
 CREATE INDEX ask_answer ON ask (deadline_us) WHERE answer IS NOT NULL;
 CREATE INDEX ask_open ON ask (deadline_us) WHERE state = 1;
 CREATE INDEX ask_person ON ask (person, subscription);
@@ -550,4 +588,4 @@ CREATE INDEX receipt_consent ON receipt (consent);
 CREATE INDEX used_assertion_exp ON used_assertion (exp_us);
 CREATE INDEX waiting_local ON waiting (local);
 CREATE INDEX waiting_subject ON waiting (subject, dataset);
-INSERT INTO alembic_version VALUES ('0011');
+INSERT INTO alembic_version VALUES ('0012');

@@ -515,3 +515,30 @@ CREATE TABLE used_assertion (
 );
 CREATE INDEX used_assertion_exp ON used_assertion (exp_us);
 UPDATE alembic_version SET version_num='0011' WHERE alembic_version.version_num = '0010';
+CREATE TABLE worker (
+    id VARCHAR NOT NULL,
+    name VARCHAR NOT NULL,
+    parts VARCHAR NOT NULL,
+    since_us BIGINT NOT NULL,
+    heard_us BIGINT NOT NULL,
+    PRIMARY KEY (id)
+);
+CREATE TABLE lease (
+    name VARCHAR NOT NULL,
+    owner VARCHAR NOT NULL,
+    epoch BIGINT NOT NULL,
+    until_us BIGINT NOT NULL,
+    PRIMARY KEY (name)
+);
+CREATE TABLE webhook_proof (
+    agency VARCHAR NOT NULL,
+    asked_us BIGINT NOT NULL,
+    begun_us BIGINT NOT NULL,
+    PRIMARY KEY (agency)
+);
+CREATE TABLE postponed (
+    recipient INTEGER NOT NULL,
+    number BIGINT NOT NULL,
+    PRIMARY KEY (recipient, number)
+);
+UPDATE alembic_version SET version_num='0012' WHERE alembic_version.version_num = '0011';
