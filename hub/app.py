@@ -50,6 +50,7 @@ from hub.identity.used_assertions import SharedClaims
 from hub.logs import Log, open_log
 from hub.metrics import open_metrics
 from hub.operations import state, stopping
+from hub.operations.partitioning import partitioning
 from hub.operations.retention import empty_delivered, forgetting, once_a_day
 from hub.operations.running import missing_parts, running_parts
 from hub.operations.steered import kept_by, status_of
@@ -216,6 +217,7 @@ class Hub:
             asked=once_a_day(self.clock, forgetting(lambda: kept_by(self))),
             mine=lambda: self.shared.is_mine("retention"),
             apart=("day-keys", "behind") if several else (),
+            partitions=partitioning(self.settings, self.store),
         )
         self.own_keys = day_key_worker(
             lambda: self.world, self.day_keys, keep_days=self.settings.intake_retention_days, log=self.log

@@ -108,6 +108,11 @@ class Settings(BaseSettings):
         ge=2,
         description="What one process alone may do passes to another when it was silent for this long.",
     )
+    store_partition_days: Annotated[int, Field(ge=1, le=366)] = Field(
+        30,
+        description="Days of audit rows and deliveries in one partition of PostgreSQL. Fewer where a month is too"
+        " large to move; a hundred partitions are no burden, a thousand are.",
+    )
     synchronous: Literal["FULL", "EXTRA", "NORMAL", "OFF"] = Field(
         "FULL", description="SQLite's durability. Below FULL a power cut loses what was acknowledged."
     )

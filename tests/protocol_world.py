@@ -42,7 +42,7 @@ from hub.identity.ring import open_ring
 from hub.policy.embedded import EmbeddedPolicy
 from hub.ports import Clock, Policy
 from hub.store.agreements import suspend
-from hub.store.engine import Lane, Tx, marks
+from hub.store.engine import Lane, Store, Tx, marks
 from hub.store.facts import POLICY_FENCE, raise_fence
 from tests.stores import open_store
 
@@ -122,11 +122,12 @@ class Hub:
     root: bytes = b"r" * 32
     catalogue: Catalogue = field(default_factory=lambda: shipped()[0])
     synchronous: str = "OFF"  # nothing here outlives a power cut; the kill tests take what is shipped
+    given: Store | None = None  # where the test opens it
 
     def __post_init__(self) -> None:
         path = self.directory / "hub.sqlite"
         self.directory.mkdir(parents=True, exist_ok=True)
-        self.store = open_store(path, synchronous=self.synchronous)
+        self.store = self.given or open_store(path, synchronous=self.synchronous)
         self.keys: Keyring = open_ring(self.store, self.root, self.clock)
         catalogue, policy = shipped()
         known = catalogue is self.catalogue

@@ -88,7 +88,7 @@ def dump(path: Path, *, into: Path) -> None:
     with psycopg.connect(owner_dsn_of(path)) as owner, into.open("wb") as file:
         tables = owner.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1").fetchall()
         for (table,) in tables:
-            with owner.cursor().copy(f"COPY {table} TO STDOUT (FORMAT BINARY)".encode()) as copy:
+            with owner.cursor().copy(f"COPY (SELECT * FROM {table}) TO STDOUT (FORMAT BINARY)".encode()) as copy:
                 file.writelines(copy)
 
 

@@ -13,12 +13,14 @@ from typing import Any
 import psycopg
 import pytest
 
+from hub.clock import system_clock
 from hub.core.errors import HubError, Kind
 from hub.failpoints import arm, disarm
 from hub.store.engine import IDS, Fences, Key, Tx
 from hub.store.migrate import HEAD
 from hub.store.migrate_postgres import INSERT_ONLY, as_user, ensure, opened, role_of
 from hub.store.postgres import PgStore, lock_number, ordered
+from hub.store.under_way import note_oldest
 from tests import stores
 from tests.interleaving import Doing
 
@@ -272,7 +274,9 @@ def test_ids_are_contiguous_and_nobody_elses_under_eight_threads(store: PgStore)
 
 
 def test_every_table_whose_ids_are_drawn_has_a_sequence(store: PgStore) -> None:
-    assert [store.write(lambda tx, table=table: tx.draw(table)) for table in IDS] == [1] * len(IDS)  # type: ignore[misc]  # each its own
+    drawn = {table: store.write(lambda tx, table=table: tx.draw(table)) for table in IDS}  # type: ignore[misc]  # each its own
+    assert {drawn.pop("audit"), drawn.pop("delivery")} == {(system_clock() // 86_400_000_000) << 38}  # begun by the day
+    assert set(drawn.values()) == {1}
 
 
 def test_the_hubs_role_cannot_change_what_is_insert_only(store: PgStore, path: Path) -> None:
@@ -312,6 +316,7 @@ def test_a_store_of_a_newer_hub_is_refused(path: Path) -> None:
     dsn = stores.dsn_of(path)
     with psycopg.connect(stores.owner_dsn_of(path), autocommit=True) as owner:
         owner.execute("UPDATE alembic_version SET version_num = '9999'")
+        note_oldest(owner, "9999")
     with pytest.raises(HubError) as caught:
         ensure(dsn)
     assert caught.value.code == "store-newer"

@@ -18,6 +18,7 @@ from hub.core.errors import HubError
 from hub.identity.keys import read_key_file
 from hub.identity.officers import is_weak
 from hub.identity.ring import check_root
+from hub.operations import partitioning
 from hub.operations.findings import Finding, fail, passed, warn
 from hub.operations.state import DAY_US, DISK_BYTES, DISK_SHARE, ENDING_DAYS, US
 from hub.ports import Clock
@@ -25,7 +26,7 @@ from hub.settings import Settings
 from hub.stop_flag import STOP_FLAG, read_stops
 from hub.store.catalogue import Approved, approved_within
 from hub.store.engine import Tx
-from hub.store.migrate import HEAD, REVISIONS
+from hub.store.migrate import HEAD, REVISIONS, serves
 from hub.store.operations import newest_us
 from hub.store.signatures import officers
 from hub.store.sqlite import SqliteTx
@@ -156,9 +157,12 @@ def _database(settings: Settings, root: bytes | None, clock: Clock) -> tuple[lis
     """Look into PostgreSQL; whether its files are whole is its own checksums' matter."""
     try:
         with looking_into(settings) as tx:
-            found, approved = _within(tx, "the database", root, clock)
+            row = tx.one("SELECT coalesce(substr(obj_description(to_regclass('alembic_version'), 'pg_class'), 8), '')")
+            found, approved = _within(tx, "the database", root, clock, str(row[0]) if row else "")
             if tx.has_table("audit"):
                 found.append(_rights(tx))
+            if any(one.check == "schema" and one.level == "PASS" for one in found):
+                found.append(partitioning.look(tx))
             return found, approved
     except HubError as error:
         return [fail("store", error.what, error.remedy)], None
@@ -219,18 +223,24 @@ def catalogue(approved: Approved, phases: dict[int, str], now_us: int) -> list[F
     return found + _ends(known, now_us)
 
 
-def _within(tx: Tx, name: str, root: bytes | None, clock: Clock) -> tuple[list[Finding], Approved | None]:
+def _within(
+    tx: Tx, name: str, root: bytes | None, clock: Clock, oldest: str = ""
+) -> tuple[list[Finding], Approved | None]:
     if not tx.has_table("alembic_version"):
         return [fail("store", f"{name} holds no hub's tables", "Correct HUB_DATA_DIR or HUB_STORE_DSN.")], None
     found = [passed("store", "whole")]
     revision = str(tx.rows("SELECT version_num FROM alembic_version")[0][0])
-    if revision not in REVISIONS:
+    works = serves(revision, oldest)
+    if revision not in REVISIONS and not works:
         newer = "Start the newer version, or restore the backup of before it."
         return [*found, fail("schema", f"written by a newer hub (schema {revision[:32]})", newer)], None
-    if revision != HEAD:
+    if not works:
         older = warn("schema", f"schema {revision}; this version makes {HEAD} of it", "Back up, then start the hub.")
         return [*found, older], None
-    found.append(passed("schema", f"schema {HEAD}"))
+    found.append(passed("schema", f"schema {revision}"))
+    if "" < oldest < max(revision, HEAD):
+        left = "When every hub is of one version: hub migrate --contract."
+        found.append(warn("schema", f"a roll-out is open: hubs of schema {oldest[:32]} may serve too", left))
     if root is not None:
         found.append(_own_key(tx, root))
     found += [_clock(newest_us(tx), clock()), _bus(tx)]

@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from hub.core.errors import HubError, Kind
 
@@ -17,8 +17,52 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011", "0012")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011", "0012", "0014")
 HEAD = REVISIONS[-1]  # what this code works with
+CONTRACTS: frozenset[str] = frozenset()  # those that take away what the version before still used: `phase` in each file
+
+
+class Chain(NamedTuple):
+    """Migrations in order, which of them contract, and where they lie."""
+
+    revisions: tuple[str, ...] = REVISIONS
+    contracts: frozenset[str] = CONTRACTS
+    scripts: Path = MIGRATIONS
+
+    @property
+    def head(self) -> str:
+        return self.revisions[-1]
+
+    def missing(self, found: str) -> tuple[str, ...]:
+        """List what a schema lacks; everything where it is none yet."""
+        return self.revisions[self.revisions.index(found) + 1 :] if found else self.revisions
+
+    def expanding(self, found: str) -> tuple[str, ...]:
+        """List what can be run beside the version before. Raises HubError(CONFLICT): more stands behind a contract."""
+        missing = self.missing(found)
+        ends = next((at for at, one in enumerate(missing) if one in self.contracts), len(missing))
+        if any(one not in self.contracts for one in missing[ends:]):
+            raise HubError(
+                Kind.CONFLICT,
+                "this version is more than one release ahead of the schema: it cannot be migrated beside running hubs",
+                where="migrate",
+                remedy="Roll out the releases between one by one; or stop every hub and run `hub migrate`.",
+                code="migrate-too-far",
+            )
+        return missing[:ends]
+
+
+OURS = Chain()
+
+
+def serves(found: str, oldest: str, chain: Chain = OURS) -> bool:
+    """Say whether this version's code works on a schema: nothing is missing but what contracts, or a roll-out runs.
+
+    `oldest` is what a newer version left beside its schema: the oldest one whose code may still serve.
+    """
+    if found in chain.revisions:
+        return all(one in chain.contracts for one in chain.missing(found))
+    return found > chain.head and "" < oldest <= chain.head
 
 
 def ensure(path: Path) -> str:
@@ -67,13 +111,13 @@ def upgrade(path: Path, to: str = HEAD) -> None:
         run_alembic(connection, to)
 
 
-def run_alembic(connection: "Connection", to: str) -> None:
-    """Run migrations in the transaction that is open."""
+def run_alembic(connection: "Connection", to: str, scripts: Path = MIGRATIONS) -> None:
+    """Run migrations in the transaction that is open, or each in its own where none is."""
     from alembic import command
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
+    config.set_main_option("script_location", str(scripts))
     config.attributes["connection"] = connection
     command.upgrade(config, to)
 

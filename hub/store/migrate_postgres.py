@@ -1,19 +1,23 @@
 """The same schema on PostgreSQL, and who may do what with it.
 
 Two roles: the owner migrates; the hub runs as another one, which cannot change what is insert-only
-(`hub/store/tables.py`), whatever its code says. A new database is made from `migrations/head_postgres.sql`.
+(`hub/store/tables.py`), whatever its code says. A new database is made from `migrations/head_postgres.sql`; one that is
+there is brought up to date beside the hubs that serve (`under_way.py`).
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 from urllib.parse import quote
 
 import psycopg
 from psycopg import sql
 
 from hub.core.errors import HubError, Kind
+from hub.store import under_way
 from hub.store.engine import unavailable
-from hub.store.migrate import HEAD, MIGRATIONS, REVISIONS, newer, run_alembic
+from hub.store.migrate import HEAD, MIGRATIONS, OURS, REVISIONS, newer, serves
+from hub.store.partitions import ahead_days
 
 INSERT_ONLY: dict[str, tuple[str, ...]] = {  # and which of their columns the hub has to overwrite all the same
     "agreement_proposal": ("proposed_us",),
@@ -30,9 +34,13 @@ INSERT_ONLY: dict[str, tuple[str, ...]] = {  # and which of their columns the hu
     "receipt": (),
 }
 _MIGRATING = 0x6875_625F_6D69  # "hub_mi": the advisory lock of who migrates
+PARTITION_DAYS = 30  # see `store_partition_days` in hub/settings.py
+Phase = Literal["all", "expand", "contract"]
 
 
-def ensure(dsn: str, *, password: str = "", owner_dsn: str = "", owner_password: str = "") -> str:
+def ensure(
+    dsn: str, *, password: str = "", owner_dsn: str = "", owner_password: str = "", days: int = PARTITION_DAYS
+) -> str:
     """Make or upgrade the schema, or say that nothing is to be done: "current", "made" or "upgraded".
 
     `dsn` is the hub's own; where `owner_dsn` is given that one migrates, and grants the hub's role what it needs. With
@@ -40,44 +48,71 @@ def ensure(dsn: str, *, password: str = "", owner_dsn: str = "", owner_password:
     """
     with opened(dsn, password) as connection:
         found = revision(connection)
-    if found == HEAD:
-        return "current"
+        if found and serves(found, under_way.oldest(connection)):
+            return "current"
     if found and found not in REVISIONS:
         raise newer(found, where="store_dsn")
     with opened(owner_dsn or dsn, owner_password or password) as connection:
-        return migrate(connection, owner_dsn or dsn, owner_password or password, role_of(dsn))
+        return migrate(connection, owner_dsn or dsn, owner_password or password, role_of(dsn), days=days)
 
 
-def migrate(connection: psycopg.Connection, dsn: str, password: str, role: str) -> str:
-    """Bring the database to this version's schema, as its owner; `role` is the one that the hub runs as."""
-    with connection.transaction():
-        connection.execute("SELECT pg_advisory_xact_lock(%s)", (_MIGRATING,))
-        _check_collation(connection)
-        found = revision(connection)
-        try:
-            if found == "":
-                connection.execute((MIGRATIONS / "head_postgres.sql").read_text(encoding="utf-8").encode())
-            elif found != HEAD:
-                connection.execute(functions().encode())
-        except (psycopg.errors.InsufficientPrivilege, psycopg.errors.InvalidSchemaName) as cause:
-            raise _not_owner() from cause
-    if found not in ("", HEAD):
-        upgrade(dsn, password)
+def migrate(
+    connection: psycopg.Connection,
+    dsn: str,
+    password: str,
+    role: str,
+    *,
+    phase: Phase = "all",
+    days: int = PARTITION_DAYS,
+) -> str:
+    """Bring the database to this version's schema, as its owner; `role` is the one that the hub runs as.
+
+    `phase`: "expand" stops before what an older version could not work on, "contract" does that alone; either is
+    refused with HubError(CONFLICT) where it cannot be (`under_way.py`). "all" does both, and leaves the second for
+    later while an older version is connected. Returns "made", "upgraded", "current", or "expanded": the roll-out is
+    open, and older hubs may serve.
+    """
+    connection.execute("SELECT pg_advisory_lock(%s)", (_MIGRATING,))  # until the connection is closed
+    _check_collation(connection)
+    found = revision(connection)
+    done = _make(connection) if found == "" else _bring(connection, dsn, password, found, phase)
     grant(connection, role)
-    return "made" if found == "" else "current" if found == HEAD else "upgraded"
+    connection.execute("SELECT make_partitions(%s, %s)", (days, ahead_days(days)))
+    return done
+
+
+def _make(connection: psycopg.Connection) -> str:
+    with connection.transaction(), _owning():
+        connection.execute((MIGRATIONS / "head_postgres.sql").read_text(encoding="utf-8").encode())
+        under_way.note_oldest(connection, HEAD)
+    return "made"
+
+
+def _bring(connection: psycopg.Connection, dsn: str, password: str, found: str, phase: Phase) -> str:
+    if found not in REVISIONS:
+        raise newer(found, where="store_dsn")
+    older = under_way.older(connection, HEAD)
+    if phase == "contract":
+        under_way.refuse_older(connection, HEAD)
+    closing = phase == "contract" or (phase == "all" and not older)
+    wanted = OURS.missing(found) if closing else OURS.expanding(found)
+    with _owning():
+        if not closing:
+            under_way.note_oldest(connection, min([found, *filter(None, older)]))
+        if wanted:
+            connection.execute(functions().encode())
+            under_way.run(dsn, password, wanted)
+        if closing:
+            under_way.note_oldest(connection, HEAD)
+    return "expanded" if not closing else "upgraded" if wanted else "current"
 
 
 def upgrade(dsn: str, password: str = "", to: str = HEAD) -> None:
-    """Run the migrations that are missing, all in one transaction."""
-    from sqlalchemy import create_engine, pool  # a second of imports that only an upgrade needs
-
-    def connect() -> psycopg.Connection:
-        return psycopg.connect(dsn, password=password or None, connect_timeout=5)
-
-    engine = create_engine("postgresql+psycopg://", creator=connect, poolclass=pool.NullPool)
-    with engine.begin() as connection:
-        connection.exec_driver_sql(functions())
-        run_alembic(connection, to)
+    """Run the migrations that are missing up to one of them."""
+    with opened(dsn, password) as connection:
+        connection.execute(functions().encode())
+        missing = OURS.missing(revision(connection))
+    under_way.run(dsn, password, [one for one in missing if one <= to])
 
 
 def grant(connection: psycopg.Connection, role: str) -> None:
@@ -94,6 +129,8 @@ def grant(connection: psycopg.Connection, role: str) -> None:
             "REVOKE INSERT, UPDATE, DELETE ON alembic_version FROM {}",
             "GRANT USAGE, SELECT, UPDATE ON ALL SEQUENCES IN SCHEMA public TO {}",
             "GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO {}",
+            "REVOKE ALL ON ALL TABLES IN SCHEMA parts FROM {}",
+            "REVOKE ALL ON SCHEMA parts FROM {}",
         ):
             connection.execute(sql.SQL(statement).format(name))
         for table, columns in INSERT_ONLY.items():
@@ -121,6 +158,15 @@ def revision(connection: psycopg.Connection) -> str:
 
 def functions() -> str:
     return (MIGRATIONS / "postgres_functions.sql").read_text(encoding="utf-8")
+
+
+@contextmanager
+def _owning() -> Iterator[None]:
+    """Say in words that somebody migrates who may not."""
+    try:
+        yield
+    except (psycopg.errors.InsufficientPrivilege, psycopg.errors.InvalidSchemaName) as cause:
+        raise _not_owner() from cause
 
 
 @contextmanager

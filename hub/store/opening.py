@@ -11,7 +11,12 @@ def open_store(settings: Settings) -> tuple[Store, str]:
         from hub.store.postgres import PgStore
 
         password = settings.store_password()
-        schema = ensure(settings.store_dsn, password=password, owner_dsn=settings.store_owner_dsn)
+        schema = ensure(
+            settings.store_dsn,
+            password=password,
+            owner_dsn=settings.store_owner_dsn,
+            days=settings.store_partition_days,
+        )
         store = PgStore(
             settings.store_dsn, password=password, connections=settings.store_connections_max,
             idle_ms=settings.store_idle_ms,

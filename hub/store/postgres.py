@@ -45,6 +45,7 @@ from hub.store.arrays import (
 )
 from hub.store.dialect import table_and_columns, translate
 from hub.store.engine import IDS, Fences, Key, Lane, Row, Tx, Watch, keys_changed, only, stopping, unavailable
+from hub.store.migrate import HEAD
 from hub.store.news import Topic
 
 T = TypeVar("T")
@@ -179,9 +180,20 @@ class PgStore:
 
     shared = True
 
-    def __init__(self, dsn: str, *, password: str = "", connections: int = CONNECTIONS, idle_ms: int = IDLE_MS) -> None:
-        """Look whether the database answers. Raises HubError(UNAVAILABLE); the DSN is in no message."""
-        self.path = None
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        password: str = "",
+        connections: int = CONNECTIONS,
+        idle_ms: int = IDLE_MS,
+        written_for: str = HEAD,
+    ) -> None:
+        """Look whether the database answers. Raises HubError(UNAVAILABLE); the DSN is in no message.
+
+        `written_for` is the schema that the code knows; who migrates sees it beside each connection (`under_way.py`).
+        """
+        self.path, self._name = None, f"hub {written_for}"
         self.commits = 0
         self._dsn, self._password = dsn, password
         self._writer = f"{_WRITER} -c idle_in_transaction_session_timeout={idle_ms}"
@@ -386,7 +398,7 @@ class PgStore:
         try:
             connection: Connection = psycopg.Connection.connect(
                 self._dsn, autocommit=True, cursor_factory=psycopg.RawCursor, prepare_threshold=2, options=kind,
-                application_name="hub", connect_timeout=CONNECT_S, **named,
+                application_name=self._name, connect_timeout=CONNECT_S, **named,
             )  # fmt: skip
         except psycopg.Error:
             raise _unavailable("the store does not answer; nothing was changed") from None  # its text names the place

@@ -6,6 +6,7 @@ Insert-only from the first day: `agreement_signature`, `audit`, `delivery`, `eve
 A delivery's payload is overwritten when its time is over (`delivered.py`); the row stays. A text sealed under the
 wrapping key is sealed anew with it (`wrapped.py`): what it says and what is committed to stay the same.
 Queue and sequence state (`queue`, `handout.acked_us`, `position`, `recipient_counter`) lives elsewhere and may change.
+On PostgreSQL `audit`, `delivery` and `history` are partitioned by time (`partitions.py`).
 Times are UTC microseconds. Personal values are sealed; what is not sealed are random ids, keyed hashes and numbers.
 """
 

@@ -199,6 +199,9 @@ TITLES = MappingProxyType(
         "demo-world": "The demo's world cannot be read",
         # refusing to start
         "settings": "The settings cannot be used",
+        "migrate-busy": "A table is in use, so it could not be migrated",
+        "migrate-older-hubs": "Hubs of an older version are connected",
+        "migrate-too-far": "More than one release ahead of the schema",
         "store-newer": "The store was written by a newer hub",
         "store-unusable": "The store cannot be used",
         "address-unusable": "The address cannot be listened on",

@@ -1,7 +1,7 @@
 """The thread that lets go what is over: day keys, decided records, events never linked, deliveries held too long.
 
-And writes down the end of consents and questions whose time is over, lets go what stands behind backfill, and wraps
-anew what a former wrapping key wrapped.
+And writes down the end of consents and questions whose time is over, lets go what stands behind backfill, wraps anew
+what a former wrapping key wrapped, and makes PostgreSQL's partitions ahead of their time.
 """
 
 from collections.abc import Callable, Collection
@@ -40,18 +40,20 @@ class Retention:
         log: Log,
         delivered: Callable[[], int] = lambda: 0,
         asked: Callable[[], int] = lambda: 0,
+        partitions: Callable[[], int] = lambda: 0,
         mine: Callable[[], bool] = lambda: True,
         apart: Collection[str] = (),
     ) -> None:
         """`delivered` empties a piece of what was delivered long ago, and says how many; `asked` forgets old asks so.
 
-        `drop_decided(n)` lets the bus forget up to n records behind its position, and says how many. Where there
-        are several processes `mine` says whether this one does it, and `apart` names what is done elsewhere.
+        `drop_decided(n)` lets the bus forget up to n records behind its position, and says how many; `partitions` goes
+        once over PostgreSQL's, piece by piece. Where there are several processes `mine` says whether this one does it,
+        and `apart` names what is done elsewhere.
         """
         self._mine, self._apart = mine, frozenset(apart)
         self._world, self._desk, self._log = world, desk, log
         self._day_keys, self._drop_decided = day_keys, drop_decided
-        self._delivered, self._asked = delivered, asked
+        self._delivered, self._asked, self._partitions = delivered, asked, partitions
         self._keep_days = max(keep_days, SHORTEST_DAYS)
         self._cleared_day, self._let_go = 0, LetGo()
 
@@ -79,10 +81,11 @@ class Retention:
             ("delivered", PIECE, self._delivered),
             ("asked", PIECE, self._asked),
             ("assertions", PIECE, lambda: forget_used(world.store, world.clock())),
+            ("partitions", 1, self._partitions),
             ("wrapping", 1, lambda: wrap_anew(world.store, world.keys, world.clock, world.way)),
         ):
             gone = self._in_pieces(drop, piece, stop) if kind not in self._apart else 0
-            if gone and kind not in ("records", "behind", "assertions", "wrapping"):
+            if gone and kind not in ("records", "behind", "assertions", "wrapping", "partitions"):
                 self._log.info("retention.expired", kind=kind, expired=gone)
         return ROUND_S
 
@@ -120,12 +123,13 @@ def retention_worker(
     log: Log,
     delivered: Callable[[], int],
     asked: Callable[[], int],
+    partitions: Callable[[], int],
     mine: Callable[[], bool] = lambda: True,
     apart: Collection[str] = (),
 ) -> Worker:
     """Make the thread, unstarted."""
     rounds = Retention(
         world, desk, day_keys=day_keys, drop_decided=drop_decided, keep_days=keep_days, log=log, delivered=delivered,
-        asked=asked, mine=mine, apart=apart,
+        asked=asked, partitions=partitions, mine=mine, apart=apart,
     )  # fmt: skip
     return Worker("retention", rounds.step, log=log)

@@ -588,4 +588,4 @@ CREATE INDEX receipt_consent ON receipt (consent);
 CREATE INDEX used_assertion_exp ON used_assertion (exp_us);
 CREATE INDEX waiting_local ON waiting (local);
 CREATE INDEX waiting_subject ON waiting (subject, dataset);
-INSERT INTO alembic_version VALUES ('0012');
+INSERT INTO alembic_version VALUES ('0014');
