@@ -224,6 +224,18 @@ def test_a_batch_that_took_too_long_to_write_is_decided_again(files: Files) -> N
     assert [one["number"] for one in files.lines(files.write().batch)] == [1]
 
 
+def test_a_batch_that_is_noted_and_not_shown_soon_is_taken_back_and_decided_again(files: Files) -> None:
+    """Somebody in it may be erased in between, by another process: an erasure waits as long and no longer."""
+    publish(files, "e-1")
+    arm("files.noted", lambda: files.hub.pass_by(3))
+    try:
+        assert files.write() == ("", {}, True)
+    finally:
+        disarm()
+    assert left_over(files.out) == []
+    assert [one["number"] for one in files.lines(files.write().batch)] == [1]
+
+
 def test_an_acknowledged_batch_stays_for_its_time_and_is_then_removed(files: Files) -> None:
     """The default is seven days; the row about it goes after the same again."""
     publish(files, "e-1")

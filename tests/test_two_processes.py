@@ -21,7 +21,7 @@ from hub.failpoints import disarm
 from hub.identity.day_keys import US_PER_DAY
 from hub.identity.ledger import open_ledger
 from hub.identity.token_keys import KEPT_S
-from hub.identity.used_assertions import forget_used
+from hub.identity.used_assertions import CLAIM_S, SharedClaims, forget_used
 from hub.store.news import Topic, tell
 from hub.web.apps import public_app
 from hub.workers.news import News
@@ -115,15 +115,25 @@ def test_signing_in_goes_on_while_the_store_is_down(tmp_path: Path) -> None:
     with own(lambda place: launch.postgres(place, fsync=False), tmp_path / "postgres") as server:
         post = process(tmp_path, "one", Calendar(), store_dsn=server.address)
         try:
-            private = new_agency_key(post.hub, "tax")
+            private, claims = new_agency_key(post.hub, "tax"), post.hub.agency_tokens.claims
+            assert isinstance(claims, SharedClaims)
             server.kill()
             said = assertion(post.hub, "tax", private)
             assert signs_in(post.hub, said) == ""
             assert signs_in(post.hub, said) == "assertion-replayed"
+            server.start()
+            claims._again_s = 0.0
+            assert signs_in(post.hub, assertion(post.hub, "tax", private)) == ""
+            server.pause()  # it answers nothing, and refuses nothing
+            said, began_s = assertion(post.hub, "tax", private), monotonic()
+            assert [signs_in(post.hub, said) for _ in range(2)] == ["", "assertion-replayed"]
+            assert monotonic() - began_s < 2 * CLAIM_S
             token = post.hub.agency_tokens.issue("tax", "").token
             assert post.hub.agency_tokens.authenticate(token, now_us=post.clock()).agency == "tax"
+            server.resume()
             assert calls(post.hub, token[:-8] + "AAAAAAAA") == 401
         finally:
+            server.resume()
             post.close()
 
 

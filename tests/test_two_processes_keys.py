@@ -69,6 +69,17 @@ def test_a_write_that_names_its_fences_is_refused_as_well(both: Two) -> None:
     assert rotate_to_another.result() == 1
 
 
+def test_who_heard_of_the_beginning_and_not_of_the_end_writes_nothing(both: Two) -> None:
+    """It would go on sealing under the present key; but what it sealed before that is of a key that is destroyed."""
+    rotate(both.one.hub)
+    both.other.hub.news.hear()
+    to_the_end(both.one)
+    held = both.other.hub.wrapping.number
+    assert refusal(lambda: linked(both.other, "A")) == "keys-changed"
+    assert both.other.hub.wrapping.number == both.one.hub.wrapping.number == held + 1
+    linked(both.other, "A")
+
+
 def test_what_a_process_sealed_before_the_rotation_and_writes_after_its_end_is_not_lost(both: Two) -> None:
     """It stood still between the two, longer than any pause that the rotation makes, and had not heard of anything."""
     agency, day = _agency(both.other), both.clock() // US_PER_DAY + 1
