@@ -1,4 +1,4 @@
-"""Two processes of one hub hand out: pulls get different pages, senders share persons, a pull frees what another put off.
+"""Two processes of one hub hand out: pulls get different pages, senders share persons, a pull frees what was put off.
 
 Both are within this test's process, over one database, with nothing in memory shared; their threads stand still.
 """
