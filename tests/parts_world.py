@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import httpx
@@ -197,10 +198,9 @@ class House:
 
 def longer(ask: Any, enough: Any, within_s: float = 40.0) -> Any:
     """Ask as `until` does, for as long as a machine that does ten other things may take."""
-    for _ in range(max(1, int(within_s / 5))):
-        answer = until(ask, enough)
-        if enough(answer):
-            break
+    end_s = monotonic() + within_s
+    while not enough(answer := until(ask, enough)) and monotonic() < end_s:
+        pass
     return answer
 
 

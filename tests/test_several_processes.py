@@ -11,6 +11,7 @@ from time import monotonic, sleep
 
 import pytest
 
+from agency_adapters.results import Delivery
 from tests.parts_world import LEASE_S, House, Running, house, longer, status_of
 from tests.webhook_world import Machine, Say, machine
 
@@ -59,7 +60,7 @@ class Waiting:
     """A long poll in a thread of its own."""
 
     def __init__(self, place: House, code: str) -> None:
-        self._client, self._found = place.agency(code), list[object]()
+        self._client, self._found = place.agency(code), list[Delivery]()
         self._client.pull()  # signed in, and nothing is there
         self.at_s = 0.0
         self._thread = Thread(target=self._pull)
@@ -70,7 +71,7 @@ class Waiting:
         self._found += self._client.pull(wait_s=25).deliveries
         self.at_s = monotonic()
 
-    def answer(self) -> "list[object]":
+    def answer(self) -> list[Delivery]:
         self._thread.join()
         return self._found
 

@@ -92,6 +92,11 @@ def check(tx: Tx, lease: Lease) -> None:
         raise LeaseLost
 
 
+def live(tx: Tx) -> set[str]:
+    """Name those that somebody has now: nobody need try to take them."""
+    return {str(name) for (name,) in tx.rows("SELECT name FROM lease WHERE until_us > ?", (tx.clock_us(),))}
+
+
 def _other_divisions(tx: Tx, name: str) -> list[tuple[str, int]]:
     """List (name, until) of the shards that the same subject has where it is divided by another number."""
     parts = name.split("/")

@@ -21,7 +21,7 @@ from hub.exchange.turns import Turn
 from hub.logs import Log
 from hub.parts import Part
 from hub.store.engine import Fences, Store, Tx
-from hub.store.leases import Lease, release, renew, take, taking
+from hub.store.leases import Lease, live, release, renew, take, taking
 from hub.store.workers import beat, leave, processes
 from hub.workers.worker import Worker
 
@@ -156,7 +156,9 @@ class Leases:
         with self._lock:
             held, wanted = {name: lease for name, (lease, _) in self._held.items()}, dict(self._wanted)
         asked_s = monotonic()
-        kept, sharers = self._store.write(lambda tx: self._renewed(tx, held.values()), fences=Fences())  # 1., 2.
+        kept, sharers, live_now = self._store.write(
+            lambda tx: self._renewed(tx, held.values()), fences=Fences()
+        )  # 1., 2.
         with self._lock:
             for name, lease in held.items():
                 if name in self._held and lease in kept:
@@ -166,20 +168,22 @@ class Leases:
                     self._log.warning("lease.lost", lease=name)
         lost, beyond, taken = held.keys() - {one.name for one in kept}, set[str](), False
         for kind, names in wanted.items():
-            more, mine = self._share(kind, names, sharers[OF[kind]])  # 3.
+            more, mine = self._share(kind, names, sharers[OF[kind]], live_now)  # 3.
             taken |= more
             beyond |= mine
         former, self._beyond = self._beyond, frozenset(beyond)
         if taken or lost or beyond - former:
             self._changed()
 
-    def _renewed(self, tx: Tx, held: Collection[Lease]) -> tuple[set[Lease], dict[Part, int]]:
+    def _renewed(self, tx: Tx, held: Collection[Lease]) -> tuple[set[Lease], dict[Part, int], set[str]]:
         beat(tx, self.me, self._name, self._parts)
         kept = renew(tx, held, lease_us=int(self._lease_s * US))
         alive = [one for one in processes(tx) if one.alive]
-        return kept, {part: sum(part in one.parts for one in alive) for part in Part}
+        return kept, {part: sum(part in one.parts for one in alive) for part in Part}, live(tx)
 
-    def _share(self, kind: str, names: Collection[str], sharers: int) -> tuple[bool, set[str]]:
+    def _share(
+        self, kind: str, names: Collection[str], sharers: int, live_now: Collection[str]
+    ) -> tuple[bool, set[str]]:
         """Take what is free, up to this process's share. Returns whether any was taken, and what it has beyond it."""
         share = -(-len(names) // max(1, sharers))
         with self._lock:
@@ -187,7 +191,7 @@ class Leases:
         unwanted = [name for name in mine if name not in names]
         kept, taken = [name for name in mine if name in names], False
         for name in names:
-            if len(kept) >= share or name in kept:
+            if len(kept) >= share or name in kept or name in live_now:
                 continue
             if self._take(name):
                 kept.append(name)
