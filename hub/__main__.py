@@ -8,6 +8,7 @@ from hub.commands import (
     agency,
     agreement,
     backfill,
+    backup,
     catalogue,
     deadletters,
     demo,
@@ -18,6 +19,7 @@ from hub.commands import (
     officer,
     person,
     policy,
+    restore,
     retention,
     status,
     stop_release,
@@ -51,6 +53,8 @@ app.add_typer(files.app, name="files")
 app.add_typer(retention.app, name="retention")
 app.add_typer(demo.app, name="demo")
 app.add_typer(backfill.app, name="backfill")
+app.add_typer(backup.app, name="backup")
+app.add_typer(restore.app, name="restore")
 
 
 def main() -> None:

@@ -41,6 +41,7 @@ from hub.identity.day_keys import DayKeys
 from hub.identity.keys import OpenKeys, make_key_file, read_key_file
 from hub.identity.ledger import open_ledger
 from hub.identity.local_store import LocalStore
+from hub.identity.marks import Marks
 from hub.identity.people import Register
 from hub.identity.registered_keys import RegisteredKeys
 from hub.identity.ring import RingWatch, act_salt, open_ring, root_name
@@ -50,6 +51,7 @@ from hub.identity.used_assertions import SharedClaims
 from hub.logs import Log, open_log
 from hub.metrics import open_metrics
 from hub.operations import state, stopping
+from hub.operations.counted import count_on
 from hub.operations.partitioning import partitioning
 from hub.operations.retention import empty_delivered, forgetting, once_a_day
 from hub.operations.running import missing_parts, running_parts
@@ -66,7 +68,9 @@ from hub.store.engine import Store
 from hub.store.erasures import erased_since, last_erasure
 from hub.store.news import Topic
 from hub.store.opening import open_store
+from hub.store.operations import record
 from hub.store.person_keys import wrapped_keys
+from hub.store.quarantine import REMEDY, WHY, Quarantine, quarantine
 from hub.store.waiting import oldest
 from hub.token_file import read_token
 from hub.traces import open_traces
@@ -77,6 +81,7 @@ from hub.workers.bell import Teller, bell_workers
 from hub.workers.files import FileDrops, files_worker
 from hub.workers.gate import gate_worker
 from hub.workers.leases import Alone, Leases
+from hub.workers.marks import marks_worker
 from hub.workers.news import News, news_worker
 from hub.workers.policy import PolicyWatch, policy_worker
 from hub.workers.retention import retention_worker
@@ -122,6 +127,9 @@ class Hub:
             self.wrapping, self.act_salt = self.keys.wrapping, act_salt(self.keys)
             self.ring_watch = RingWatch(self.store, self.keys, settings.key_path)
             self._share_keys()
+            self.marks = Marks(settings.marks_base, self.keys.marks)
+            self.store.outside = self.marks
+            self.count_on()  # before anything is given out: an older copy of the store is put into quarantine
             self._open(stock=stock)
             self._sign_agencies_in()
             self._attend_to_news()
@@ -226,6 +234,7 @@ class Hub:
         self.policy_watch = PolicyWatch(lambda: self.in_force.policy, bell=self.bell, log=self.log)
         self.policy_watcher = policy_worker(self.policy_watch, self.log)
         self.news_watcher = news_worker(self.news, self.log)
+        self.marks_worker = marks_worker(self, self.log)
         self.file_drops = FileDrops(self, self.shared)
         self.files = files_worker(self.file_drops, self.log)
 
@@ -343,6 +352,15 @@ class Hub:
         self.log.warning("releases.stopped" if stop else "releases.resumed", kind=scope)
         return done
 
+    def count_on(self) -> Quarantine | None:
+        """Have the store and the marks beside the key agree once more; returns the quarantine, where it is in one."""
+        return count_on(self.store, self.marks, clock=self.clock, salt=self.act_salt, log=self.log)
+
+    def note_backup(self) -> dict[str, Any]:
+        """Put on record that the store was copied just now, and count on: restored, the copy is an older one."""
+        self.store.write(lambda tx: record(tx, {"act": "backup"}, now_us=self.clock(), salt=self.act_salt))
+        return {"quarantined": self.count_on() is not None}
+
     # Running.
     def start(self) -> None:
         """Start the hub's own threads, and record what was stopped while none ran."""
@@ -359,6 +377,10 @@ class Hub:
         for worker in (*self._workers(), *self.wires):
             if not worker.stop(STOP_WORKERS_S):
                 self.log.error("worker.stuck", worker=worker.name)
+        try:
+            self.count_on()  # any copy that was made while it ran is an older one from now on
+        except HubError as error:
+            self.log.warning("marks.behind", code=error.code)
         self.bus.close()
         if self.signals is not None:
             self.signals.close()
@@ -380,12 +402,14 @@ class Hub:
             (bool(self.parts & ON_THE_BUS) and several, self.own_keys),
             (bool(self.parts & DECIDE) and self.settings.policy == "server", self.policy_watcher),
             (self.store.shared, self.news_watcher),  # nobody else changes an embedded store
+            (True, self.marks_worker),
         ]
         return *[worker for here, worker in workers if here], *([self.leases] if self.leases else [])
 
     def troubles(self) -> tuple[Item, ...]:
         """Say in words why the hub does not do its work; empty when it does."""
         items = [Item(said, remedy="Its log says more.") for worker in self._workers() if (said := worker.trouble())]
+        items += self._quarantine()
         if said := self.store.trouble():
             items.append(Item(said, remedy="Check the disk and the store's file; restart when both are back."))
         items += self.bus.troubles()
@@ -403,6 +427,15 @@ class Hub:
         if self.stopping:
             items.append(Item("the hub is stopping"))
         return tuple(items)
+
+    def _quarantine(self) -> list[Item]:
+        """Say that the store was restored and nothing is released."""
+        try:
+            with self.store.read() as tx:
+                held = quarantine(tx)
+        except HubError:  # the store's own trouble says more
+            return []
+        return [Item(f"{WHY[held.why]}; nothing is released", remedy=REMEDY)] if held else []
 
     def measure(self) -> None:
         """Bring the gauges up to date."""

@@ -77,6 +77,10 @@ class Settings(BaseSettings):
     shared_dir: Path | None = Field(
         None, description="The stop flag, where several processes make one hub: all must see it. Unset: `data_dir`."
     )
+    marks_dir: Path | None = Field(
+        None,
+        description="Holds what a restored store would have forgotten, on another volume. Unset: beside the key.",
+    )
     timezone: str = Field("UTC", description="Legal time zone: ages and days are counted in it. An IANA name.")
     languages: Annotated[tuple[str, ...], NoDecode] = Field(
         LANGUAGES, description="Offered to citizens, first is the fallback; comma-separated, of en, ru, ar, zh."
@@ -423,6 +427,11 @@ class Settings(BaseSettings):
         return self.key_file or self.data_dir / "hub.key"
 
     @property
+    def marks_base(self) -> Path:
+        """What the names of the marks' files begin with."""
+        return self.marks_dir / "hub" if self.marks_dir else self.key_path
+
+    @property
     def admin_path(self) -> Path:
         return self.admin_socket or self.data_dir / "admin.sock"
 
@@ -586,6 +595,17 @@ def _present_shared_dir(settings: Settings) -> Item | None:
     )
 
 
+def _marks_apart(settings: Settings) -> Item | None:
+    path = settings.marks_dir
+    if path is None or (path.is_dir() and not path.resolve().is_relative_to(settings.data_dir.resolve())):
+        return None
+    return Item(
+        "the folder of the marks is not there, or lies in the data directory and would be restored with it",
+        "marks_dir",
+        "Mount it on another volume, the same for every process of this hub, or unset HUB_MARKS_DIR.",
+    )
+
+
 def _private_file_drop(settings: Settings) -> Item | None:
     path = settings.file_drop_dir
     if path is None or (path.is_dir() and path.stat().st_mode & 0o007 == 0):
@@ -711,6 +731,7 @@ RULES: tuple[Callable[[Settings], Item | None], ...] = (
     _private_bundle_token,
     _opa_over_tls,
     _present_shared_dir,
+    _marks_apart,
     _private_file_drop,
     _private_store_password,
     _store_over_tls,

@@ -60,6 +60,7 @@ UNSAFE: list[tuple[str, dict[str, Any]]] = [
     ("opa_url", {"policy": "server", "opa_url": "http://opa.internal:8181"}),
     ("opa_url", {"policy": "server", "opa_url": "http://10.0.0.7:8181"}),
     ("shared_dir", {"shared_dir": Path("/nowhere/absent")}),
+    ("marks_dir", {"marks_dir": Path("/nowhere/absent")}),
     ("file_drop_dir", {"file_drop_dir": Path("/nowhere/absent")}),
     ("store_password_file", {"store_password_file": Path("/nowhere/absent")}),
     ("store_dsn", {"store_dsn": "postgresql://hub@db.example/hub?sslmode=require"}),

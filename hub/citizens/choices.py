@@ -49,6 +49,9 @@ from hub.store.consents import ConsentRow, consent_by_public, consents_of, lates
 from hub.store.engine import Fences, Lane, Tx
 from hub.store.facts import of_persons
 from hub.store.held import release_held
+from hub.store.outside import Act
+
+KEPT_OUTSIDE = {"refuse": "refused", "pause": "paused", "narrow": "narrowed"}  # what a backup must not take back
 
 
 class Done(NamedTuple):
@@ -245,6 +248,8 @@ def _finish(
 ) -> Done:
     row = save_step(tx, key, row, record, events)
     moment_us = events[-1].said.at_us
+    if kind in KEPT_OUTSIDE:
+        tx.outside.note(Act(KEPT_OUTSIDE[kind], str(row.person), moment_us, row.recipient, row.purpose))
     if record.state in RUNNING or _running(tx, key, _matter(row), moment_us, but=row.number) is None:
         project(tx, row, record)  # a no to a second question leaves the consent that runs as it is
     after(desk, tx, key, row, record, principal)

@@ -29,6 +29,7 @@ from hub.identity.principal import Principal
 from hub.store.consents import ChoiceRow, choice_of, save_choice
 from hub.store.engine import Fences, Lane, Tx
 from hub.store.facts import NEVER_US, PERSON_FENCE, of_persons, raise_fence
+from hub.store.outside import Act
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +162,9 @@ def _write(
     """Write an act's rows under the person's fence; return the receipt, the audit row's id and the moment."""
     raise_fence(tx, PERSON_FENCE, principal.person)
     now_us, key = desk.clock(), key_within(desk, tx, principal.person)
-    state = "objected" if act == "object" else "none"
+    state, number = "objected" if act == "object" else "none", desk.catalogue.agencies[recipient].number
+    if act == "object":
+        tx.outside.note(Act("objected", str(principal.person), now_us, number, purpose.number))
     detail = {
         "act": act,
         "acr": principal.acr,
@@ -177,7 +180,7 @@ def _write(
     save_choice(
         tx,
         person=principal.person,
-        recipient=desk.catalogue.agencies[recipient].number,
+        recipient=number,
         purpose=purpose.number,
         state=state,
         stretch=stretch,

@@ -1,7 +1,8 @@
 """Withdraw: the revocation barrier. Once this has returned, no hand-out that relied on the consent commits any more.
 
 In one transaction, in the fast lane:
-1. the person's fence, exclusively                       2. the consent's last event, and what decisions read of it
+1. the person's fence, exclusively                       2. the consent's last event, and what decisions read of it;
+                                                            outside the store too: a backup must not revive it
 3. what was opened under this stretch, read under the fence, for the receipt
 4. a `stop` for the recipient, the audit row, the receipt; commit; only then it returns
 Queues are left alone: every hand-out decides again under the same fence, and cancels.
@@ -32,6 +33,7 @@ from hub.identity.keys import keyed
 from hub.identity.principal import Principal, by
 from hub.store.engine import Fences, Lane, Tx
 from hub.store.facts import PERSON_FENCE, of_persons, raise_fence
+from hub.store.outside import Act
 
 
 def withdraw_it(desk: CitizenDesk, principal: Principal, public: str) -> Done:
@@ -64,6 +66,7 @@ def _withdraw(desk: CitizenDesk, tx: Tx, principal: Principal, public: str) -> D
     row = save_step(tx, key, row, record, (event,))
     project(tx, row, record)
     recipient, purpose, moment_us = record.terms.recipient, record.terms.purpose, event.said.at_us
+    tx.outside.note(Act("withdrawn", str(row.person), moment_us, row.recipient, row.purpose))
     opened = opened_under(  # 3.
         desk, tx, key, person=row.person, recipient=recipient, number=row.recipient, purpose=purpose,
         stretch=record.stretch,

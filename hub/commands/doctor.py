@@ -52,6 +52,7 @@ def looked_at(settings: "Settings", clock: "Clock") -> "Iterable[Finding]":
     """Take every step after the settings could be read."""
     from hub.operations import doctor as steps
     from hub.operations.findings import fail, passed
+    from hub.operations.newest import newest
     from hub.settings import refuse_unsafe
 
     def safe() -> "list[Finding]":
@@ -71,6 +72,7 @@ def looked_at(settings: "Settings", clock: "Clock") -> "Iterable[Finding]":
         return found
 
     yield from _may("store", store)
+    yield from _may("marks", lambda: newest(settings, root))
     yield from _may("local store", lambda: [steps.edge(settings)])
     yield from _bus(settings, approved[0] if approved else None)
     yield from _policy(settings, approved[0] if approved else None)

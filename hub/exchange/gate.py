@@ -58,6 +58,7 @@ from hub.store.interned import remember
 from hub.store.operations import heard
 from hub.store.overdue import STOP_DUE_US, set_due
 from hub.store.positions import Superseded, advance
+from hub.store.quarantine import quarantined
 from hub.store.waiting import WAITING, keys_of, linked_now, move, settle
 
 
@@ -218,6 +219,8 @@ class Gate:
         def transaction(tx: Tx) -> Counts:  # 5.
             reach("gate.begun")
             now = facts if tx.facts_at == facts_at and not aimed else read_facts(tx, taken)
+            if rules_of(now.rules).quarantined:
+                raise quarantined()
             if not tx.alone and now.ids != facts.ids:
                 raise Superseded("fences")  # somebody was linked meanwhile: taken up again, under their fence too
             decided = prepared

@@ -31,6 +31,7 @@ from hub.store.facts import RECIPIENT_LOCK, of_persons
 from hub.store.held import destroy_hold_keys, hold_keys_of, was_held
 from hub.store.history import HANDED
 from hub.store.overdue import due_of
+from hub.store.quarantine import numbers_of, quarantined, refuse_quarantined
 from hub.traces import Traces
 
 US_PER_DAY = 86_400_000_000
@@ -129,6 +130,8 @@ def _choose_with_verdicts(world: World, recipient: int, limit: int, turn: Turn) 
 def _choose_outside(world: World, recipient: int, limit: int, turn: Turn) -> Chosen:
     with world.store.read() as tx:
         gathered = gather(world, tx, recipient, limit, turn)
+    if gathered.facts.rules.quarantined:  # said to who has nothing to get as well; the transaction looks again
+        raise quarantined()
     return choose(world, gathered, give_way=world.way.give)
 
 
@@ -139,6 +142,7 @@ def _transaction(world: World, tx: Tx, recipient: int, limit: int, chosen: Chose
     """
     reach("handout.begun")
     turn.check(tx)
+    refuse_quarantined(tx)
     now_us = world.clock()
     if chosen is None or now_us >= chosen.until_us or not chosen.grounds.hold(tx):
         if not tx.alone:
@@ -175,6 +179,7 @@ def _write(world: World, tx: Tx, recipient: int, judged: Sequence[Judged], more:
     tx.insert(QUEUE, rows + [_held_row(world, tx, recipient, one.candidate) for one in held])
     _note_opened(tx, recipient, opened, first, numbers, audit, now_us)
     if first:
+        tx.outside.reserve(numbers_of(recipient), last + len(first))
         tx.run(
             "INSERT INTO recipient_counter(recipient, number) VALUES (?, ?)"
             " ON CONFLICT(recipient) DO UPDATE SET number = excluded.number",

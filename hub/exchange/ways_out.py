@@ -11,11 +11,16 @@ from hub.store.audit import Salt, add_act
 from hub.store.deliveries import QueueState
 from hub.store.engine import Fences, Tx, marks
 from hub.store.facts import RECIPIENT_LOCK
+from hub.store.outside import Act
 from hub.store.postponed import any_postponed, put_off, settled, take_all
+
+OUTSIDE = ("webhook.registered", "webhook.removed")
 
 
 def note_act(tx: Tx, salt: Salt, said: Mapping[str, object], *, now_us: int) -> int:
     """Write an act's audit row; returns its id. The detail is in the clear: it is about an agency, and names nobody."""
+    if said["act"] in OUTSIDE:  # a backup must not post to where an agency is no more
+        tx.outside.note(Act("webhook", str(said["agency"]), now_us))
     return add_act(tx, LeafKind.WAY_OUT, said, at_us=now_us, salt=salt)
 
 

@@ -147,6 +147,7 @@ class Keyring:
     token: bytes
     erasure: bytes
     bundle: bytes
+    marks: bytes
 
 
 def keyring(root: bytes) -> Keyring:

@@ -34,6 +34,7 @@ from hub.store.aims import AskState
 from hub.store.asks import open_asks_of
 from hub.store.engine import Lane, Store, Tx
 from hub.store.facts import PERSON_FENCE, raise_fence
+from hub.store.outside import Act
 
 US_PER_DAY = 86_400_000_000
 LINKS_AT_ONCE = 100  # a bulk file is sent in pieces: each is one transaction, and a withdrawal waits for one at most
@@ -99,8 +100,24 @@ def unlink(register: Register, *, agency: str, local_id: str) -> str:
     What was opened and never acknowledged does not come again: a `stop` stands under its number. The person's fence is
     taken, so no decision that relied on the link commits after this has returned.
     """
-    register.store.write(lambda tx: _unlink(register, tx, agency, local_id), lane=Lane.URGENT)
+    local = local_of(register.keys, agency, local_id)
+    register.store.write(lambda tx: _unlink(register, tx, agency, local), lane=Lane.URGENT)
     return "undone"
+
+
+def undo_again(register: Register, *, agency: str, local: bytes, kind: str) -> None:
+    """Undo, doubt or lower a link by its keyed hash: it was done before, in a copy of the store that is lost.
+
+    What level it was lowered to is not known any more, so such a link is doubted. Raises HubError(NOT_FOUND).
+    """
+
+    def transaction(tx: Tx) -> None:
+        if kind == "unlinked":
+            _unlink(register, tx, agency, local)
+        else:
+            _doubt(register, tx, agency, local, disputed=True)
+
+    register.store.write(transaction, lane=Lane.URGENT)
 
 
 def dispute(register: Register, *, agency: str, local_id: str) -> str:
@@ -109,17 +126,23 @@ def dispute(register: Register, *, agency: str, local_id: str) -> str:
     The person's fence is taken, so no hand-out of what rests on the link commits after this has returned. Raises
     HubError(NOT_FOUND) when there is no such link.
     """
-    return register.store.write(lambda tx: _doubt(register, tx, agency, local_id, disputed=True), lane=Lane.URGENT)
+    local = local_of(register.keys, agency, local_id)
+    return register.store.write(lambda tx: _doubt(register, tx, agency, local, disputed=True), lane=Lane.URGENT)
 
 
 def settle(register: Register, *, agency: str, local_id: str) -> str:
     """Say that a disputed link is right: what waited goes on. One that is wrong is undone instead. Raises as above."""
-    return register.store.write(lambda tx: _doubt(register, tx, agency, local_id, disputed=False), lane=Lane.URGENT)
+    local = local_of(register.keys, agency, local_id)
+    return register.store.write(lambda tx: _doubt(register, tx, agency, local, disputed=False), lane=Lane.URGENT)
 
 
 def person_of(tx: Tx, keys: Keyring, agency: str, local_id: str) -> int | None:
     """Find the person an agency's id is linked to now."""
-    row = tx.one("SELECT person FROM link WHERE local = ? AND until_us IS NULL", (local_of(keys, agency, local_id),))
+    return _person_at(tx, local_of(keys, agency, local_id))
+
+
+def _person_at(tx: Tx, local: bytes) -> int | None:
+    row = tx.one("SELECT person FROM link WHERE local = ? AND until_us IS NULL", (local,))
     return None if row is None else int(row[0])
 
 
@@ -205,6 +228,7 @@ def _change_level(register: Register, tx: Tx, person: int, one: NewLink) -> str:
     if row[0] == one.level:
         return ""
     tx.run("UPDATE link SET level = ? WHERE local = ? AND until_us IS NULL", (one.level, local))
+    tx.outside.note(Act("raised" if one.level > row[0] else "lowered", local.hex(), register.clock()))
     if one.level > row[0]:
         _record(register, tx, person, "level-raised", one.agency, one.level)
         return "level-raised"
@@ -247,17 +271,15 @@ def _insert(register: Register, tx: Tx, agency: str, local_id: str, person: int,
     )
 
 
-def _unlink(register: Register, tx: Tx, agency: str, local_id: str) -> None:
-    person = person_of(tx, register.keys, agency, local_id)
+def _unlink(register: Register, tx: Tx, agency: str, local: bytes) -> None:
+    person = _person_at(tx, local)
     if person is None or agency not in register.catalogue.agencies:
         raise _unknown()
     _key(register, tx, person)  # of an erased person the link stays: it leads what is on the bus to the mark
     raise_fence(tx, PERSON_FENCE, person)
     now_us = register.clock()
-    tx.run(
-        "UPDATE link SET until_us = ? WHERE local = ? AND until_us IS NULL",
-        (now_us, local_of(register.keys, agency, local_id)),
-    )
+    tx.outside.note(Act("unlinked", local.hex(), now_us))
+    tx.run("UPDATE link SET until_us = ? WHERE local = ? AND until_us IS NULL", (now_us, local))
     _take_off(register, tx, person, "unlinked", agency, 0, on_link(register.catalogue, agency=agency, person=person))
 
 
@@ -272,14 +294,14 @@ def _take_off(register: Register, tx: Tx, person: int, act: str, agency: str, le
     end_asks(register.keys, tx, asks, AskState.REFUSED, reason, audit=audit, now_us=register.clock())
 
 
-def _doubt(register: Register, tx: Tx, agency: str, local_id: str, *, disputed: bool) -> str:
-    local = local_of(register.keys, agency, local_id)
+def _doubt(register: Register, tx: Tx, agency: str, local: bytes, *, disputed: bool) -> str:
     row = tx.one("SELECT person, disputed FROM link WHERE local = ? AND until_us IS NULL", (local,))
     if row is None:
         raise _unknown()
     if bool(row[1]) == disputed:
         return "known"
     act = "disputed" if disputed else "settled"
+    tx.outside.note(Act(act, local.hex(), register.clock()))
     raise_fence(tx, PERSON_FENCE, row[0])
     tx.run("UPDATE link SET disputed = ? WHERE local = ? AND until_us IS NULL", (int(disputed), local))
     _record(register, tx, row[0], act, agency, 0)

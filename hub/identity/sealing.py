@@ -18,6 +18,7 @@ from joserfc.errors import JoseError
 
 from hub.core.errors import HubError, Kind
 from hub.store.engine import Store, Tx
+from hub.store.outside import Act
 from hub.store.sealing_keys import FOR_EVER_US, SealingRow, end_sealing_key, put_sealing_key, sealing_rows
 
 SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.CHACHA20_POLY1305)
@@ -72,6 +73,7 @@ class SealingKeys:
         kid, public = read_sealing_key(given)
 
         def transaction(tx: Tx) -> None:
+            tx.outside.note(Act("sealing-key", agency, now_us))
             put_sealing_key(tx, SealingRow(agency, kid, public, now_us, FOR_EVER_US))
             noted(tx, kid)
 
@@ -85,6 +87,7 @@ class SealingKeys:
         def transaction(tx: Tx) -> None:
             if not end_sealing_key(tx, agency, now_us):
                 raise no_sealing_key()
+            tx.outside.note(Act("sealing-key", agency, now_us))
             noted(tx)
 
         self._store.write(transaction)

@@ -33,6 +33,10 @@ SECRETS = {  # of hub/identity/keys.py `Keyring`: what for, and how it is rotate
         "Not rotated: old commitments could not be opened any more.",
     ),
     "erasure": ("authenticates the ledger of erasures", "Not rotated: the ledger could not be checked any more."),
+    "marks": (
+        "authenticates the marks beside the key, and hides whose acts are among them",
+        "Not rotated: after a restore nobody could say any more who had withdrawn since.",
+    ),
     "bundle": (
         "signs the policy's bundle for an OPA server",
         "Not rotated: OPA is configured with its public half; it signs nothing about people.",

@@ -10,6 +10,7 @@ from hub.exchange.world import World
 from hub.identity.day_keys import DayKeys
 from hub.identity.keys import Keyring
 from hub.identity.ledger import Ledger, carry
+from hub.identity.marks import Marks
 from hub.identity.ring import read_new_root, root_name, rotate_root
 from hub.identity.wrapping import rotate_wrapping
 from hub.logs import Log
@@ -55,6 +56,8 @@ class Steered(Protocol):
     @property
     def ledger(self) -> Ledger: ...
     @property
+    def marks(self) -> Marks: ...
+    @property
     def log(self) -> Log: ...
     @property
     def root(self) -> bytes:
@@ -90,6 +93,8 @@ def rotate_root_of(hub: Steered, new_file: Path) -> dict[str, Any]:
     """
     new = read_new_root(new_file)
     carry(hub.ledger, new_file)
+    if hub.settings.marks_dir is None:
+        hub.marks.carry(new_file)
     done = rotate_root(hub.store, hub.keys, former=hub.root, new=new, clock=hub.clock)
     hub.log.warning("root_key.rotated")
     return done._asdict()

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from hub.store.engine import Store, Tx
 from hub.store.news import Topic, tell
+from hub.store.outside import Act
 
 COLUMNS = "agency, kid, jwk, from_us, until_us"
 FOR_EVER_US = 2**62
@@ -27,6 +28,7 @@ def all_keys(store: Store) -> list[KeyRow]:
 def end_key(tx: Tx, agency: str, kid: str, *, now_us: int) -> bool:
     """Let a key count no longer from now on; False where the agency has none of this name that still counts."""
     tell(tx, Topic.AGENCY_KEYS)
+    tx.outside.note(Act("agency-key", f"{agency}/{kid}", now_us))
     return bool(
         tx.run(
             "UPDATE agency_key SET until_us = ? WHERE agency = ? AND kid = ? AND until_us > ?",

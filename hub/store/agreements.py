@@ -16,6 +16,7 @@ from hub.ports import Clock
 from hub.store.audit import Salt, add_act
 from hub.store.engine import Lane, Store, Tx
 from hub.store.facts import AGENCY_FENCE, AGREEMENT_FENCE, raise_fence
+from hub.store.outside import Act
 
 OPERATOR = 0  # stands where an agency's number would: agencies are numbered from 1
 ACTS = ("suspend", "resume", "end")
@@ -95,6 +96,8 @@ def _move(store: Store, number: int, act: str, clock: Clock, salt: Salt, by: int
         phase, standing = phase_of(tx, number), suspended_by(tx, number)
         _refuse(act, phase, standing, by)
         epoch, now_us = raise_fence(tx, AGREEMENT_FENCE, number), clock()
+        if act != "resume":
+            tx.outside.note(Act("agreement", str(number), now_us))
         if act == "end":
             tx.run("UPDATE agreement_state SET phase = 'ended', since_us = ? WHERE number = ?", (now_us, number))
             after = "ended"
@@ -137,6 +140,8 @@ def _move_agency(store: Store, number: int, suspended: int, clock: Clock, salt: 
             already = "is suspended already" if suspended else "is not suspended"
             raise _conflict(f"the agency {already}", "agency-phase")
         epoch, now_us = raise_fence(tx, AGENCY_FENCE, number), clock()
+        if suspended:
+            tx.outside.note(Act("agency", str(number), now_us))
         tx.run(
             "INSERT INTO agency_state(number, suspended, since_us) VALUES (?, ?, ?) ON CONFLICT(number) DO UPDATE"
             " SET suspended = excluded.suspended, since_us = excluded.since_us",

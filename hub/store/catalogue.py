@@ -22,6 +22,7 @@ from hub.store.audit import Salt, add_act
 from hub.store.engine import Lane, Store, Tx
 from hub.store.facts import AGENCY_FENCE, AGREEMENT_FENCE, POLICY_FENCE, raise_fence
 from hub.store.news import Topic, tell
+from hub.store.outside import CATALOGUE, Act
 from hub.store.signatures import fully_signed, keep_terms
 
 Document = dict[str, Any]
@@ -115,6 +116,7 @@ def _apply(tx: Tx, now_us: int, proposed: Catalogue, revision: str, salt: Salt, 
     fences = _raise_fences(tx, stored.in_force, after, moved)  # 2.
     _write_versions(tx, stored, after, proposed.digest, now_us)  # 3.
     _write_standing(tx, stored.in_force, after, moved, now_us)
+    tx.outside.note(Act(CATALOGUE, proposed.digest, now_us))
     for name, value in (("catalogue_digest", proposed.digest), ("policy_revision", revision)):
         tx.run(
             "INSERT INTO fact(name, value) VALUES (?, ?) ON CONFLICT(name) DO UPDATE SET value = excluded.value",

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import orjson
 
 from hub.core.errors import HubError, Kind
+from hub.store.outside import Outside
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
@@ -57,6 +58,10 @@ class Tx(Protocol):
     def alone(self) -> bool:
         """Say whether this transaction excludes every other write: always on SQLite, else where it named no fences."""
 
+    @property
+    def outside(self) -> Outside:
+        """What this transaction gives out and takes back is kept here as well, before its commit."""
+
     def may_change(self, key: Key) -> bool:
         """Say whether whoever relies on this is excluded until the commit."""
 
@@ -86,6 +91,12 @@ class Tx(Protocol):
         Returns the first. Draw them once per table, under the fences, and write the rows in the same transaction.
         """
 
+    def skip(self, table: str, upto: int) -> None:
+        """Draw only ids beyond `upto` from now on."""
+
+    def origin(self) -> str:
+        """Name the server and its line of history; it is another one after a failover. "" where that cannot happen."""
+
     def has_table(self, name: str) -> bool: ...
 
 
@@ -111,6 +122,8 @@ class Watch(Protocol):
 
 class Store(Protocol):
     """Where everything is kept. Methods may be called from any thread."""
+
+    outside: Outside  # set once, by who keeps the marks; what transactions reach as `tx.outside`
 
     @property
     def shared(self) -> bool:

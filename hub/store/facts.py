@@ -49,6 +49,7 @@ class RuleFacts(NamedTuple):
     suspended: frozenset[int]  # agency numbers
     epochs: dict[tuple[int, int], int]  # (kind, number) -> epoch; absent is 0
     catalogue: str = ""  # digest of the one in force; "" where none was ever approved through the store
+    quarantined: bool = False  # restored, and not reconciled since (hub/store/quarantine.py)
 
     def superseded(self, digest: str) -> bool:
         """Say whether another catalogue than this one is in force: then nothing may be concluded from this one."""
@@ -169,18 +170,20 @@ def read_rules(tx: Tx) -> str:
         " (SELECT json_group_array(json_array(number, phase)) FROM agreement_state),"
         " (SELECT json_group_array(number) FROM agency_state WHERE suspended = 1),"
         f" (SELECT json_group_array(json_array(kind, subject, epoch)) FROM fence WHERE kind > {PERSON_FENCE}),"
-        " (SELECT value FROM fact WHERE name = 'catalogue_digest'))"
+        " (SELECT value FROM fact WHERE name = 'catalogue_digest'),"
+        " (SELECT value FROM fact WHERE name = 'quarantine'))"
     )
 
 
 def rules_of(text: str) -> RuleFacts:
-    revision, phases, suspended, epochs, catalogue = loads(text)
+    revision, phases, suspended, epochs, catalogue, quarantined = loads(text)
     return RuleFacts(
         revision or "",
         dict(phases),
         frozenset(suspended),
         {(kind, subject): epoch for kind, subject, epoch in epochs},
         catalogue or "",
+        bool(quarantined),
     )
 
 

@@ -47,6 +47,7 @@ from hub.store.dialect import table_and_columns, translate
 from hub.store.engine import IDS, Fences, Key, Lane, Row, Tx, Watch, keys_changed, only, stopping, unavailable
 from hub.store.migrate import HEAD
 from hub.store.news import Topic
+from hub.store.outside import NOWHERE, Outside
 
 T = TypeVar("T")
 Connection = psycopg.Connection[Row]
@@ -75,6 +76,10 @@ _READER = (
     f"{_COMMON} -c idle_in_transaction_session_timeout={READ_IDLE_MS} -c statement_timeout={READ_IDLE_MS}"
     " -c default_transaction_isolation=repeatable\\ read -c default_transaction_read_only=on"
 )
+_ORIGIN = (
+    b"SELECT (SELECT system_identifier FROM pg_control_system())::text || CASE WHEN pg_is_in_recovery() THEN ''"
+    b" ELSE '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8) END"
+)
 _LOCKS = (
     "SELECT CASE WHEN f.alone = 1 THEN pg_advisory_xact_lock(f.key) ELSE pg_advisory_xact_lock_shared(f.key) END"
     " FROM unnest($1, $2) AS f(key, alone)"  # unnest gives them in the order of the arrays
@@ -87,6 +92,7 @@ class PgTx:
 
     def __init__(self, store: "PgStore", connection: Connection, fences: Fences | None = None) -> None:
         self._store, self._connection, self._fences = store, connection, fences
+        self.outside = store.outside
 
     @property
     def alone(self) -> bool:
@@ -150,9 +156,21 @@ class PgTx:
 
     def draw(self, table: str, count: int = 1) -> int:
         """Take the next `count` numbers of the table's sequence, in one piece. What rolls back leaves a gap."""
-        row = self._connection.execute(b"SELECT draw($1, $2)", (f"{table}_{IDS[table]}_seq", count)).fetchone()
+        row = self._connection.execute(b"SELECT draw($1, $2)", (_sequence(table), count)).fetchone()
         assert row is not None
+        self.outside.reserve(table, row[0] + count - 1)
         return int(row[0])
+
+    def skip(self, table: str, upto: int) -> None:
+        """Move the table's sequence on, never back. A sequence knows of no transaction: this stands at once."""
+        sequence = _sequence(table)
+        self.rows(f"SELECT setval('{sequence}', greatest(last_value, ?)) FROM {sequence}", (upto,))
+
+    def origin(self) -> str:
+        """Name cluster and timeline: a promoted standby begins a new one (PostgreSQL 18, 26.3 and 9.28.3)."""
+        row = self._connection.execute(_ORIGIN).fetchone()
+        assert row is not None
+        return str(row[0])
 
     def has_table(self, name: str) -> bool:
         return bool(self.rows("SELECT 1 FROM pg_tables WHERE schemaname = 'public' AND tablename = ?", (name,)))
@@ -195,6 +213,7 @@ class PgStore:
         """
         self.path, self._name = None, f"hub {written_for}"
         self.commits = 0
+        self.outside: Outside = NOWHERE
         self._dsn, self._password = dsn, password
         self._writer = f"{_WRITER} -c idle_in_transaction_session_timeout={idle_ms}"
         self._idle: dict[str, deque[Connection]] = {self._writer: deque(), _READER: deque()}
@@ -317,7 +336,7 @@ class PgStore:
                     raise
                 raise unavailable("another write was first; nothing was changed", "Try again.") from None
             reach("store.before_commit")
-            connection.execute(b"COMMIT")
+            _commit(connection)
         return done
 
     def _work_off(self) -> None:
@@ -420,6 +439,33 @@ def _number(begun: "psycopg.Cursor[Row]") -> int:
     begun.set_result(-1)
     row = begun.fetchone()
     return int(row[0]) if row else 0
+
+
+def _sequence(table: str) -> str:
+    return f"{table}_{IDS[table]}_seq"
+
+
+def _commit(connection: Connection) -> None:
+    """Commit. Raises HubError(UNAVAILABLE) where it is done here and no synchronous standby has said so.
+
+    A wait for the standby that a time-out or somebody cancels ends with a warning, and PostgreSQL calls that success.
+    """
+    warnings: list[str] = []
+
+    def heard(diagnostic: psycopg.errors.Diagnostic) -> None:
+        if diagnostic.severity_nonlocalized == "WARNING":
+            warnings.append(diagnostic.sqlstate or "")
+
+    connection.add_notice_handler(heard)
+    try:
+        connection.execute(b"COMMIT")
+    finally:
+        connection.remove_notice_handler(heard)
+    if warnings:
+        raise unavailable(
+            "the standby did not confirm it in time; it may be lost if this database is",
+            "Check the standby; try again: what is done already is found done.",
+        )
 
 
 def lock_number(key: Key) -> int:

@@ -11,6 +11,7 @@ import orjson
 from hub.core.agreement_digest import SIDES, Document, Terms
 from hub.core.leaf import canonical
 from hub.store.engine import Tx
+from hub.store.outside import Act
 
 OFFICER_COLUMNS = "agency, kid, name, office, jwk, from_us, until_us"
 TERMS_COLUMNS = "digest, code, version, document, datasets, proposed_us"
@@ -148,6 +149,7 @@ def add_officer(tx: Tx, row: OfficerRow) -> bool:
 
 def end_officer(tx: Tx, agency: str, kid: str, now_us: int) -> bool:
     """Let a key sign nothing from now on; False where the agency has none of this kid that still counts."""
+    tx.outside.note(Act("officer-key", f"{agency}/{kid}", now_us))
     return bool(
         tx.run(
             "UPDATE officer_key SET until_us = ? WHERE agency = ? AND kid = ? AND until_us > ?",

@@ -9,6 +9,7 @@ steps. `sqlite3` lets the interpreter lock go for each step: row by row, a busy 
 it for a whole switch interval.
 """
 
+# long: one engine: its transactions, its writer, its readers and its log
 import fcntl
 import os
 import re
@@ -25,6 +26,7 @@ from hub.clock import system_clock
 from hub.core.errors import HubError, Kind
 from hub.failpoints import reach
 from hub.store.engine import IDS, Fences, Key, Lane, Row, Tx, Watch, only, stopping, unavailable
+from hub.store.outside import NOWHERE, Outside
 
 T = TypeVar("T")
 
@@ -37,6 +39,7 @@ PAGE_BYTES = 4_096
 UNCOMMITTED = -1  # `facts_at` of a transaction that changed some itself: equal to no other
 _OF_PEOPLE = frozenset(["person", "link", "choice", "waiting", "backfill", "backfill_person"])
 FACTS = _OF_PEOPLE | frozenset(["fence", "agreement_state", "agency_state", "fact"])  # decisions read these
+SKIPPED = "skipped."  # before a table's name: the fact that holds the id beyond which its next ones are drawn
 CHANGED = re.compile(r"(?:INSERT (?:OR \w+ )?INTO|UPDATE|DELETE FROM) (\w+)")
 ENGINE_FAILURES = frozenset(  # SQLite's primary result codes that speak of the disk, the file or its locks
     {
@@ -54,8 +57,8 @@ class SqliteTx:
     not be read again: a decision made outside stands, for nothing it rests on has changed.
     """
 
-    def __init__(self, connection: sqlite3.Connection, facts_at: int = 0) -> None:
-        self._connection, self._facts_at = connection, facts_at
+    def __init__(self, connection: sqlite3.Connection, facts_at: int = 0, outside: Outside = NOWHERE) -> None:
+        self._connection, self._facts_at, self.outside = connection, facts_at, outside
         self.changes_facts = False
 
     @property
@@ -107,11 +110,26 @@ class SqliteTx:
             at += size
         return done
 
-    def draw(self, table: str, count: int = 1) -> int:  # noqa: ARG002 - nobody else draws before these are rows
-        """Return the id after the last one: no other transaction draws meanwhile."""
-        row = self.one(f"SELECT coalesce(max({IDS[table]}), 0) + 1 FROM {table}")
+    def draw(self, table: str, count: int = 1) -> int:
+        """Return the id after the last one, and after what a restore skipped: no other transaction draws meanwhile."""
+        row = self.one(
+            f"SELECT max((SELECT coalesce(max({IDS[table]}), 0) FROM {table}),"
+            " (SELECT coalesce(max(CAST(value AS INTEGER)), 0) FROM fact WHERE name = ?)) + 1",
+            (SKIPPED + table,),
+        )
         assert row is not None
+        self.outside.reserve(table, row[0] + count - 1)
         return int(row[0])
+
+    def skip(self, table: str, upto: int) -> None:
+        self.run(
+            "INSERT INTO fact(name, value) VALUES (?, ?) ON CONFLICT(name) DO UPDATE SET value = excluded.value"
+            " WHERE CAST(fact.value AS INTEGER) < CAST(excluded.value AS INTEGER)",
+            (SKIPPED + table, str(upto)),
+        )
+
+    def origin(self) -> str:
+        return ""  # one file, one process
 
     def has_table(self, name: str) -> bool:
         return bool(self.rows("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (name,)))
@@ -160,6 +178,7 @@ class SqliteStore:
         """Open, and hold the file's lock until `close`. Raises HubError(STARTUP) when another process has it."""
         self.path, self.synchronous, self._wal_restart_bytes = path, synchronous, wal_restart_bytes
         self.commits = 0
+        self.outside: Outside = NOWHERE
         self._facts_at = 0
         path.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # SQLite gives its WAL the same mode
@@ -256,7 +275,7 @@ class SqliteStore:
         sound = True
         try:
             connection.execute("BEGIN")
-            yield SqliteTx(connection, facts_at)
+            yield SqliteTx(connection, facts_at, self.outside)
         except sqlite3.Error as cause:
             sound = not _engine_failed(cause)
             if sound:
@@ -335,7 +354,7 @@ class SqliteStore:
 
     def _transact(self, connection: sqlite3.Connection, jobs: list[SqliteJob]) -> None:
         """Run jobs in one transaction; one that fails is rolled back alone."""
-        tx, several = SqliteTx(connection, self._facts_at), len(jobs) > 1
+        tx, several = SqliteTx(connection, self._facts_at, self.outside), len(jobs) > 1
         try:
             connection.execute("BEGIN IMMEDIATE")
             for job in jobs:

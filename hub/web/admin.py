@@ -14,6 +14,7 @@ from hub.web.admin_people import dead_letter_routes, people_routes
 from hub.web.agreements_admin import agreement_admin_routes
 from hub.web.backfills import backfill_admin_routes
 from hub.web.file_drop import file_routes
+from hub.web.restored import restored_routes
 from hub.web.running import Administered
 from hub.web.steering import steering_routes
 from hub.web.why import why_routes
@@ -32,6 +33,7 @@ def admin_routes() -> APIRouter:
         file_routes(),
         backfill_admin_routes(),
         steering_routes(),
+        restored_routes(),
     ):
         router.include_router(inner)
 

@@ -57,6 +57,7 @@ capabilities: {drop: [ALL]}
 - {name: HUB_OPERATIONS_PORT, value: "8081"}
 - {name: HUB_DATA_DIR, value: /var/lib/hub}
 - {name: HUB_SHARED_DIR, value: /shared}
+- {name: HUB_MARKS_DIR, value: /shared}
 - {name: HUB_KEY_FILE, value: /run/hub/root.key}
 - {name: HUB_METRICS_TOKEN_FILE, value: /run/hub/metrics-token}
 {{- if .Values.traces.endpoint }}
