@@ -187,6 +187,7 @@ class SqliteStore:
         try:
             fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as cause:
+            self._lock_file.close()
             raise HubError(
                 Kind.STARTUP,
                 "another hub already runs on this store",
