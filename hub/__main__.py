@@ -16,6 +16,7 @@ from hub.commands import (
     files,
     keys,
     migrate,
+    move,
     officer,
     person,
     policy,
@@ -37,6 +38,7 @@ app.command()(serve)
 app.command()(status.status)
 app.command()(doctor.doctor)
 app.command()(migrate.migrate)
+app.command()(move.move_engines)
 app.command()(stop_release.stop_release)
 app.command()(why.why)
 app.command()(bench)

@@ -66,6 +66,7 @@ from hub.stop_flag import STOP_FLAG, Scope, Stop, read_stops
 from hub.store import catalogue as approved_catalogues
 from hub.store.engine import Store
 from hub.store.erasures import erased_since, last_erasure
+from hub.store.moving import take_over
 from hub.store.news import Topic
 from hub.store.opening import open_store
 from hub.store.operations import record
@@ -129,6 +130,7 @@ class Hub:
             self._share_keys()
             self.marks = Marks(settings.marks_base, self.keys.marks)
             self.store.outside = self.marks
+            take_over(self.store, clock=clock, salt=self.act_salt)
             self.count_on()  # before anything is given out: an older copy of the store is put into quarantine
             self._open(stock=stock)
             self._sign_agencies_in()

@@ -27,6 +27,7 @@ from hub.stop_flag import STOP_FLAG, read_stops
 from hub.store.catalogue import Approved, approved_within
 from hub.store.engine import Tx
 from hub.store.migrate import HEAD, REVISIONS, serves
+from hub.store.moving import refuse_moved
 from hub.store.operations import newest_us
 from hub.store.signatures import officers
 from hub.store.sqlite import SqliteTx
@@ -241,6 +242,7 @@ def _within(
     if "" < oldest < max(revision, HEAD):
         left = "When every hub is of one version: hub migrate --contract."
         found.append(warn("schema", f"a roll-out is open: hubs of schema {oldest[:32]} may serve too", left))
+    refuse_moved(tx)
     if root is not None:
         found.append(_own_key(tx, root))
     found += [_clock(newest_us(tx), clock()), _bus(tx)]

@@ -2,6 +2,7 @@
 
 from hub.settings import Settings
 from hub.store.engine import Store
+from hub.store.moving import refuse_moved
 
 
 def open_store(settings: Settings) -> tuple[Store, str]:
@@ -21,14 +22,26 @@ def open_store(settings: Settings) -> tuple[Store, str]:
             settings.store_dsn, password=password, connections=settings.store_connections_max,
             idle_ms=settings.store_idle_ms,
         )  # fmt: skip
-        return store, schema
+        return _refused_moved(store), schema
     from hub.store.migrate import ensure as ensure_file
     from hub.store.sqlite import SqliteStore
 
     path = settings.store_path
     file = SqliteStore(path, synchronous=settings.synchronous, wal_restart_bytes=settings.wal_restart_bytes)
     try:
-        return file, ensure_file(path)
+        schema = ensure_file(path)
     except BaseException:
         file.close()
         raise
+    return _refused_moved(file), schema
+
+
+def _refused_moved(store: Store) -> Store:
+    """Return it, or close it: it has moved, or is what a move has not filled. Raises HubError(STARTUP)."""
+    try:
+        with store.read() as tx:
+            refuse_moved(tx)
+    except BaseException:
+        store.close()
+        raise
+    return store
