@@ -9,11 +9,17 @@ import pytest
 from sqlalchemy import BigInteger, LargeBinary, String
 from sqlmodel import SQLModel
 
+from agency_adapters.channel import Settings as Line
+from agency_adapters.client import HubClient
+from agency_adapters.keys import new_key, public_jwk
 from consent.receipt import receipt_from_bytes
 from hub.citizens.desk import own_receipt
 from hub.citizens.history import history
+from hub.clock import system_clock
 from hub.core.errors import HubError
 from hub.exchange.status import event_of, event_state
+from hub.operations.move import Journey, move
+from hub.settings import Settings
 from hub.store import tables
 from hub.store.engine import IDS, Row, Tx
 from hub.store.sqlite import SqliteStore
@@ -24,6 +30,7 @@ from tests.backfill_world import opened as backfill_opened
 from tests.move_world import ROOT_KEY, Lived, afterwards, content, content_there, lived_in, moved
 from tests.promise_hub import REDELIVER_S, reasons_of_all
 from tests.protocol_world import LOOK_BACK, OBJECTION, Hub, principal
+from tests.world import ONCE, birth, link_family, town, until
 
 MOST, MOST_OF_FOUR_BYTES = 2**63 - 1, 2**31 - 1
 AWKWARD_TEXT = ("", "'\"\\N\t\n\r{},%s$1", "ünïcode \u0416 \u202e \U0001f9ec", "x" * 20_000)
@@ -205,3 +212,28 @@ def test_ids_go_on_after_the_largest(lived: Lived, hub: Hub) -> None:
     hub.publish("stranger-2", "stranger")
     hub.decide()
     assert hub.rows("SELECT max(id) FROM waiting") == [(waiting[0] + 1,)]
+
+
+def test_an_agency_goes_on_with_the_key_that_it_registered_before(tmp_path: Path) -> None:
+    """A whole hub over HTTP, stopped, moved and started: what it pulls again has the same ids, then it acknowledges."""
+    stores.server()
+    key = new_key()
+    with town(tmp_path, handout_redeliver_s=1) as place:
+        link_family(place)
+        place.hub.add_agency_key("family-benefits", public_jwk(key))
+        token = place.agency("civil-registry").publish([birth()]).accepted[0].token
+        assert place.decided(token) == "handled"
+        with HubClient(Line(place.url, "family-benefits", backoff=ONCE), key) as client:
+            before = client.pull(wait_s=1).deliveries
+    assert before
+    settings = Settings(mode="demo", data_dir=tmp_path)
+    to, owner = stores.dsn_of(tmp_path / "hub.sqlite"), stores.owner_dsn_of(tmp_path / "hub.sqlite")
+    move(Journey(settings, to, owner, "embedded", system_clock, lambda _: None))
+    with town(tmp_path, store_dsn=to, store_idle_ms=stores.PATIENT_MS, handout_redeliver_s=1) as place:
+        with HubClient(Line(place.url, "family-benefits", backoff=ONCE), key) as client:
+            again = until(lambda: client.pull(wait_s=1).deliveries, bool)
+            assert [(one.number, one.id) for one in again] == [(one.number, one.id) for one in before]
+            client.acknowledge(again)
+        assert place.decided(token) == "handled"
+        assert place.hub.status()["troubles"] == []
+    stores.drop_all()
