@@ -25,6 +25,7 @@ from queue import Queue
 ROOT = Path(__file__).resolve().parents[1]
 TABLES = Path(__file__).resolve().parent / "mutations"
 TOOLS = ".tools"
+UNCHANGED = "unchanged"  # among what is wrong, in place of a mutant's name
 GREEN, RED = 0, 1  # pytest's exit codes; any other means that no test was run
 TIMEOUT_S = 180.0  # some tests wait for what a mutant never does
 COPIED = ("hub", "consent", "agency_adapters", "policies", "tests", "deploy", "pyproject.toml", "README.md", "Makefile")
@@ -136,7 +137,7 @@ def judge(chosen: Sequence[Mutant], processes: int) -> dict[str, str]:
         copies.put(unmutated)
         print(f"unchanged: {'green' if code == GREEN else said} ({time.perf_counter() - began_s:.0f} s)", flush=True)
         if code != GREEN:
-            return {"unchanged": "a named test is red without any edit"}
+            return {UNCHANGED: "a named test is red, or took too long, without any edit; no mutant was tried"}
 
         def one(mutant: Mutant) -> str:
             copy, began_s = copies.get(), time.perf_counter()
@@ -164,6 +165,9 @@ def main() -> int:
         parser.error(f"no mutant is called {', '.join(unknown)}")
     began_s = time.perf_counter()
     wrong = judge(chosen, options.processes)
+    if UNCHANGED in wrong:  # a table would say of each that it was noticed
+        print(f"\n{UNCHANGED}: {wrong[UNCHANGED]}")
+        return 1
     print(f"\n{'mutant':38} {'as expected':12} protects")
     for mutant in chosen:
         print(f"{mutant.name:38} {'no' if mutant.name in wrong else 'yes':12} {mutant.protects}")
