@@ -15,9 +15,9 @@ from psycopg import sql
 
 from hub.core.errors import HubError, Kind
 from hub.store import under_way
-from hub.store.engine import unavailable
 from hub.store.migrate import HEAD, MIGRATIONS, OURS, REVISIONS, newer, serves
 from hub.store.partitions import ahead_days
+from hub.store.refused import refused
 
 INSERT_ONLY: dict[str, tuple[str, ...]] = {  # and which of their columns the hub has to overwrite all the same
     "agreement_proposal": ("proposed_us",),
@@ -174,11 +174,8 @@ def opened(dsn: str, password: str = "") -> Iterator[psycopg.Connection]:
     """Connect for a moment. Raises HubError(UNAVAILABLE) without the DSN, which may hold a password."""
     try:
         connection = psycopg.connect(dsn, password=password or None, connect_timeout=5, autocommit=True)
-    except psycopg.Error:
-        raise unavailable(
-            "the store does not answer, or does not let the hub in",
-            "Check that the database of HUB_STORE_DSN is up, and the user's password.",
-        ) from None
+    except psycopg.Error as error:
+        raise refused(error) from None
     try:
         yield connection
     finally:

@@ -48,6 +48,7 @@ from hub.store.engine import IDS, Fences, Key, Lane, Row, Tx, Watch, keys_change
 from hub.store.migrate import HEAD
 from hub.store.news import Topic
 from hub.store.outside import NOWHERE, Outside
+from hub.store.refused import refused
 
 T = TypeVar("T")
 Connection = psycopg.Connection[Row]
@@ -80,6 +81,10 @@ _ORIGIN = (
     b"SELECT (SELECT system_identifier FROM pg_control_system())::text || CASE WHEN pg_is_in_recovery() THEN ''"
     b" ELSE '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8) END"
 )
+_CLOCK = b"SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+_GIVEN_UP: dict[str, Any] = {  # after these a line counts as dead that a firewall has forgotten without a word
+    "tcp_user_timeout": 10_000, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3,
+}  # fmt: skip
 _LOCKS = (
     "SELECT CASE WHEN f.alone = 1 THEN pg_advisory_xact_lock(f.key) ELSE pg_advisory_xact_lock_shared(f.key) END"
     " FROM unnest($1, $2) AS f(key, alone)"  # unnest gives them in the order of the arrays
@@ -100,12 +105,6 @@ class PgTx:
 
     def may_change(self, key: Key) -> bool:
         return self._fences is None or key in self._fences.changes
-
-    def clock_us(self) -> int:
-        """Return the server's own time."""
-        row = self.one("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
-        assert row is not None
-        return int(row[0])
 
     @property
     def facts_at(self) -> int:
@@ -174,6 +173,11 @@ class PgTx:
 
     def has_table(self, name: str) -> bool:
         return bool(self.rows("SELECT 1 FROM pg_tables WHERE schemaname = 'public' AND tablename = ?", (name,)))
+
+    def clock_us(self) -> int:
+        row = self._connection.execute(_CLOCK, binary=True).fetchone()
+        assert row is not None
+        return int(row[0])
 
 
 class _UnknownKeys(Exception):
@@ -413,14 +417,14 @@ class PgStore:
             connection.close()
 
     def _connect(self, kind: str) -> Connection:
-        named: dict[str, Any] = {"password": self._password} if self._password else {}
+        named = {**_GIVEN_UP, "password": self._password} if self._password else _GIVEN_UP
         try:
             connection: Connection = psycopg.Connection.connect(
                 self._dsn, autocommit=True, cursor_factory=psycopg.RawCursor, prepare_threshold=2, options=kind,
                 application_name=self._name, connect_timeout=CONNECT_S, **named,
             )  # fmt: skip
-        except psycopg.Error:
-            raise _unavailable("the store does not answer; nothing was changed") from None  # its text names the place
+        except psycopg.Error as error:
+            raise refused(error) from None  # its own text names the place
         connection.prepared_max = PREPARED
         for of, dumper in (
             (int, Int8BinaryDumper), (bool, Int8BinaryDumper), (str, StrBinaryDumper), (Integers, IntegersDumper),
