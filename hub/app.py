@@ -27,6 +27,8 @@ from hub.core.agreement import Catalogue
 from hub.core.errors import HubError, Item, Kind
 from hub.exchange.agreements import AgreementDesk
 from hub.exchange.bell import Bell
+from hub.exchange.clock_check import REMEDY as SET_THE_CLOCK
+from hub.exchange.clock_check import ClockCheck
 from hub.exchange.dead_letters import letters_status, measure_letters
 from hub.exchange.erase import erase_again, eraser
 from hub.exchange.intake import topic
@@ -139,6 +141,8 @@ class Hub:
         except BaseException:
             if hasattr(self, "bus"):
                 self.bus.close()
+            if hasattr(self, "local_store"):
+                self.local_store.close()
             self.store.close()
             raise
 
@@ -172,6 +176,7 @@ class Hub:
         self.field_sets, self.sealing_keys = FieldSets(self.store), SealingKeys(self.store)
         self.agency_threads, self.way, self.intake = CapacityLimiter(AGENCY_THREADS), Way(), Way()
         self.stopping, self.began = False, (monotonic(), self.clock())
+        self.timely = ClockCheck(self.store, self.clock, self.settings.clock_off_max_s)
         self._approving = Lock()
         self._bundle: tuple[InForce, Bundle] | None = None
         self.agreements = AgreementDesk(
@@ -414,6 +419,8 @@ class Hub:
         items += self._quarantine()
         if said := self.store.trouble():
             items.append(Item(said, remedy="Check the disk and the store's file; restart when both are back."))
+        if said := self.timely.trouble():
+            items.append(Item(said, remedy=SET_THE_CLOCK))
         items += self.bus.troubles()
         if not self.in_force.revision:
             items.append(Item("no catalogue is approved", remedy="Run `hub catalogue apply`."))
@@ -518,6 +525,7 @@ class Hub:
             day_key=day_key,
             stopped=partial(read_stops, str(self.stop_flag)),
             limits=_limits(settings),
+            timely=self.timely,
             way=self.way,
             intake=self.intake,
             seal_to=lambda recipient: self.sealing_keys.of(codes.get(recipient, "")),

@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Callable
 
+SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 _armed: dict[str, Callable[[], None]] = {}  # the one piece of global state: empty outside tests
 
 
@@ -31,21 +32,24 @@ def disarm(name: str | None = None) -> None:
 
 
 def arm_from(text: str) -> None:
-    """Arm what settings say: `gate.before_commit=kill:3` kills this process the third time it gets there."""
+    """Arm what settings say: `gate.before_commit=kill:3` kills this process the third time it gets there.
+
+    With `stop` in place of `kill` it stands still there, all of it, until somebody sends SIGCONT.
+    """
     for entry in filter(None, text.split(",")):
         name, _, what = entry.partition("=")
         verb, _, count = what.partition(":")
-        if verb != "kill":
-            raise ValueError(f"failpoint {name}: only kill[:COUNT] can be armed by settings")
-        arm(name, _killer(int(count or "1")))
+        if verb not in SIGNALS:
+            raise ValueError(f"failpoint {name}: only kill[:COUNT] and stop[:COUNT] can be armed by settings")
+        arm(name, _signalling(SIGNALS[verb], int(count or "1")))
 
 
-def _killer(count: int) -> Callable[[], None]:
+def _signalling(number: signal.Signals, count: int) -> Callable[[], None]:
     left = [count]
 
-    def kill() -> None:
+    def act() -> None:
         left[0] -= 1
         if left[0] == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), number)
 
-    return kill
+    return act

@@ -34,6 +34,7 @@ FOR_TESTS = frozenset({"HUB_REQUIRE_OPA", "HUB_REQUIRE_ASYNCAPI"})  # speak to t
 NOT_SETTINGS = FOR_TESTS | {FILE_VARIABLE}
 DEMO_MARK = "demo-data"  # a file of this name in data_dir says that invented people live there
 OFFICERS = "officers"  # a folder of this name in data_dir holds the keys of invented officers
+CLOCK_OFF_MOST_S = 300  # what a publisher's clock may run ahead, too: beyond it no clock is kept at all
 INTAKE_RETENTION_MOST_DAYS = 7  # promise 8: an erased person's intake is unreadable after a week at the latest
 POSTGRES = "postgresql://"
 LEAST_PREFIX = 8  # of a private network that webhooks may reach: 10.0.0.0/8 is the largest there is
@@ -116,6 +117,11 @@ class Settings(BaseSettings):
         30,
         description="Days of audit rows and deliveries in one partition of PostgreSQL. Fewer where a month is too"
         " large to move; a hundred partitions are no burden, a thousand are.",
+    )
+    clock_off_max_s: PositiveInt = Field(
+        30,
+        description="Most that this machine's clock may differ from the store's, or lie before the last audit row; then"
+        " nothing is released. More than 300 is refused in production.",
     )
     synchronous: Literal["FULL", "EXTRA", "NORMAL", "OFF"] = Field(
         "FULL", description="SQLite's durability. Below FULL a power cut loses what was acknowledged."
@@ -283,8 +289,8 @@ class Settings(BaseSettings):
     # -- for developers
     failpoints: str = Field(
         "",
-        pattern=r"^$|^[a-z_.]+=kill(:[1-9][0-9]*)?(,[a-z_.]+=kill(:[1-9][0-9]*)?)*$",
-        description="Crash points to arm, `name=kill:COUNT`. Refused in production.",
+        pattern=r"^$|^[a-z_.]+=(kill|stop)(:[1-9][0-9]*)?(,[a-z_.]+=(kill|stop)(:[1-9][0-9]*)?)*$",
+        description="Crash points to arm, `name=kill:COUNT` or `name=stop:COUNT`. Refused in production.",
     )
 
     # -- logs and metrics
@@ -647,6 +653,16 @@ def _durable(settings: Settings) -> Item | None:
     return Item("a power cut would lose what was acknowledged", "synchronous", "Set HUB_SYNCHRONOUS=FULL, or unset it.")
 
 
+def _kept_clock(settings: Settings) -> Item | None:
+    if settings.clock_off_max_s <= CLOCK_OFF_MOST_S:
+        return None
+    return Item(
+        "ends of consents and deadlines would be decided by a clock that nobody keeps",
+        "clock_off_max_s",
+        f"Set HUB_CLOCK_OFF_MAX_S to {CLOCK_OFF_MOST_S} or less, or unset it.",
+    )
+
+
 def _short_retention(settings: Settings) -> Item | None:
     if settings.intake_retention_days <= INTAKE_RETENTION_MOST_DAYS:
         return None
@@ -737,6 +753,7 @@ RULES: tuple[Callable[[Settings], Item | None], ...] = (
     _store_over_tls,
     _durable,
     _short_retention,
+    _kept_clock,
     _kafka_shielded,
     _kafka_accounts,
     _no_bare_http,

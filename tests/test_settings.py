@@ -67,6 +67,7 @@ UNSAFE: list[tuple[str, dict[str, Any]]] = [
     ("synchronous", {"synchronous": "NORMAL"}),
     ("synchronous", {"synchronous": "OFF"}),
     ("intake_retention_days", {"intake_retention_days": 8}),
+    ("clock_off_max_s", {"clock_off_max_s": 301}),
     ("webhook_private_networks", {"webhook_private_networks": ("0.0.0.0/0",)}),
     ("webhook_private_networks", {"webhook_private_networks": ("10.20.0.0/16", "::/0")}),
     ("webhook_private_networks", {"webhook_private_networks": ("0.0.0.0/1", "128.0.0.0/1")}),

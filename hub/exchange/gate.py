@@ -196,6 +196,8 @@ class Gate:
     def _submit(self, taken: Sequence[Taken], owned: tuple[Owned, ...], unreadable: int) -> Round:
         """2. to 4.: look up, match, ask and prepare; then queue the transaction of 5."""
         world = self._world
+        if world.timely is not None:
+            world.timely.require()
         began, began_us = perf_counter(), world.clock()
         with world.store.read() as tx:
             facts, facts_at = read_facts(tx, taken), tx.facts_at
@@ -218,6 +220,8 @@ class Gate:
 
         def transaction(tx: Tx) -> Counts:  # 5.
             reach("gate.begun")
+            if world.timely is not None:
+                world.timely.require_still()
             now = facts if tx.facts_at == facts_at and not aimed else read_facts(tx, taken)
             if rules_of(now.rules).quarantined:
                 raise quarantined()

@@ -88,6 +88,8 @@ def trace_page(traces: Traces, agency: str, page: Page, began_us: int) -> None:
 
 def _portion(world: World, recipient: int, limit: int, turn: Turn) -> Page:
     """Open up to `limit` deliveries in one transaction."""
+    if world.timely is not None:
+        world.timely.require()
     chosen = _choose_with_verdicts(world, recipient, limit, turn)
     if not chosen.candidates:
         return Page((), False, 0, 0, world.clock())
@@ -143,6 +145,8 @@ def _transaction(world: World, tx: Tx, recipient: int, limit: int, chosen: Chose
     reach("handout.begun")
     turn.check(tx)
     refuse_quarantined(tx)
+    if world.timely is not None:
+        world.timely.require_still()
     now_us = world.clock()
     if chosen is None or now_us >= chosen.until_us or not chosen.grounds.hold(tx):
         if not tx.alone:

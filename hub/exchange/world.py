@@ -10,6 +10,7 @@ import orjson
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from hub.core.agreement import Catalogue, Dataset
+from hub.exchange.clock_check import ClockCheck
 from hub.exchange.verdicts import Verdicts
 from hub.identity.keys import Keyring, OpenKey, OpenKeys, unseal_with
 from hub.identity.people import born_place
@@ -99,6 +100,7 @@ class World:
     shapes: Shapes = field(default_factory=Shapes)
     seal_to: Callable[[int], SealTo | None] = lambda _recipient: None  # the key that a recipient has payloads sealed to
     limits: Limits = field(default_factory=Limits)
+    timely: ClockCheck | None = None  # whether `clock` can be believed; None: it is not looked at
 
     def stopped_lines(self, stops: Stops) -> frozenset[int]:
         """Number the subscriptions whose agreement, or whose provider, is stopped by name."""

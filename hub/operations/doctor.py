@@ -15,6 +15,7 @@ from pathlib import Path
 
 from hub.core.agreement import Catalogue
 from hub.core.errors import HubError
+from hub.exchange.clock_check import REMEDY, off_by
 from hub.identity.keys import read_key_file
 from hub.identity.officers import is_weak
 from hub.identity.ring import check_root
@@ -161,7 +162,7 @@ def _database(settings: Settings, root: bytes | None, clock: Clock) -> tuple[lis
             row = tx.one("SELECT coalesce(substr(obj_description(to_regclass('alembic_version'), 'pg_class'), 8), '')")
             found, approved = _within(tx, "the database", root, clock, str(row[0]) if row else "")
             if tx.has_table("audit"):
-                found.append(_rights(tx))
+                found += [_rights(tx), _apart(tx, clock, settings.clock_off_max_s)]
             if any(one.check == "schema" and one.level == "PASS" for one in found):
                 found.append(partitioning.look(tx))
             return found, approved
@@ -294,6 +295,14 @@ def _clock(stored_us: int, now_us: int) -> Finding:
         wait = "Set it by NTP. If the store came from a machine ahead of time, wait until the clock has passed it."
         return fail("clock", behind, wait)
     return passed("clock", "not behind the store's newest entry")
+
+
+def _apart(tx: Tx, clock: Clock, most_s: int) -> Finding:
+    """Hold this machine's clock against the database's, as a running hub does before it releases anything."""
+    before_us, store_us, after_us = clock(), tx.clock_us(), clock()
+    if said := off_by(before_us, after_us, store_us, 0, most_s * US):
+        return fail("clock", f"{said}: nothing is released", REMEDY)
+    return passed("clock", f"within {most_s} s of the database's")
 
 
 def _bus(tx: Tx) -> Finding:

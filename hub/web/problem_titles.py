@@ -31,6 +31,8 @@ TITLES = MappingProxyType(
         "items-too-many": "Too many items in one request",
         "all-items-refused": "Every item of the request is refused",
         "not-ready": "The hub is not ready",
+        "not-started": "The hub has not started yet; nothing was taken",
+        "clock-off": "The hub's clock is off; nothing is released and nothing lost",
         "bundle-unwritable": "The bundle's file cannot be written",
         "opa-token-file": "The file with the token for OPA cannot be used",
         "opa-bundle-token-file": "The file with the token for the policy's bundle cannot be used",

@@ -58,10 +58,12 @@ class Retention:
         self._cleared_day, self._let_go = 0, LetGo()
 
     def step(self, stop: Event) -> float:
-        """Go once over everything; returns the pause until the next round."""
+        """Go once over everything; returns the pause until the next round. Raises HubError(UNAVAILABLE)."""
         world = self._world()
         if not self._mine():
             return ROUND_S
+        if world.timely is not None:
+            world.timely.require()  # by a wrong clock keys would be destroyed that are still needed
         today = world.clock() // US_PER_DAY
         if today != self._cleared_day:
             destroyed = self._day_keys.destroy_before(today - self._keep_days + 1)
