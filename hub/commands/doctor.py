@@ -91,12 +91,16 @@ def _may(check: str, step: "Callable[[], list[Finding]]") -> "list[Finding]":
 
 
 def _bus(settings: "Settings", approved: "Approved | None") -> "Iterable[Finding]":
-    """Look at the topics of a bus at brokers, with the account of the gate."""
+    """Look at the brokers, and at the topics there with the account of the gate."""
     from hub.core.errors import HubError
     from hub.operations.findings import fail, passed, warn
 
-    if settings.bus == "embedded" or approved is None:
+    if settings.bus == "embedded":
         return
+    away = list(_away(settings))
+    yield from away
+    if len(away) == len(settings.kafka_bootstrap) or approved is None:
+        return  # nobody to ask, or nothing to ask for: the catalogue says which topics there should be
     from hub.bus.kafka_access import access_of
     from hub.bus.kafka_plan import wanted_of
     from hub.bus.kafka_topics import plan_now
@@ -124,6 +128,19 @@ def _bus(settings: "Settings", approved: "Approved | None") -> "Iterable[Finding
         yield passed("topics", "all there, as planned, and nobody else may use them")
 
 
+def _away(settings: "Settings") -> "Iterable[Finding]":
+    """Name the brokers that do not answer, and why. One of them is enough to begin with; then it is worth a look."""
+    from hub.operations.findings import fail, warn
+    from hub.operations.reaching import unreachable
+
+    named = [one.rpartition(":") for one in settings.kafka_bootstrap]
+    said = {f"{host}:{port}": unreachable(host.strip("[]"), int(port)) for host, _, port in named}
+    level = fail if all(said.values()) else warn
+    for broker, why in said.items():
+        if why:
+            yield level("brokers", f"{broker}: {why}", "Start it, or correct HUB_KAFKA_BOOTSTRAP. Nothing is lost.")
+
+
 def _policy(settings: "Settings", approved: "Approved | None") -> "Iterable[Finding]":
     """Load the compiled policy, over the approved catalogue where there is one; where a server decides, ask it."""
     from hub.app import engine
@@ -138,7 +155,7 @@ def _policy(settings: "Settings", approved: "Approved | None") -> "Iterable[Find
         yield fail("policy", error.what, error.remedy or "Install this version of the hub anew.")
         return
     revision = policy.revision()
-    server = _probed(policy) if settings.policy == "server" else ()
+    server = _probed(policy, settings.opa_url) if settings.policy == "server" else ()
     policy.close()
     if approved and approved.revision and approved.revision != revision:
         yield fail("policy", "it is not the one that was approved: nothing is decided", "Run `hub catalogue apply`.")
@@ -149,15 +166,20 @@ def _policy(settings: "Settings", approved: "Approved | None") -> "Iterable[Find
     yield from server
 
 
-def _probed(policy: "Engine") -> "tuple[Finding, ...]":
-    """Ask a policy server for nothing: unreachable, undefined and another revision are told apart."""
+def _probed(policy: "Engine", url: str) -> "tuple[Finding, ...]":
+    """Ask a policy server for nothing: unreachable and why, undefined, and another revision are told apart."""
+    from urllib.parse import urlsplit
+
     from hub.core.errors import HubError
     from hub.operations.findings import fail, passed
+    from hub.operations.reaching import unreachable
 
     try:
         policy.probe()
     except HubError as error:
-        return (fail("policy server", error.what, error.remedy),)
+        at = urlsplit(url)
+        why = unreachable(at.hostname or "", at.port or (443 if at.scheme == "https" else 80))
+        return (fail("policy server", f"{error.what.rstrip('.')}{': ' if why else ''}{why}", error.remedy),)
     return (passed("policy server", "answers, under the hub's own revision"),)
 
 
@@ -190,7 +212,10 @@ def _hub(settings: "Settings") -> "Iterable[Finding]":
     try:
         with client:
             said: dict[str, Any] = ask(client, "GET", "/status")
-    except (httpx.HTTPError, HubError, ValueError) as error:
+    except HubError as error:  # it has not started yet, or its store is away: it says which
+        yield fail("hub", error.what, error.items[0].remedy if error.items else error.remedy or "See its log.")
+        return
+    except (httpx.HTTPError, ValueError) as error:
         yield fail("hub", f"it does not say how it is ({type(error).__name__})", "See its log; restart it.")
         return
     yield from (fail("hub", one["what"], one["remedy"]) for one in said["troubles"])

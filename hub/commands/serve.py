@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 import uvicorn
@@ -25,6 +25,14 @@ BACKLOG = 2_048  # connections waiting to be taken: a crowd at the same second
 GRACE_S = 10  # for requests that are under way when the hub stops; long polls end at once
 STARTED_S = 0.005
 LOCK = "process.lock"  # in the data directory, where the store is not a file in it
+
+
+class Doors(NamedTuple):
+    """The sockets that a hub listens on."""
+
+    listening: socket.socket | None  # where a part with a door of its own runs
+    admin: socket.socket
+    watched: socket.socket | None
 
 
 class Server(uvicorn.Server):
@@ -45,8 +53,10 @@ def serve(
     """Run the hub. Every setting is explained in deploy/README.md."""
     gc.disable()  # nothing of what is loaded now is garbage: a tenth of the start would go into finding that out
     from hub.app import build  # after the command line was understood: it loads the whole hub
+    from hub.clock import system_clock
+    from hub.commands.starting import put_together
     from hub.interpreter import settle_in
-    from hub.logs import take_over
+    from hub.logs import open_log, take_over
     from hub.settings import checked, load
 
     given: dict[str, Any] = {"mode": mode} if mode else {}
@@ -55,18 +65,18 @@ def serve(
     given |= {"only": only} if only else {}
     settings = checked(load(**given))
     alone = own_directory(settings)
-    hub = build(settings)
+    log = open_log(clock=system_clock, level=settings.log_level, form=settings.log_format)
+    take_over(log)
+    started = put_together(settings, lambda: build(settings, log=log), log)
+    if started is None:  # told to stop while it waited for its store
+        log.info("hub.stopped")
+        return
+    hub, (listening, admin, watched) = started
     settle_in()
-    take_over(hub.log)
     try:
-        listening = listen(settings.host, settings.port) if settings.parts & SERVE else None
-        admin = listen_admin(settings.admin_path)
-        watched = None if settings.operations_port is None else listen(settings.host, settings.operations_port)
-        try:
-            run(hub, listening, admin, watched, started=lambda: _tell(listening, watched, settings))
-        finally:
-            settings.admin_path.unlink(missing_ok=True)
+        run(hub, listening, admin, watched, started=lambda: _tell(listening, watched, settings))
     finally:
+        settings.admin_path.unlink(missing_ok=True)
         hub.close()
         hub.log.info("hub.stopped")
         if alone is not None:
@@ -94,6 +104,15 @@ def own_directory(settings: "Settings") -> IO[bytes] | None:
             code="data-dir-taken",
         ) from cause
     return lock
+
+
+def open_doors(settings: "Settings") -> Doors:
+    """Open all addresses that the settings name. Raises HubError(STARTUP) when one cannot be had."""
+    return Doors(
+        listen(settings.host, settings.port) if settings.parts & SERVE else None,
+        listen_admin(settings.admin_path),
+        None if settings.operations_port is None else listen(settings.host, settings.operations_port),
+    )
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -197,11 +216,14 @@ async def _serve(hub: "Hub", servers: list[Server], sockets: list[socket.socket]
     await asyncio.gather(*serving)
 
 
+def address_of(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 def _tell(listening: socket.socket | None, watched: socket.socket | None, settings: "Settings") -> None:
     if listening is not None:
-        host, port = listening.getsockname()[:2]
-        address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        print(f"Hub: {address} (agencies name {settings.issuer} in their assertions)", flush=True)
+        print(f"Hub: {address_of(listening)} (agencies name {settings.issuer} in their assertions)", flush=True)
     if settings.parts != ALL:
         print(f"Runs: {shown(settings.parts)}", flush=True)
     print(f"Operator: {settings.admin_path} (hub status, hub catalogue apply, ...)", flush=True)
