@@ -1,6 +1,7 @@
 # Needs git, make and Python >= 3.11 with venv. Everything else is installed here, into .venv and .tools.
 #
 #   make demo      install, start the hub with the demo's world, tell the stories, stay up until Ctrl-C
+#   make demo ENGINES=real   the same over PostgreSQL, Kafka and OPA, which it installs, starts, and ends with the demo
 #   make test      install what is missing, then lint, types, import contracts and every test
 #   make test ENGINES=required   the same, and what needs PostgreSQL, Kafka or OPA fails where it is not to be had
 #   make engines   bring up PostgreSQL, Kafka and OPA on loopback, and print a hub's settings for them
@@ -10,6 +11,7 @@
 #   make chart     render the Helm chart and have Helm check it (installs Helm)
 #   make policies  rebuild the compiled policy (installs OPA)
 #   make bench | torture | mutants     measurements; thousands of crashes; does each test notice?   ARGS="--help"
+#   make bench ENGINES=real  what is measured over PostgreSQL, Kafka and OPA
 #   make clean     remove what was installed and cached; data under var/ stays
 
 PYTHON ?= python3
@@ -21,7 +23,8 @@ HELM := .tools/bin/helm
 ASYNCAPI := .tools/asyncapi/node_modules
 WORKERS ?= 2
 BUDGET_S := 1500
-# `required`: tests of the real engines fail where these are not installed, instead of being skipped
+# of the tests, `required`: those of the real engines fail where these are not installed, instead of being skipped;
+# of the demo and the benchmarks, `real`: over these engines
 ENGINES ?=
 # what OPA is told at its start by `make engines`: a JSON file of OPA's own configuration
 OPA_CONFIG ?=
@@ -50,8 +53,8 @@ $(BIN)/uv:
 		{ echo "Python's venv package is missing. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
-demo: install
-	$(BIN)/hub demo $(ARGS)
+demo: install $(if $(filter real,$(ENGINES)),$(OPA) $(KAFKA))
+	$(BIN)/hub demo $(if $(filter real,$(ENGINES)),--engines real) $(ARGS)
 
 lint: lint-ruff lint-format lint-types lint-imports lint-sizes
 
@@ -109,8 +112,8 @@ policies: install $(OPA)
 policies-check: install $(OPA)
 	$(BIN)/python deploy/build_policies.py --opa $(OPA) --check
 
-bench: install
-	$(BIN)/hub bench $(ARGS)
+bench: install $(if $(filter real,$(ENGINES)),$(OPA) $(KAFKA))
+	$(BIN)/hub bench $(if $(filter real,$(ENGINES)),--engines real) $(ARGS)
 
 torture: install
 	$(BIN)/python deploy/torture.py $(ARGS)

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -82,12 +83,17 @@ def _asked(start: Callable[[], Engine]) -> Engine:
     except EngineError as error:
         if not error.missing:
             raise
-        if os.environ.get("ENGINES") == "required":
-            pytest.fail(f"{error} (ENGINES=required)", pytrace=False)
-        pytest.skip(f"{NOT_HERE}{error}")
+        missing(str(error))
     test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0]
     HAD.asked.setdefault(engine.name, set()).add(test)
     return engine
+
+
+def missing(said: str) -> NoReturn:
+    """Skip the test that runs, or fail it, for want of an engine."""
+    if os.environ.get("ENGINES") == "required":
+        pytest.fail(f"{said} (ENGINES=required)", pytrace=False)
+    pytest.skip(f"{NOT_HERE}{said}")
 
 
 # -- one per worker

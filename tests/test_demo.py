@@ -10,11 +10,13 @@ import time
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
+from typing import NoReturn
 
 import httpx
 import jsonschema_rs
 import pytest
 
+from deploy.engines import launch
 from hub.catalogue_files import load
 from hub.clock import system_clock
 from hub.commands.demo import Standing
@@ -27,6 +29,7 @@ from hub.demo.standing import STANDING, STORIES, publish_as
 from hub.demo.stories import begin
 from hub.demo.tally import Seen, Tally, telling
 from hub.settings import DEMO_MARK, Settings
+from tests.engines import missing
 
 ROOT = Path(__file__).resolve().parents[1]
 SYNTHEA = ROOT.parent / "shared" / "data" / "synthea-r4"
@@ -182,6 +185,74 @@ def test_the_figures_are_one_json_object(tmp_path: Path) -> None:
     assert {path.stat().st_mode & 0o077 for path in keys} == {0}
     assert (tmp_path / "hub" / DEMO_MARK).exists()
     assert not (tmp_path / "hub" / ADDRESS).exists()
+
+
+def test_over_real_engines_the_same_is_told_and_counted(tmp_path: Path) -> None:
+    """PostgreSQL, Kafka and OPA change how long it takes and nothing else; they end with it."""
+    embedded = json.loads(played(tmp_path / "embedded", "--json"))
+    real = json.loads(played_real(tmp_path / "real"))
+    times = {"seconds": 0.0, "withdraw_ms": 0.0}
+    assert real | times == embedded | times
+    assert running_engines(tmp_path / "real") == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_a_demo_that_is_ended_takes_its_engines_with_it(tmp_path: Path, number: int) -> None:
+    """Told or killed: none of them runs on, and none listens any more."""
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hub", "demo", "--json", "--engines", "real"],
+        env=environment(tmp_path, HUB_PORT=str(port)), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    until_s = time.monotonic() + 180
+    while not listens(port) and time.monotonic() < until_s and process.poll() is None:
+        time.sleep(0.02)
+    if process.poll() is not None:
+        refused(process.communicate()[1].decode())
+    assert len(running_engines(tmp_path)) == 3
+    process.send_signal(number)
+    process.communicate()
+    while (running_engines(tmp_path) or listens(port)) and time.monotonic() < until_s:
+        time.sleep(0.05)
+    assert running_engines(tmp_path) == []
+    assert not listens(port)
+
+
+def test_an_engine_that_is_not_installed_is_named_with_the_command_that_installs_it(tmp_path: Path) -> None:
+    """Before anything is started; and nothing that was started is left behind."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "hub", "demo", "--json", "--engines", "real"],
+        env=environment(tmp_path, PATH=str(tmp_path)), cwd=ROOT, capture_output=True, text=True, timeout=120,
+        check=False,
+    )  # fmt: skip
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert "missing" in ran.stderr
+    assert "Install it: " in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert running_engines(tmp_path) == []
+
+
+def played_real(directory: Path) -> str:
+    """Run `hub demo --json` over real engines; skip, or fail, where one is not installed."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "hub", "demo", "--json", "--engines", "real"],
+        env=environment(directory), cwd=ROOT, capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+    if ran.returncode:
+        refused(ran.stderr)
+    return ran.stdout
+
+
+def refused(said: str) -> NoReturn:
+    if "Install it: " in said:
+        missing(" ".join(said.split()))
+    pytest.fail(said)
+
+
+def running_engines(directory: Path) -> list[str]:
+    """Name the engines that run over a demo's directory."""
+    known = [launch.at(one) for one in (directory / "hub" / "engines").glob("*") if one.is_dir()]
+    return [engine.name for engine in known if engine and engine.pid]
 
 
 @pytest.mark.skipif(not SYNTHEA.is_dir(), reason="the FHIR export is not beside this checkout")

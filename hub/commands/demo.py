@@ -35,6 +35,13 @@ class Story(StrEnum):
     S1 = "S1"
 
 
+class Engines(StrEnum):
+    """What the demo's hub keeps its records in, takes events in through, and decides with."""
+
+    EMBEDDED = "embedded"
+    REAL = "real"
+
+
 class Standing(StrEnum):
     """Test persons, by what is known to come of them."""
 
@@ -59,6 +66,9 @@ def demo(
     reference: Annotated[
         str, typer.Option(help="With --fhir: the day on which ages count, YYYY-MM-DD; else today.")
     ] = "",
+    engines: Annotated[
+        Engines, typer.Option(help="real: over PostgreSQL, Kafka and OPA, which end with the demo.")
+    ] = Engines.EMBEDDED,
 ) -> None:
     """Start a hub with an invented country, tell its stories, and stay up until Ctrl-C."""
     if context.invoked_subcommand is not None:
@@ -67,19 +77,20 @@ def demo(
 
     from agency_adapters.errors import AgencyError
     from hub.clock import system_clock
-    from hub.demo.run import demo as run
+    from hub.demo import run
 
     signal.signal(signal.SIGTERM, _interrupt)  # whoever ends the demo ends its hub
     signal.signal(signal.SIGHUP, _interrupt)
     stays = sys.stdout.isatty() and not (leave or as_json)
     play = None if keep else _play(export, seed, _day(reference, system_clock()))
     try:
-        counted = run(
+        counted = run.demo(
             _settings(),
             play=play,
             console=Console(quiet=as_json, highlight=False),
             clock=system_clock,
             stay=_stay if stays else None,
+            over=run.over_real_engines if engines is Engines.REAL else run.over_embedded_engines,
         )
     except AgencyError as error:
         raise HubError(Kind.INVALID, error.what, remedy=error.remedy, code="demo-agency") from error

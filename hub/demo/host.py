@@ -9,9 +9,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import httpx
 
@@ -20,11 +21,13 @@ from hub.settings import DEMO_MARK, Settings
 
 ADDRESS = "demo-address"  # in the data directory: where the running demo answers
 LOG = "demo.log"  # in the data directory: what the hub writes to standard error
-STARTED_WITHIN_S = 20.0
+STARTED_WITHIN_S = 30.0
 STOPPED_WITHIN_S = 15.0
 LOOK_S = 0.02
 LOG_LINES_SHOWN = 5
 PR_SET_PDEATHSIG = 1  # prctl(2), Linux
+PLACE = "engines"  # in the data directory: what real engines keep, where the demo runs on them
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 def free_port() -> int:
@@ -55,6 +58,10 @@ def clear(directory: Path) -> None:
             code="demo-data",
         )
     _refuse_running(directory)
+    if (directory / PLACE).is_dir():
+        from hub.demo.engines import end_left  # here: it loads the clients of engines that most demos do not use
+
+        end_left(directory / PLACE)
     for path in directory.iterdir():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
@@ -78,9 +85,22 @@ def _refuse_running(directory: Path) -> None:
                 ) from cause
 
 
+Waits = Callable[[], bool]
+"""Say whether somebody still waits for the hub to be ready."""
+
+
 @contextmanager
-def hub_process(settings: Settings, address: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run `hub serve` in demo mode until the block ends. Raises HubError(STARTUP) in its own words where it cannot."""
+def hub_process(
+    settings: Settings,
+    address: str,
+    *,
+    more: Mapping[str, str] = NOTHING,
+    meanwhile: Callable[[Waits], None] = lambda _waits: None,
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run `hub serve` in demo mode until the block ends. Raises HubError(STARTUP) in its own words where it cannot.
+
+    `more` are variables of its environment; `meanwhile` is called once it has started, before it has to be ready.
+    """
     _refuse_taken(settings)
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     (settings.data_dir / DEMO_MARK).touch(mode=0o600)
@@ -90,6 +110,7 @@ def hub_process(settings: Settings, address: str) -> Iterator["subprocess.Popen[
         "HUB_DATA_DIR": str(settings.data_dir.resolve()),
         "HUB_PORT": str(settings.port),
         "HUB_ISSUER": settings.issuer,
+        **more,
     }
     log = settings.data_dir / LOG
     with log.open("wb") as errors:
@@ -103,7 +124,9 @@ def hub_process(settings: Settings, address: str) -> Iterator["subprocess.Popen[
             preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - no threads yet
         )
     try:
-        _wait_until_ready(process, address, log)
+        until_s = time.monotonic() + STARTED_WITHIN_S
+        meanwhile(lambda: time.monotonic() < until_s and process.poll() is None)
+        _wait_until_ready(process, address, log, until_s)
         (settings.data_dir / ADDRESS).write_text(address)
         yield process
     finally:
@@ -143,8 +166,7 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def _wait_until_ready(process: "subprocess.Popen[bytes]", address: str, log: Path) -> None:
-    until_s = time.monotonic() + STARTED_WITHIN_S
+def _wait_until_ready(process: "subprocess.Popen[bytes]", address: str, log: Path, until_s: float) -> None:
     with httpx.Client(base_url=address, trust_env=False) as http:
         while time.monotonic() < until_s and process.poll() is None:
             try:

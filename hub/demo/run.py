@@ -2,7 +2,8 @@
 
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,11 @@ from hub.app import CATALOGUE
 from hub.demo.cast import read_cast
 from hub.demo.country import Country
 from hub.demo.errands import counter, early_help, licence
-from hub.demo.host import address_of, clear, hub_process
+from hub.demo.host import PLACE, address_of, clear, hub_process
 from hub.demo.pages import Pages
 from hub.demo.stories import begin, birth, move
 from hub.ports import Clock
-from hub.settings import Settings
+from hub.settings import DEMO_MARK, Settings
 
 US = 1_000_000
 Play = Callable[[Country, Pages], None]
@@ -42,7 +43,40 @@ def open_country(address: str, data_dir: Path, clock: Clock) -> Country:
     return Country(address, data_dir, catalogue=catalogue_files.load(CATALOGUE), cast=read_cast(today), clock=clock)
 
 
-def demo(settings: Settings, *, play: Play | None, console: Console, clock: Clock, stay: Stay | None) -> dict[str, Any]:
+@contextmanager
+def over_real_engines(settings: Settings, address: str, console: Console) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run the hub over PostgreSQL, Kafka and OPA of its own until the block ends. Raises HubError(STARTUP)."""
+    from hub.demo import engines  # here: it loads the clients of engines that most demos do not use
+
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (settings.data_dir / DEMO_MARK).touch(mode=0o600)  # before they lay anything there: the next demo may clear it away
+    console.print("\n  Starting PostgreSQL, Kafka and OPA ...")
+    with engines.held(settings.data_dir / PLACE) as held:
+        more = engines.demo_settings(held, settings, catalogue_files.load(CATALOGUE))
+        console.print("\n  Starting the hub ...")
+        with hub_process(
+            settings, address, more=more,
+            meanwhile=lambda waits: engines.give_policy(held, settings, address, waits=waits),
+        ) as process:  # fmt: skip
+            yield process
+
+
+@contextmanager
+def over_embedded_engines(settings: Settings, address: str, console: Console) -> Iterator["subprocess.Popen[bytes]"]:
+    console.print("\n  Starting the hub ...")
+    with hub_process(settings, address) as process:
+        yield process
+
+
+def demo(
+    settings: Settings,
+    *,
+    play: Play | None,
+    console: Console,
+    clock: Clock,
+    stay: Stay | None,
+    over: Callable[[Settings, str, Console], AbstractContextManager["subprocess.Popen[bytes]"]] = over_embedded_engines,
+) -> dict[str, Any]:
     """Start a hub, play, count; then call `stay` where it is given, and stop the hub. Returns what was counted.
 
     Without `play` it goes on with what the last demo left, and tells nothing.
@@ -51,8 +85,10 @@ def demo(settings: Settings, *, play: Play | None, console: Console, clock: Cloc
     if play is not None:
         clear(settings.data_dir)
     address = address_of(settings)
-    console.print("\n  Starting the hub ...")
-    with hub_process(settings, address) as process, open_country(address, settings.data_dir, clock) as country:
+    with (
+        over(settings, address, console) as process,
+        open_country(address, settings.data_dir, clock) as country,
+    ):
         ready_s = time.perf_counter() - began_s
         pages = Pages(console, country.catalogue)
         counted: dict[str, Any] = {}

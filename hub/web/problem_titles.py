@@ -195,6 +195,8 @@ TITLES = MappingProxyType(
         "demo-data": "The directory holds something else than a demo",
         "demo-event": "The demo's event was refused",
         "demo-hub": "The demo's hub did not start",
+        "engines": "The real engines do not run",
+        "engines-missing": "An engine is not installed",
         "demo-links": "The demo's people could not be linked",
         "demo-running": "A demo runs already",
         "demo-unhandled": "The demo's event was not handled in time",
