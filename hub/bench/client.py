@@ -21,7 +21,7 @@ import orjson
 from hub.bench.ask_roles import answering, asking
 from hub.bench.line import Line, bearer
 from hub.bench.sql_client import outbox, plain
-from hub.bench.synthetic import DATASET, PUBLISHER, contents
+from hub.bench.synthetic import DATASET, PUBLISHER, QUIET_DATASET, QUIET_PUBLISHER, contents
 from hub.clock import system_clock
 
 US = 1_000_000
@@ -32,6 +32,7 @@ ID, MOMENT = (
     b"2026-01-01T00:00:00.000000Z",
 )  # replaced in the finished bytes: costs the client little
 PAGE, LONGEST_WAIT_S = 500, 20
+GIVEN_UP_S = 45.0  # after its time one that insists hears why it was refused
 
 Task = Mapping[str, Any]
 Found = dict[str, Any]
@@ -41,16 +42,17 @@ def publish(task: Task) -> Callable[[], Found]:
     """Send events: `batch` at once over `lines` connections, until `events` are sent or `seconds` are over.
 
     With `per_s` they are sent at that rate; an event's time is then the moment it was due, so that a publisher that
-    falls behind is counted as waiting.
+    falls behind is counted as waiting. A `quiet` one publishes the quiet dataset. One that insists sends again what was
+    refused, until the end.
     """
     size, lines, events = task["batch"], task["lines"], task["events"]
-    bodies = _bodies(size, min(events, POOL_EVENTS), task["people"], task["seed"])
+    bodies = _bodies(size, min(events, POOL_EVENTS), task["people"], task["seed"], quiet=task.get("quiet", False))
     numbers, lock = count(), Lock()
     kind = BATCH if size > 1 else SINGLE
 
     def one_line(began: float) -> int:
-        line, sent = Line(task["address"], bearer(task["token"])), 0
-        until = began + task["seconds"]
+        until, sent = began + task["seconds"], 0
+        line = _line(task, until, bearer(task["token"]))
         while time.monotonic() < until:
             with lock:
                 at = next(numbers)
@@ -78,15 +80,21 @@ def publish(task: Task) -> Callable[[], Found]:
     return go
 
 
-def _bodies(size: int, events: int, people: int, seed: int) -> list[bytes]:
+def _line(task: Task, until: float, headers: dict[str, str]) -> Line:
+    insists_until_s = until + GIVEN_UP_S if task.get("insists") else 0.0
+    return Line(task["address"], headers, insists_until_s=insists_until_s)
+
+
+def _bodies(size: int, events: int, people: int, seed: int, *, quiet: bool = False) -> list[bytes]:
     """Make finished requests; their ids and times are placeholders of the same length as what comes there."""
+    publisher, dataset = (QUIET_PUBLISHER, QUIET_DATASET) if quiet else (PUBLISHER, DATASET)
     drawn = contents(max(events, size), people, seed=seed)
     made = [
         {
             "specversion": "1.0",
             "id": ID.decode() + (f"-{at % size}" if size > 1 else ""),
-            "source": f"urn:agency:{PUBLISHER}",
-            "type": DATASET,
+            "source": f"urn:agency:{publisher}",
+            "type": dataset,
             "subject": name,
             "time": MOMENT.decode(),
             "datacontenttype": "application/json",
@@ -108,14 +116,16 @@ def take(task: Task) -> Callable[[], Found]:
     """Pull and acknowledge as each of `recipients`, one connection each: `deliveries` each, or for `seconds`.
 
     With `stamped_after_us` the time from an event's moment to its acknowledged delivery is kept, of events later than
-    that (microseconds of the wall clock, relative to the start).
+    that (microseconds of the wall clock, relative to the start). One that insists asks again what was refused, and
+    keeps when its pages came.
     """
     wanted = task["deliveries"]
 
-    def one_recipient(given: tuple[str, float]) -> tuple[int, int, list[float]]:
+    def one_recipient(given: tuple[str, float]) -> tuple[int, list[float], list[float]]:
         token, began = given
-        line, taken, pages = Line(task["address"], bearer(token)), 0, 0
+        taken, pages = 0, list[float]()
         until, latencies = began + task["seconds"], list[float]()
+        line = _line(task, until, bearer(token))
         first_us = system_clock() + int(task.get("stamped_after_s", 0) * US)
         while taken < wanted and (left_s := until - time.monotonic()) > 0:
             wait_s = min(LONGEST_WAIT_S, int(left_s)) if task["wait"] else 0
@@ -123,9 +133,10 @@ def take(task: Task) -> Callable[[], Found]:
             page = orjson.loads(got.body)["deliveries"]
             if not page:
                 continue
+            pages.append(time.monotonic())
             body = {"acknowledgements": [{"number": one["number"], "id": one["id"]} for one in page]}
             line.ask("POST", "/v1/deliveries/acknowledgements", orjson.dumps(body))
-            taken, pages = taken + len(page), pages + 1
+            taken += len(page)
             if "stamped_after_s" in task:
                 now_us = system_clock()
                 moments = [_microseconds(one["time"]) for one in page]
@@ -141,7 +152,8 @@ def take(task: Task) -> Callable[[], Found]:
             "began": began,
             "ended": time.monotonic(),
             "done": sum(one[0] for one in found),
-            "pages": sum(one[1] for one in found),
+            "pages": sum(len(one[1]) for one in found),
+            "pages_at": sorted(at for one in found for at in one[1]) if task.get("insists") else [],
             "latencies_s": [value for one in found for value in one[2]],
         }
 
@@ -158,8 +170,8 @@ def withdraw(task: Task) -> Callable[[], Found]:
     numbers, lock = count(), Lock()
 
     def one_line(began: float) -> list[float]:
-        line, took = Line(task["address"], {}), list[float]()
-        until = began + task["seconds"]
+        until, took = began + task["seconds"], list[float]()
+        line = _line(task, until, {})
         while True:
             with lock:
                 at = next(numbers)
@@ -184,6 +196,13 @@ def withdraw(task: Task) -> Callable[[], Found]:
     return go
 
 
+def gate(task: Task) -> Callable[[], Found]:
+    """See `hub.bench.gate_role`."""
+    from hub.bench.gate_role import deciding  # here: it loads the whole hub, which no other role needs
+
+    return deciding(task)
+
+
 ROLES: Mapping[str, Callable[[Task], Callable[[], Found]]] = MappingProxyType(
     {
         "publish": publish,
@@ -193,6 +212,7 @@ ROLES: Mapping[str, Callable[[Task], Callable[[], Found]]] = MappingProxyType(
         "plain": plain,
         "ask": asking,
         "answer": answering,
+        "gate": gate,
     }
 )
 

@@ -6,7 +6,7 @@ then all five take theirs; who is the one changes from round to round.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hub.bench.gate import drain
 from hub.bench.measure import Figure, Result, Say, Sizes
@@ -14,13 +14,16 @@ from hub.bench.served import Served, served, together
 from hub.bench.synthetic import RECIPIENTS, Synthetic, recipient
 from hub.exchange.gate import Gate
 
+if TYPE_CHECKING:
+    from hub.bench.engines import Engines
+
 GOAL_ONE, GOAL_FIVE = 8_000, 12_000  # deliveries per second
 PREPARED = 3  # times the events of a round: enough deliveries for every turn
 LEAST_SHARE = 0.5  # of the events reach each recipient: 60 % do, drawn by chance
 WITHIN_S = 60.0
 
 
-def measure(sizes: Sizes, directory: Path, say: Say) -> Result:
+def measure(sizes: Sizes, directory: Path, say: Say, engines: "Engines | None" = None) -> Result:
     def prepare(made: Synthetic) -> None:
         say(f"deciding {sizes.events * PREPARED} events beforehand")
         drain(made, Gate(made.world), sizes.events * PREPARED, seed=sizes.seed + 1)
@@ -31,7 +34,7 @@ def measure(sizes: Sizes, directory: Path, say: Say) -> Result:
     rates: dict[int, list[float]] = {1: [], RECIPIENTS: []}
     cpu = {1: 0.0, RECIPIENTS: 0.0}
     client_cpu = dict(cpu)
-    with served(directory, sizes, prepare=prepare) as hub:
+    with served(directory, sizes, prepare=prepare, engines=engines) as hub:
         _turn(hub, list(range(RECIPIENTS)), share)
         for at in range(sizes.rounds):
             say(f"round {at + 1} of {sizes.rounds}")
@@ -62,6 +65,7 @@ def _turn(hub: Served, who: list[int], share: int) -> Mapping[str, Any]:
     task = {
         "role": "take",
         "address": hub.address,
+        "insists": hub.room is not None,
         "recipients": [hub.token(recipient(one)) for one in who],
         "deliveries": share,
         "seconds": WITHIN_S,

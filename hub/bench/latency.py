@@ -6,10 +6,14 @@ counted too much.
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hub.bench.measure import Figure, Result, Say, Sizes, percentile
 from hub.bench.served import served, together
 from hub.bench.synthetic import PUBLISHER, RECIPIENTS, recipient
+
+if TYPE_CHECKING:
+    from hub.bench.engines import Engines
 
 GOAL_P99_S = 1.0
 EVENTS_PER_S = 1_000
@@ -18,14 +22,14 @@ WARM_SHARE = 0.2  # of a round's time: what was due in it is not counted
 DRAIN_S = 2.0  # for what is on its way when the publisher stops
 
 
-def measure(sizes: Sizes, directory: Path, say: Say) -> Result:
+def measure(sizes: Sizes, directory: Path, say: Say, engines: "Engines | None" = None) -> Result:
     say(f"making {sizes.people} people")
     middle, worst, published, acknowledged, hub_cpu, seconds = [], [], 0, 0, 0.0, sizes.seconds / 2
-    with served(directory, sizes) as hub:
+    with served(directory, sizes, engines=engines) as hub:
         for at in range(sizes.rounds):
             say(f"round {at + 1} of {sizes.rounds}")
             hub.settle()
-            shared = {"address": hub.address, "seconds": seconds}
+            shared = {"address": hub.address, "seconds": seconds, "insists": hub.room is not None}
             send = {
                 "role": "publish", "token": hub.token(PUBLISHER), "batch": BATCH_EVENTS, "lines": LINES,
                 "events": int(EVENTS_PER_S * seconds), "per_s": EVENTS_PER_S, "people": sizes.people,

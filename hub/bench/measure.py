@@ -77,6 +77,8 @@ class Sizes:
         return cls(people=2_000, events=2_000, rounds=2, seconds=2.0, withdrawals=20, consents=(1_000, 10_000))
 
 
+REAL_CONSENTS = (10_000, 100_000, 1_000_000, 10_000_000)  # over PostgreSQL: a nation's
+
 Say = Callable[[str], None]
 """Tell whoever watches what is done now."""
 
@@ -135,11 +137,11 @@ class TimedTx(SqliteTx):
     def _noting(self, sql: str) -> Iterator[None]:
         began = time.thread_time()
         yield
-        group = _group(sql)
+        group = group_of(sql)
         self._spent[group] = self._spent.get(group, 0.0) + time.thread_time() - began
 
 
-def _group(sql: str) -> str:
+def group_of(sql: str) -> str:
     """Name a statement by its verb and the first table in it."""
     words = sql.replace("(", " ").split()
     table = next((words[at + 1] for at, word in enumerate(words[:-1]) if word in ("INTO", "FROM", "UPDATE")), "")

@@ -5,11 +5,14 @@ In turns: batches of 100 over two connections, then events one by one over sever
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hub.bench.measure import Figure, Result, Say, Sizes
 from hub.bench.served import Served, served, together
 from hub.bench.synthetic import PUBLISHER
+
+if TYPE_CHECKING:
+    from hub.bench.engines import Engines
 
 GOAL_BATCHES, GOAL_SINGLES = 8_000, 800  # events per second
 BATCH_EVENTS, BATCH_LINES, SINGLE_LINES = 100, 2, 8
@@ -17,11 +20,11 @@ SINGLES_SHARE = 10  # one by one a round takes a tenth of the events
 WITHIN_S = 60.0
 
 
-def measure(sizes: Sizes, directory: Path, say: Say) -> Result:
+def measure(sizes: Sizes, directory: Path, say: Say, engines: "Engines | None" = None) -> Result:
     say(f"making {sizes.people} people")
     rates: dict[int, list[float]] = {BATCH_EVENTS: [], 1: []}
     cpu, client_cpu, events, decided = ({BATCH_EVENTS: 0.0, 1: 0.0} for _ in range(4))
-    with served(directory, sizes) as hub:
+    with served(directory, sizes, engines=engines) as hub:
         _turn(hub, sizes, batch=BATCH_EVENTS, events=max(BATCH_EVENTS, sizes.events // 4), seed=sizes.seed)
         for at in range(sizes.rounds):
             say(f"round {at + 1} of {sizes.rounds}")
@@ -52,6 +55,7 @@ def _turn(hub: Served, sizes: Sizes, *, batch: int, events: int, seed: int) -> M
     task = {
         "role": "publish",
         "address": hub.address,
+        "insists": hub.room is not None,
         "token": hub.token(PUBLISHER),
         "batch": batch,
         "lines": SINGLE_LINES if batch == 1 else BATCH_LINES,

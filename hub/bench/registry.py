@@ -7,7 +7,8 @@ from types import MappingProxyType
 from hub.bench import asks, files, gate, handout, latency, publish, scale, sql, usual, webhooks, withdraw
 from hub.bench.measure import Result, Say, Sizes
 
-BENCHMARKS: Mapping[str, Callable[[Sizes, Path, Say], Result]] = MappingProxyType(
+Benchmark = Callable[[Sizes, Path, Say], Result]
+BENCHMARKS: Mapping[str, Benchmark] = MappingProxyType(
     {
         "gate": gate.measure,
         "handout": handout.measure,

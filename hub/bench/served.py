@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Timer
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from joserfc.jwk import OKPKey
@@ -26,12 +26,22 @@ from agency_adapters.channel import Channel, Settings, open_http
 from agency_adapters.keys import new_key, public_jwk
 from hub.bench.line import Line
 from hub.bench.measure import Sizes
-from hub.bench.synthetic import PUBLISHER, RECIPIENTS, Synthetic, recipient
-from hub.bench.whole import fresh
+from hub.bench.synthetic import (
+    PUBLISHER,
+    QUIET_PUBLISHER,
+    QUIET_RECIPIENT,
+    RECIPIENTS,
+    Synthetic,
+    recipient,
+)
+from hub.bench.whole import filled, fresh
 from hub.identity.keys import keyring, make_key_file, read_key_file
 from hub.settings import PREFIX
 from hub.store.agency_keys import FOR_EVER_US, KeyRow, put_key
 from hub.store.engine import Tx
+
+if TYPE_CHECKING:
+    from hub.bench.engines import Engines, Room
 
 UNLIMITED = "1000000000"  # a quota that nobody reaches: it is counted all the same
 SERVED_WITH = MappingProxyType(
@@ -59,6 +69,8 @@ class Served:
     address: str
     pid: int
     keys: Mapping[str, OKPKey] = field(repr=False)
+    key_file: Path
+    room: "Room | None" = None  # where it stands on real engines
 
     def token(self, agency: str) -> str:
         """Sign in as an agency does. Good for five minutes."""
@@ -79,6 +91,13 @@ class Served:
         rows = (row.rpartition(" ") for row in text.splitlines() if not row.startswith("#"))
         return sum(float(value) for named, _, value in rows if named.partition("{")[0] == name)
 
+    def decided(self) -> float:
+        """Count what all gates have decided: the hub's own says it, beside others the database does."""
+        if self.room is None:
+            return self.metric("hub_gate_events_total")
+        with self.room.decided() as decided:
+            return decided.records()
+
     def settle(self, *, within_s: float = 120.0) -> None:
         """Wait until the gate has decided all that was published."""
         until_s = time.monotonic() + within_s
@@ -93,19 +112,29 @@ def served(
     *,
     prepare: Callable[[Synthetic], None] | None = None,
     settings: Mapping[str, str] = SERVED_WITH,
+    engines: "Engines | None" = None,
 ) -> Iterator[Served]:
-    """Make the world, let `prepare` add to it in this process, then serve it with `settings` until the block ends."""
+    """Make the world, let `prepare` add to it in this process, then serve it with `settings` until the block ends.
+
+    Over real engines it has a room of its own there.
+    """
     data = directory / "hub"
     directory.mkdir(parents=True, exist_ok=True)
     key_file = directory / "hub.key"
     make_key_file(key_file)
-    agency_keys = {code: new_key() for code in (PUBLISHER, *map(recipient, range(RECIPIENTS)))}
-    with fresh(data, sizes, keys=keyring(read_key_file(key_file))) as made:
-        made.world.store.write(lambda tx: _register(tx, agency_keys))
-        if prepare is not None:
-            prepare(made)
-    with _process(data, key_file, settings) as (address, pid):
-        yield Served(address, pid, agency_keys)
+    publishers_and_others = (PUBLISHER, QUIET_PUBLISHER, QUIET_RECIPIENT, *map(recipient, range(RECIPIENTS)))
+    agency_keys = {code: new_key() for code in publishers_and_others}
+    keys = keyring(read_key_file(key_file))
+    with ExitStack() as stack:
+        room = None if engines is None else stack.enter_context(engines.room())
+        with fresh(data, sizes, keys=keys) if room is None else filled(room, sizes, keys=keys) as made:
+            made.world.store.write(lambda tx: _register(tx, agency_keys))
+            if prepare is not None:
+                prepare(made)
+        data.mkdir(exist_ok=True)
+        told = settings if room is None else {**settings, **room.settings()}
+        address, pid = stack.enter_context(_process(data, key_file, told))
+        yield Served(address, pid, agency_keys, key_file, room)
 
 
 def _register(tx: Tx, agency_keys: Mapping[str, OKPKey]) -> None:
@@ -137,21 +166,21 @@ def together(tasks: Sequence[Mapping[str, Any]]) -> list[Found]:
         clients = [stack.enter_context(child("hub.bench.client", env={})) for _ in tasks]
         stack.enter_context(_ended_after(max(task["seconds"] for task in tasks) + GRACE_S, clients))
         for client, task in zip(clients, tasks, strict=True):
-            _tell(client, json.dumps(dict(task)))
+            tell(client, json.dumps(dict(task)))
         for client in clients:
-            _hear(client)
+            hear(client)
         for client in clients:
-            _tell(client, "go")
-        return [json.loads(_hear(client)) for client in clients]
+            tell(client, "go")
+        return [json.loads(hear(client)) for client in clients]
 
 
-def _tell(client: "subprocess.Popen[bytes]", text: str) -> None:
+def tell(client: "subprocess.Popen[bytes]", text: str) -> None:
     assert client.stdin is not None
     client.stdin.write(text.encode() + b"\n")
     client.stdin.flush()
 
 
-def _hear(client: "subprocess.Popen[bytes]") -> bytes:
+def hear(client: "subprocess.Popen[bytes]") -> bytes:
     assert client.stdout is not None
     line = client.stdout.readline()
     if not line:

@@ -6,9 +6,10 @@ per consent. Nothing in it is about anybody; it follows from a seed alone, excep
 
 import json
 import random
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from hub.clock import system_clock
@@ -22,7 +23,7 @@ from hub.exchange.officers import EMPTY, appoint
 from hub.exchange.verdicts import Verdicts
 from hub.exchange.world import FieldSets, Limits, World
 from hub.identity.day_keys import DayKeys
-from hub.identity.keys import Keyring, OpenKeys, keyed, keyring, new_key, open_key, seal_with, wrap_person
+from hub.identity.keys import CACHED_KEYS, Keyring, OpenKeys, keyed, keyring, new_key, open_key, seal_with, wrap_person
 from hub.identity.people import link_place, local_of
 from hub.ports import Bus, Policy, Record
 from hub.store.catalogue import apply
@@ -31,6 +32,12 @@ from hub.store.facts import CHOICE_STATES, NEVER_US, PERSON_FENCE
 from hub.store.interned import intern_id
 
 PUBLISHER, DATASET = "bench-publisher", "bench.event"
+QUIET_PUBLISHER, QUIET_DATASET, QUIET_RECIPIENT = (
+    "bench-quiet",
+    "bench.quiet",
+    "bench-quiet-recipient",
+)  # beside a flood
+QUIET_PEOPLE = 1_000  # whom the quiet publisher knows as well
 RECIPIENTS = 5
 CONSENTS = 3  # of five, per person: 60 % released
 TEXT = "a line of plain text that somebody wrote about a case, "
@@ -80,9 +87,32 @@ def catalogue() -> Catalogue:
         )
         purposes[purpose.code], agreements[agreement.code] = purpose, agreement
         subscriptions[100 + at] = Subscription(100 + at, agreement, purpose, dataset, wanted.fields, wanted.required)
-    by_dataset = {DATASET: tuple(subscriptions.values())}
-    papers = Catalogue("", agencies, {DATASET: dataset}, purposes, agreements, subscriptions, by_dataset)
+    quiet = _quiet(dataset)
+    agencies |= {
+        QUIET_PUBLISHER: Agency(QUIET_PUBLISHER, 2, {"en": QUIET_PUBLISHER}, frozenset({"publish"})),
+        QUIET_RECIPIENT: Agency(QUIET_RECIPIENT, 19, {"en": QUIET_RECIPIENT}, frozenset({"subscribe"})),
+    }
+    by_dataset = {DATASET: tuple(subscriptions.values()), QUIET_DATASET: (quiet,)}
+    subscriptions[quiet.number] = quiet
+    purposes[quiet.purpose.code], agreements[quiet.agreement.code] = quiet.purpose, quiet.agreement
+    datasets = {DATASET: dataset, QUIET_DATASET: quiet.dataset}
+    papers = Catalogue("", agencies, datasets, purposes, agreements, subscriptions, by_dataset)
     return from_document(to_document(papers))  # with its digest, and exactly as a hub reads it from its store
+
+
+def _quiet(like: Dataset) -> Subscription:
+    """Build the one subscription, by law, to what the quiet publisher says now and then."""
+    dataset = replace(like, name=QUIET_DATASET, number=2, provider=QUIET_PUBLISHER, titles={"en": QUIET_DATASET})
+    wanted = Wanted(QUIET_DATASET, frozenset({"status"}), frozenset({"person_id"}))
+    purpose = Purpose(
+        "BENCH-Q", 1, 29, Basis.LAW, {"en": "bench"}, {"en": "a figure"}, {"en": ("all else",)},
+        {QUIET_DATASET: wanted}, 30, 1, law="an invented act",
+    )  # fmt: skip
+    agreement = Agreement(
+        "AGR-BQ", 1, 39, QUIET_PUBLISHER, QUIET_RECIPIENT, (purpose.code,), {QUIET_DATASET: wanted.fields}, 0,
+        AGREED_UNTIL_US, 0, "", "2099-01-01",
+    )  # fmt: skip
+    return Subscription(199, agreement, purpose, dataset, wanted.fields, wanted.required)
 
 
 def schema(names: Sequence[str]) -> dict[str, object]:
@@ -109,8 +139,8 @@ class Synthetic:
         return person_numbers(self.people, self.seed)
 
     def warm(self) -> None:
-        """Open every person's key once, as a hub that has run for a while has."""
-        numbers = self.numbers()
+        """Open every person's key once, as a hub that has run for a while has: as many as it keeps opened."""
+        numbers = self.numbers()[:CACHED_KEYS]
         for at in range(0, len(numbers), 1_000):
             self.world.open_keys.of(numbers[at : at + 1_000])
 
@@ -174,7 +204,6 @@ def build(
     """
     papers, keys = catalogue(), keys or keyring(new_key())
     engine = policy(papers)
-    verdicts = Verdicts(engine)
     leaf_key = keys.leaf
 
     def salt(nonce: bytes) -> bytes:
@@ -185,14 +214,23 @@ def build(
     store.write(lambda tx: _fill_scopes(tx, papers))
     numbers = person_numbers(people, seed)
     for first in range(0, people, PEOPLE_AT_ONCE):
-        store.write(lambda tx, first=first: _fill_people(tx, papers, keys, numbers, first, seed))  # type: ignore[misc]  # one transaction per piece
+        rows = _rows_of_people(papers, keys, numbers, first, seed)
+        store.write(lambda tx, rows=rows: _fill(tx, rows), patient=True)  # type: ignore[misc]  # one transaction per piece
+    return assemble(store, papers, engine, bus(store), keys, people=people, seed=seed, limits=limits)
+
+
+def assemble(
+    store: Store, papers: Catalogue, engine: Policy, bus: Bus, keys: Keyring, *, people: int, seed: int,
+    limits: Limits | None = None,
+) -> Synthetic:  # fmt: skip
+    """Put the exchange's parts together over a store that has the world already."""
     day_keys = DayKeys(store, keys)
-    publisher = papers.agencies[PUBLISHER].number
+    numbers = {code: agency.number for code, agency in papers.agencies.items()}
     open_keys = OpenKeys(keys.wrapping, lambda persons: wrapped_keys(store, persons))
     world = World(
-        store, bus(store), verdicts, keys, open_keys, papers,
-        {(DATASET, 1): papers.datasets[DATASET]}, system_clock, ZoneInfo("UTC"), FieldSets(store),
-        lambda _, day: day_keys.of(publisher, day), limits=limits or Limits(),
+        store, bus, Verdicts(engine), keys, open_keys, papers,
+        {(one.name, one.version): one for one in papers.datasets.values()}, system_clock, ZoneInfo("UTC"),
+        FieldSets(store), lambda publisher, day: day_keys.of(numbers[publisher], day), limits=limits or Limits(),
     )  # fmt: skip
     return Synthetic(world, engine, day_keys, people, seed)
 
@@ -204,7 +242,8 @@ def wrapped_keys(store: Store, persons: list[int]) -> dict[int, bytes | None]:
 
 def _fill_scopes(tx: Tx, papers: Catalogue) -> None:
     tx.insert(
-        "interned(id, body)", [(intern_id(body), body.decode()) for body in map(scope_body, papers.purposes.values())]
+        "interned(id, body)",
+        [(intern_id(body), body.decode()) for body in [scope_body(one.purpose) for one in papers.by_dataset[DATASET]]],
     )
 
 
@@ -213,24 +252,37 @@ def scope_body(purpose: Purpose) -> bytes:
     return canonical(sorted([DATASET, name] for name in purpose.wanted[DATASET].fields))
 
 
-def _fill_people(tx: Tx, papers: Catalogue, keys: Keyring, numbers: Sequence[int], first: int, seed: int) -> None:
+Rows = Mapping[str, list[tuple[Any, ...]]]
+"""Rows by `table(column, ...)`."""
+
+
+def _fill(tx: Tx, rows: Rows) -> None:
+    for into, of in rows.items():
+        tx.insert(into, of)
+
+
+def _rows_of_people(papers: Catalogue, keys: Keyring, numbers: Sequence[int], first: int, seed: int) -> Rows:
+    """Make the rows of some people: before the transaction that writes them, for this takes a while."""
     draw = random.Random(f"{seed}/{first}")  # noqa: S311 - synthetic, and the same each time
     given = CHOICE_STATES.index("given")
     lines = [(papers.agencies[one.recipient].number, one.purpose.number, intern_id(scope_body(one.purpose)))
-             for one in papers.subscriptions.values()]  # fmt: skip
-    number = papers.agencies[PUBLISHER].number
+             for one in papers.by_dataset[DATASET]]  # fmt: skip
+    number, quiet = papers.agencies[PUBLISHER].number, papers.agencies[QUIET_PUBLISHER].number
     persons, links, choices, fences = [], [], [], []
     for at, person in enumerate(numbers[first : first + PEOPLE_AT_ONCE], first):
         key = new_key()
+        opened = open_key(key)
         persons.append((person, 0, None, wrap_person(keys.wrapping, person, key), None))
-        sealed = seal_with(open_key(key), local_id(at).encode(), link_place(number, person))
-        links.append((local_of(keys, PUBLISHER, local_id(at)), number, 0, None, person, 2, 0, sealed))
+        named_by = [(PUBLISHER, number)] + ([(QUIET_PUBLISHER, quiet)] if at < QUIET_PEOPLE else [])
+        for code, agency in named_by:
+            sealed = seal_with(opened, local_id(at).encode(), link_place(agency, person))
+            links.append((local_of(keys, code, local_id(at)), agency, 0, None, person, 2, 0, sealed))
         fences.append((PERSON_FENCE, person, 1 + CONSENTS))  # raised once by the link, once by each grant
         for agency, purpose, scope in draw.sample(lines, CONSENTS):
             choices.append((person, agency, purpose, given, 1, scope, NEVER_US, 2, at))
-    tx.insert("person(id, created_us, erased_us, key, born)", sorted(persons))
-    tx.insert("link(local, agency, from_us, until_us, person, level, disputed, sealed)", sorted(links))
-    tx.insert(
-        "choice(person, recipient, purpose, state, stretch, scope, until_us, assurance, consent)", sorted(choices)
-    )
-    tx.insert("fence(kind, subject, epoch)", sorted(fences))
+    return {
+        "person(id, created_us, erased_us, key, born)": sorted(persons),
+        "link(local, agency, from_us, until_us, person, level, disputed, sealed)": sorted(links),
+        "choice(person, recipient, purpose, state, stretch, scope, until_us, assurance, consent)": sorted(choices),
+        "fence(kind, subject, epoch)": sorted(fences),
+    }

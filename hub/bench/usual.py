@@ -86,7 +86,7 @@ def measure(sizes: Sizes, directory: Path, say: Say) -> Result:
     events = max(50, sizes.events // PARTS)
     with fresh(directory / "usual", sizes) as made:
         made.warm()
-        subscriptions = tuple(made.world.catalogue.subscriptions.values())
+        subscriptions = made.world.catalogue.by_dataset[DATASET]
         ours, seeds = Gate(made.world), count(sizes.seed + 1)
         with closing(
             SqliteStore(directory / "usual" / "other.sqlite", synchronous=getattr(made.world.store, "synchronous", ""))
@@ -125,21 +125,25 @@ def _usual(gate: UsualGate, made: Synthetic, events: Iterable[tuple[str, dict[st
 
 def _fill(connection: sqlite3.Connection, made: Synthetic) -> None:
     """Give the usual design the same consents, under the publisher's own ids."""
-    agreements = {(a.recipient, p): a.code for a in made.world.catalogue.agreements.values() for p in a.purposes}
-    names = {person: local_id(at) for at, person in enumerate(made.numbers())}
+    rows = rows_of_consents(made)
+    for at in range(0, len(rows), PEOPLE_AT_ONCE):
+        connection.executemany("INSERT INTO consent VALUES (?, ?, ?, ?, ?, ?, ?)", rows[at : at + PEOPLE_AT_ONCE])
+
+
+def rows_of_consents(made: Synthetic) -> list[tuple[Any, ...]]:
+    """Return (subject, agreement, purpose, state, assurance, fields, until) of every consent, sorted."""
     papers = made.world.catalogue
+    names = {person: local_id(at) for at, person in enumerate(made.numbers())}
     by_line = {
         (papers.agencies[one.recipient].number, one.purpose.number): (
-            agreements[one.recipient, one.purpose.code],
+            one.agreement.code,
             one.purpose.code,
             orjson.dumps([name for _, name in orjson.loads(scope_body(one.purpose))]).decode(),
         )
-        for one in papers.subscriptions.values()
+        for one in papers.by_dataset[DATASET]
     }
     with made.world.store.read() as tx:
-        rows = sorted(_consents(tx, names, by_line))
-    for at in range(0, len(rows), PEOPLE_AT_ONCE):
-        connection.executemany("INSERT INTO consent VALUES (?, ?, ?, ?, ?, ?, ?)", rows[at : at + PEOPLE_AT_ONCE])
+        return sorted(_consents(tx, names, by_line))
 
 
 def _consents(
