@@ -89,6 +89,16 @@ def test_what_was_polled_is_not_polled_again_until_rewound(engine: Engine, tmp_p
         assert values(bus.poll(10, WAIT_S)) == ["sealed 2", "sealed 3"]
 
 
+def test_what_was_rewound_counts_as_backlog_again(engine: Engine, tmp_path: Path) -> None:
+    """While an engine is down a batch is polled in vain, again and again: it waits, and status has to say so."""
+    with engine(tmp_path) as (bus, _):
+        bus.publish([record(1), record(2)])
+        assert len(bus.poll(10, WAIT_S).records) == 2
+        assert bus.backlog() == 0
+        bus.rewind()
+        assert bus.backlog() == 2
+
+
 def test_an_undecided_record_comes_again_after_a_restart(engine: Engine, tmp_path: Path) -> None:
     """Durable before `publish` returned, and not forgotten before it was decided."""
     with engine(tmp_path) as (bus, store):

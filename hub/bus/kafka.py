@@ -84,6 +84,7 @@ class KafkaBus:
 
     def rewind(self) -> None:
         """See `Bus.rewind`. The next poll reads the positions."""
+        self._watch.rewound()
         if self._intake is not None:
             self._intake.rewind()
 

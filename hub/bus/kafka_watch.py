@@ -41,6 +41,7 @@ class Watch:
         self._verify_at_s = 0.0
         self._ends: dict[str, int] = {}
         self._next: dict[str, int] = {}
+        self._stored: dict[str, int] = {}  # the positions, as of the last look
         self._wake, self._stop = Event(), Event()
         self._thread: Thread | None = None
 
@@ -75,6 +76,11 @@ class Watch:
         with self._lock:
             for one in owned:
                 self._next[one.partition] = max(one.next, self._next.get(one.partition, 0))
+
+    def rewound(self) -> None:
+        """Hear that the gate here goes back to the stored positions: what it polled beyond them waits again."""
+        with self._lock:
+            self._next = dict(self._stored)
 
     def backlog(self) -> int:
         with self._lock:
@@ -134,6 +140,7 @@ class Watch:
             self._away = away
             if not away:
                 self._ends = {partition: max(end, 0) for partition, end in ends.items()}
+            self._stored |= positions
             for partition, position in positions.items():
                 self._next[partition] = max(position, self._next.get(partition, 0))
 
