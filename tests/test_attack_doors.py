@@ -18,13 +18,15 @@ from hub.web.bodies import FORM_BYTES
 from tests.citizen_world import code_of
 from tests.world import Town, birth, link, link_family, town
 
+pytestmark = pytest.mark.engines
+
 STRUCTURED, BATCH = "application/cloudevents+json", "application/cloudevents-batch+json"
 DEEP = b"[" * 300 + b"]" * 300  # a parser takes more levels than a writer or a validator
 MB = 1_000_000
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+def place(engine_set: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
     with town(tmp_path_factory.mktemp("town")) as running:
         link_family(running)
         yield running
@@ -49,6 +51,27 @@ def test_an_event_nested_too_deeply_is_refused_and_not_a_failure(place: Town) ->
     """A structured event that parses but that no validator walks through gets a problem of its own."""
     answer = post(place, "/v1/events", nested(birth("deep")), agency="civil-registry", kind=STRUCTURED)
     assert (answer.status_code, code_of(answer)) == (422, "event-schema")
+
+
+def test_a_text_with_a_zero_in_it_is_no_failure_and_stops_no_other_event(place: Town) -> None:
+    """PostgreSQL has no form for it: wherever it stands, in an address or an event, others are decided after it."""
+    member = {"id": "e\0", "subject": "C\0", "case": "k\0", "actor": "a\0"}
+    bad = [birth(f"zero-{name}") | {name: text} for name, text in member.items()]
+    bad += [
+        birth("zero-data", hospital="St\0"),
+        birth("zero-child", child="C\0"),
+        birth("zero-parent", parents=("P\0",)),
+    ]
+    bad += [birth(f"zero-{name}") | {name: "0\0"} for name in ("corrects", "answers", "backfill")]
+    body = orjson.dumps([*bad, birth("after-zero")])
+    answer = post(place, "/v1/events", body, agency="civil-registry", kind=BATCH)
+    assert (answer.status_code, answer.json()["items"][-1]["status"]) == (202, "accepted"), answer.text
+    assert place.decided(answer.json()["items"][-1]["token"]) != "accepted"  # it waits for a link of an earlier one
+    assert place.hub.troubles() == ()
+    for path in ("/v1/events/%00", "/v1/me/receipts/%ff%00", "/v1/agreements/%00", "/v1/asks/%00"):
+        token = place.hub.agency_tokens.issue("civil-registry", "").token
+        answer = httpx.get(place.url + path, headers={"authorization": f"Bearer {token}"})
+        assert 400 <= answer.status_code < 500, (path, answer.text)
 
 
 def test_one_event_nested_too_deeply_does_not_take_its_batch_along(place: Town) -> None:

@@ -13,8 +13,11 @@ from typing import Any
 
 import httpx
 import orjson
+import pytest
 
 from tests.world import Town, birth, link_family, town
+
+pytestmark = pytest.mark.engines
 
 SECONDS = float(os.environ.get("HUB_FUZZ_S", "4"))
 SEED = int(os.environ.get("HUB_FUZZ_SEED", "20261102"))

@@ -371,6 +371,21 @@ def test_a_defect_is_said_without_the_values_that_it_met(store: PgStore) -> None
         assert "canary" not in str(caught.value) + repr(caught.value.__cause__)
 
 
+def test_a_text_that_postgresql_cannot_hold_is_the_requests_own_fault(store: PgStore) -> None:
+    """U+0000, which SQLite takes: whether it was to be stored or only looked for. The connection serves on."""
+
+    def look() -> None:
+        with store.read() as tx:
+            tx.rows("SELECT value FROM fact WHERE name = ?", ("a\x00b",))
+
+    for act in (look, lambda: store.write(lambda tx: tx.insert("fact(name, value)", [("a\x00b", "c")]))):
+        with pytest.raises(HubError) as refused:
+            act()
+        assert (refused.value.kind, "a\x00b" in str(vars(refused.value))) == (Kind.INVALID, False)
+    with store.read() as tx:
+        assert tx.rows("SELECT count(*) FROM fact WHERE value = 'c'") == [(0,)]
+
+
 def test_what_is_submitted_runs_in_order_and_raises_where_its_result_is_asked_for(store: PgStore) -> None:
     """The gate's positions follow each other; a batch that failed is heard of by its own result alone."""
     said: list[int] = []

@@ -49,6 +49,7 @@ from hub.store.migrate import HEAD
 from hub.store.news import Topic
 from hub.store.outside import NOWHERE, Outside
 from hub.store.refused import refused
+from hub.store.told import told
 
 T = TypeVar("T")
 Connection = psycopg.Connection[Row]
@@ -370,7 +371,7 @@ class PgStore:
             except psycopg.Error as cause:
                 if not _engine_failed(cause, connection):
                     sound = not connection.closed
-                    raise _bare(cause) from None
+                    raise told(cause) from None
                 raise _unavailable(failed) from cause
             except BaseException:
                 sound = True  # what the work raised says nothing against the connection
@@ -495,12 +496,6 @@ def _stands(connection: Connection) -> bool:
 def _engine_failed(error: psycopg.Error, connection: Connection) -> bool:
     """Tell the engine's trouble from a defect in a statement, which has to show itself as one."""
     return connection.closed or isinstance(error, psycopg.OperationalError) or error.sqlstate in _BROKEN
-
-
-def _bare(error: psycopg.Error) -> psycopg.Error:
-    """Return the same defect without the values that PostgreSQL quotes: a failing row, a key, an unreadable text."""
-    said = error.diag.message_primary if error.sqlstate and not error.sqlstate.startswith("22") else None
-    return type(error)(f"{error.sqlstate or ''} {said or type(error).__name__}".strip())
 
 
 def _unavailable(what: str) -> HubError:
