@@ -194,6 +194,26 @@ def test_a_rebalance_ends_while_every_poll_has_something_to_return(store: Store,
             until(lambda: partitions_of(one) == partitions_of(two) == 4, within_s=8.0)
 
 
+def test_a_gate_that_follows_one_topic_more_gets_its_share_though_another_is_busy(
+    store: Store, access: KafkaAccess
+) -> None:
+    """Its join lasts longer than a poll, for the other has to join too: the library would forget it."""
+    effects: Counter[bytes] = Counter()
+    with a_bus(store, access) as one, a_bus(store, access) as two:
+        first, second = Gate(one, store, effects), Gate(two, store, effects)
+        with running(first, second):
+            until(lambda: partitions_of(one) == partitions_of(two) == 4)
+        make_topics(access, ["in.c.new"])
+        one.follow([*BOTH, "in.c.new"])
+        two.follow([*BOTH, "in.c.new"])
+        with running(first):
+            sleep(1.0)
+            with running(second):
+                until(lambda: partitions_of(one) + partitions_of(two) == 10, within_s=8.0)
+                one.publish(records(20, "in.c.new"))
+                until(lambda: sum(effects.values()) == 20)
+
+
 def test_a_gate_that_leaves_hands_its_partitions_over_at_once(store: Store, access: KafkaAccess) -> None:
     """Without waiting for the end of its session."""
     effects: Counter[bytes] = Counter()

@@ -6,7 +6,8 @@ from time import perf_counter
 from typing import Any, TypeVar
 
 from hub.bench.measure import group_of
-from hub.store.engine import Fences, Job, Key, Lane, Row, Store, Tx
+from hub.store.engine import Fences, Job, Key, Lane, Row, Store, Tx, Watch
+from hub.store.outside import Outside
 
 T = TypeVar("T")
 
@@ -25,8 +26,15 @@ class NotingTx:
     def alone(self) -> bool:
         return self._inner.alone
 
+    @property
+    def outside(self) -> Outside:
+        return self._inner.outside
+
     def may_change(self, key: Key) -> bool:
         return self._inner.may_change(key)
+
+    def clock_us(self) -> int:
+        return self._inner.clock_us()
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
         return self._noting(sql, lambda: self._inner.execute(sql, parameters))
@@ -48,6 +56,12 @@ class NotingTx:
 
     def draw(self, table: str, count: int = 1) -> int:
         return self._noting("DRAW FROM ids", lambda: self._inner.draw(table, count))
+
+    def skip(self, table: str, upto: int) -> None:
+        self._inner.skip(table, upto)
+
+    def origin(self) -> str:
+        return self._inner.origin()
 
     def has_table(self, name: str) -> bool:
         return self._inner.has_table(name)
@@ -79,6 +93,21 @@ class Noting:
     @property
     def path(self) -> Any:
         return self._inner.path
+
+    @property
+    def shared(self) -> bool:
+        return self._inner.shared
+
+    @property
+    def outside(self) -> Outside:
+        return self._inner.outside
+
+    @outside.setter
+    def outside(self, outside: Outside) -> None:
+        self._inner.outside = outside
+
+    def heed(self, watch: Watch) -> None:
+        self._inner.heed(watch)
 
     def write(self, work: Callable[[Tx], T], **named: Any) -> T:
         return self._inner.write(work, **named)
