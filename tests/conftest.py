@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from tests import engines, stores
+from tests import engines, exchange_engines, stores
 
 # No deadline: two workers on a small machine make single examples slow without anything being wrong.
 settings.register_profile("house", deadline=None, print_blob=True)
@@ -13,10 +13,12 @@ settings.load_profile("house")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run every test that is marked `engines` twice: on what is embedded, and on the real engines."""
-    if metafunc.definition.get_closest_marker("engines"):
+    """Run every test that is marked `engines` twice: on what is embedded, and on PostgreSQL. With `whole=True` a third
+    time, with Kafka and OPA as well."""
+    if marked := metafunc.definition.get_closest_marker("engines"):
         alone = metafunc.definition.get_closest_marker("embedded_only")
-        sets = [stores.EMBEDDED] if alone else [stores.EMBEDDED, stores.REAL]
+        more = [stores.REAL] + [stores.WHOLE] * bool(marked.kwargs.get("whole"))
+        sets = [stores.EMBEDDED] if alone else [stores.EMBEDDED, *more]
         metafunc.parametrize("engine_set", sets, indirect=True, scope="module")
 
 
@@ -24,8 +26,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def engine_set(request: pytest.FixtureRequest) -> Iterator[str]:
     """Turn the engines that `tests/stores.py` gives out."""
     which: str = getattr(request, "param", stores.EMBEDDED)
-    if which == stores.REAL:
+    if which != stores.EMBEDDED:
         stores.server()
+    if which == stores.WHOLE:
+        engines.needs_kafka()
+        engines.needs_opa()
     stores.use(which)
     yield which
     stores.use(stores.EMBEDDED)
@@ -34,6 +39,7 @@ def engine_set(request: pytest.FixtureRequest) -> Iterator[str]:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """End this process's engines; a worker hands over which tests used which."""
+    exchange_engines.leave()
     stores.leave()
     engines.end_all()
     handed = getattr(session.config, "workeroutput", None)  # pytest-xdist's, in its workers only

@@ -65,18 +65,21 @@ class Opa:
 
     def hold(self, catalogue: Catalogue) -> None:
         """Give it policy and catalogue through its API: quicker than a bundle where many are tried."""
-        compiled = read_compiled(COMPILED)
-        with httpx.Client(base_url=self.url) as client:
-            for name, document in data_of(compiled, catalogue).items():
-                client.put(f"/v1/data/{name}", json=document).raise_for_status()
-            for name, source in sorted(
-                compiled.rego.items(), key=lambda one: one[0] == "release.rego"
-            ):  # calls the rest
-                client.put(f"/v1/policies/{name}", content=source).raise_for_status()
+        give(self.url, catalogue)
 
     def refuses_writing(self) -> bool:
         """Say whether its API refuses to change what a bundle owns: only the bundle's own service may."""
         return httpx.put(f"{self.url}/v1/data/revision", json="sha256:forged").status_code == httpx.codes.BAD_REQUEST
+
+
+def give(url: str, catalogue: Catalogue) -> None:
+    """Give the OPA at this address policy and catalogue through its API."""
+    compiled = read_compiled(COMPILED)
+    with httpx.Client(base_url=url) as client:
+        for name, document in data_of(compiled, catalogue).items():
+            client.put(f"/v1/data/{name}", json=document).raise_for_status()
+        for name, source in sorted(compiled.rego.items(), key=lambda one: one[0] == "release.rego"):  # calls the rest
+            client.put(f"/v1/policies/{name}", content=source).raise_for_status()
 
 
 @contextmanager

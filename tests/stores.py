@@ -2,7 +2,7 @@
 or the one that TEST_POSTGRES names by a superuser's DSN.
 
 Each place in the file system has its own database there, made from a template that has the schema: opening the same
-path again is a restart.
+path again is a restart. A process that a test starts is told by `for_child` which database that is.
 """
 
 import os
@@ -25,7 +25,8 @@ from tests.engines import needs_postgres
 
 ROLE = "hub_runtime"  # may not change what is insert-only; the schema belongs to the server's superuser
 PATIENT_MS = 30_000  # tests hold a transaction up on purpose, between two of its statements
-EMBEDDED, REAL = "embedded", "real"
+EMBEDDED, REAL, WHOLE = "sqlite", "postgres", "postgres+kafka+opa"  # the sets, as the tests' names have them
+GIVEN = "TEST_STORE_DSN"  # set for a process that a test started: its one database
 _now = [EMBEDDED]  # which set of engines the running test is on; conftest.py turns it
 _made: dict[str, str] = {}
 _templates: list[str] = []
@@ -36,11 +37,23 @@ def use(engines: str) -> None:
 
 
 def on_postgres() -> bool:
-    return _now[0] == REAL
+    return _now[0] != EMBEDDED
+
+
+def on_whole_set() -> bool:
+    """Say whether Kafka and OPA stand behind the exchange as well (`tests/exchange_engines.py`)."""
+    return _now[0] == WHOLE
+
+
+def for_child(path: Path) -> dict[str, str]:
+    """Return what a process needs in its environment to open the store of this path by `open_store`."""
+    return {GIVEN: dsn_of(path)} if on_postgres() else {}
 
 
 def open_store(path: Path, *, synchronous: str = "FULL") -> Store:
     """Open the store of this path, with its schema: a file, or the database that stands for it."""
+    if given := os.environ.get(GIVEN):
+        return PgStore(given, idle_ms=PATIENT_MS)
     if on_postgres():
         return PgStore(dsn_of(path), idle_ms=PATIENT_MS)
     store = SqliteStore(path, synchronous=synchronous)

@@ -17,7 +17,7 @@ from hub.policy.answers import believed
 from tests.promise_hub import reasons_of_all, restarted
 from tests.protocol_world import Hub, opened, shipped
 
-pytestmark = pytest.mark.engines
+pytestmark = pytest.mark.engines(whole=True)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from tests.promise_hub import crashing, restarted
 from tests.protocol_world import Hub, opened
 from tests.stores import on_postgres, owner_dsn_of
 
-pytestmark = pytest.mark.engines
+pytestmark = pytest.mark.engines(whole=True)
 
 
 @pytest.fixture
@@ -58,7 +58,9 @@ def test_nothing_is_decided_where_its_audit_row_cannot_be_written(hub: Hub) -> N
     with no_room(hub), pytest.raises(Exception, match=r"no.room"):
         hub.decide()
     assert [hub.rows(f"SELECT count(*) FROM {table}")[0][0] for table in ("delivery", "event_seen")] == [0, 0]
-    assert restarted(hub).decide().releases == 1
+    after = restarted(hub)
+    assert after.decide().releases == 1
+    after.close()
 
 
 @pytest.mark.parametrize("point", ["gate.before_commit", "handout.before_commit"])

@@ -15,7 +15,7 @@ from hub.core.catalogue.document import Line, compose
 from tests.promise_hub import Generous, with_policy
 from tests.protocol_world import CONSENT, Hub, opened, shipped
 
-pytestmark = pytest.mark.engines
+pytestmark = pytest.mark.engines(whole=True)
 
 MORE = {"address": "1 Example Road", "since": "2020-01-01"}
 

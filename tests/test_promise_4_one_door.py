@@ -11,7 +11,7 @@ import pytest
 from tests.promise_hub import REDELIVER_S, crashing, restarted
 from tests.protocol_world import CONSENT, LOOK_BACK, OBJECTION, Hub, Matter, opened
 
-pytestmark = pytest.mark.engines
+pytestmark = pytest.mark.engines(whole=True)
 
 
 @pytest.fixture

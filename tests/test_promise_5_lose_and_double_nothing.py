@@ -11,7 +11,7 @@ from hub.store.deliveries import DeliveryKind
 from tests.promise_hub import REDELIVER_S, crashing, restarted
 from tests.protocol_world import Hub, opened
 
-pytestmark = pytest.mark.engines
+pytestmark = pytest.mark.engines(whole=True)
 
 GATE = ("gate.polled", "gate.prepared", "gate.begun", "gate.decided", "gate.before_commit", "gate.committed")
 

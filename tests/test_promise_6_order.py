@@ -8,7 +8,7 @@ import pytest
 from tests.promise_hub import restarted
 from tests.protocol_world import LOOK_BACK, Hub, Matter, opened
 
-pytestmark = pytest.mark.engines
+pytestmark = pytest.mark.engines(whole=True)
 
 
 @pytest.fixture

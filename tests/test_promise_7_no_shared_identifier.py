@@ -15,7 +15,7 @@ from hub.identity.pseudonyms import alias, pseudonym
 from hub.store.deliveries import public_id
 from tests.protocol_world import opened, shipped
 
-pytestmark = pytest.mark.engines
+pytestmark = pytest.mark.engines(whole=True)
 
 KEYS = keyring(b"r" * 32)
 PERSON = 1234567890123

@@ -15,7 +15,7 @@ from tests.opa_world import ENGINES, engine
 from tests.promise_hub import restarted
 from tests.protocol_world import CONSENT, LOOK_BACK, OBJECTION, Hub, opened, shipped
 
-pytestmark = pytest.mark.engines
+pytestmark = pytest.mark.engines(whole=True)
 
 MATTERS = (CONSENT, LOOK_BACK, OBJECTION)
 
