@@ -23,6 +23,7 @@ from tests.asks_world import BY_LAW
 from tests.kill_runner import LIMITS
 from tests.protocol_checks import faults
 from tests.protocol_world import CONSENT, ROOT, Hub, opened
+from tests.stores import for_child
 
 AT_RANDOM = "at random"
 PHASES = (
@@ -87,7 +88,7 @@ def kill_once(directory: Path, promised: Promised, *, run: int, seed: int, phase
     rng = random.Random(f"{seed}/{run}")
     armed = "" if phase == AT_RANDOM else f"{phase}=kill:{rng.randrange(1, RARE.get(phase, 25) + 1)}"
     command = [sys.executable, str(ROOT / "tests" / "kill_runner.py"), str(directory), str(run), str(seed), armed]
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    env = {**os.environ, "PYTHONPATH": str(ROOT), **for_child(directory / "hub.sqlite")}
     started = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
     assert started.stdout is not None
     assert started.stderr is not None

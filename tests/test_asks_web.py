@@ -20,13 +20,15 @@ from agency_adapters.results import Delivery
 from agency_adapters.seen import Seen
 from tests.world import Town, link, town, until
 
+pytestmark = pytest.mark.engines
+
 LICENCE = {"categories": ["B"], "expiry": "2031-05-01", "number": "L-77", "penalties": ["none"]}
 FITNESS = {"categories_fit": ["B"], "valid_until": "2031-05-01", "clinic": "North", "lab_results": ["secret"]}
 POLICE, REGISTER, MINISTRY = "traffic-police", "licence-register", "health-ministry"
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+def place(engine_set: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
     """Run one hub for all tests of this file; each has its own people."""
     with town(tmp_path_factory.mktemp("hub"), quota_requests_burst=5_000, quota_requests_per_s=5_000) as running:
         yield running

@@ -9,6 +9,8 @@ from tests.asks_world import BY_LAW, known, put, questions
 from tests.protocol_checks import faults
 from tests.protocol_world import Hub, opened
 
+pytestmark = pytest.mark.engines
+
 
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[Hub]:

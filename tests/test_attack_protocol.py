@@ -25,7 +25,10 @@ from hub.settings import Settings
 from hub.store.facts import PERSON_FENCE
 from hub.workers.retention import Retention
 from tests.protocol_world import CONSENT, LINKER, NOTICE, Hub, ManualClock, Matter, opened, principal
+from tests.stores import settings_of
 from tests.world import agree
+
+pytestmark = pytest.mark.engines
 
 DAY_S = 86_400
 
@@ -41,7 +44,7 @@ def whole(tmp_path: Path) -> Iterator[WholeHub]:
     """A composed hub without its threads, on a clock that stands still."""
     clock = ManualClock()
     running = build(
-        Settings(mode="development", data_dir=tmp_path, synchronous="NORMAL"),
+        Settings(mode="development", data_dir=tmp_path, synchronous="NORMAL", **settings_of(tmp_path)),
         clock=clock,
         log=open_log(clock=clock, level="error"),
     )
@@ -98,7 +101,7 @@ def settle(gate: Gate) -> None:
 def test_a_hand_out_under_the_former_catalogue_does_not_cancel_what_only_the_new_one_knows(tmp_path: Path) -> None:
     """A subscription that a pull has never heard of may be newer than the pull: its delivery waits, it is not ended."""
     clock = ManualClock()
-    settings = Settings(mode="development", data_dir=tmp_path, synchronous="NORMAL")
+    settings = Settings(mode="development", data_dir=tmp_path, synchronous="NORMAL", **settings_of(tmp_path))
     whole = build(settings, clock=clock, log=open_log(clock=clock, level="error"), stock=False)
     try:
         full = shipped_catalogue()
@@ -118,7 +121,7 @@ def test_a_hand_out_under_the_former_catalogue_does_not_cancel_what_only_the_new
 def test_an_event_nobody_heard_of_is_decided_anew_when_a_subscriber_came_while_it_was_prepared(tmp_path: Path) -> None:
     """An event without any recipient asks for no verdict; it must not be consumed under the former catalogue either."""
     clock = ManualClock()
-    settings = Settings(mode="development", data_dir=tmp_path, synchronous="NORMAL")
+    settings = Settings(mode="development", data_dir=tmp_path, synchronous="NORMAL", **settings_of(tmp_path))
     whole = build(settings, clock=clock, log=open_log(clock=clock, level="error"), stock=False)
     try:
         full = shipped_catalogue()

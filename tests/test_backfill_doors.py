@@ -25,6 +25,8 @@ from tests.protocol_world import NOTICE
 from tests.test_serve import command, environment, serving
 from tests.world import Town, link, town, until
 
+pytestmark = pytest.mark.engines
+
 WISH = {"agreement": "AGR-4", "purpose": "KINDER-PLACE", "dataset": "pop.residence"}
 PROVIDER, RECIPIENT = "population-register", "lindum"
 

@@ -18,6 +18,8 @@ from tests.file_world import Files, left_over, ndjson
 from tests.promise_hub import Crash
 from tests.protocol_world import opened
 
+pytestmark = pytest.mark.engines
+
 CANARY = "Doe-Jane-1990"
 
 

@@ -6,10 +6,15 @@ import sys
 from hashlib import sha256
 from pathlib import Path
 
+import pytest
+
 from hub.exchange.intake import event_hash
 from tests.file_world import batches, left_over, lines, manifest
 from tests.files_kill_runner import start
 from tests.protocol_world import CONSENT, ROOT
+from tests.stores import for_child
+
+pytestmark = pytest.mark.engines
 
 POINTS = ("files.written", "files.manifest", "files.done", "handout.committed", "store.before_commit")
 
@@ -17,9 +22,8 @@ POINTS = ("files.written", "files.manifest", "files.done", "handout.committed", 
 def kill(directory: Path, run: int, failpoint: str) -> set[str]:
     """Run until the failpoint kills it; returns the events that it had made durable."""
     command = [sys.executable, str(ROOT / "tests" / "files_kill_runner.py"), str(directory), str(run), failpoint]
-    ran = subprocess.run(
-        command, cwd=ROOT, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60, check=False
-    )
+    env = {"PYTHONPATH": str(ROOT), **for_child(directory / "hub" / "hub.sqlite")}
+    ran = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
     assert ran.returncode == -signal.SIGKILL, ran.stderr
     return {line.split()[1] for line in ran.stdout.splitlines()}
 

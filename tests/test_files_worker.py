@@ -22,6 +22,8 @@ from tests.file_world import batches, left_over, lines
 from tests.protocol_world import ROOT
 from tests.world import Town, birth, link_family, town, until
 
+pytestmark = pytest.mark.engines
+
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Town]:

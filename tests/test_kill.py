@@ -4,7 +4,11 @@ from collections import Counter
 from itertools import count
 from pathlib import Path
 
+import pytest
+
 from tests.killing import PHASES, Promised, broken, kill_once
+
+pytestmark = pytest.mark.engines
 
 SEED = 20_261_102
 TRIES = 3  # where another thread asked the policy first, or a slow machine erased nobody in time, none dies in a phase

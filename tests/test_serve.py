@@ -15,12 +15,16 @@ from time import monotonic
 from typing import NamedTuple
 
 import httpx
+import pytest
 import yaml
 
 from agency_adapters.channel import Settings as Line
 from agency_adapters.client import HubClient
 from agency_adapters.keys import new_key, public_jwk
+from tests.stores import settings_of
 from tests.world import until
+
+pytestmark = pytest.mark.engines
 
 ROOT = Path(__file__).resolve().parents[1]
 HUB = [sys.executable, "-m", "hub"]
@@ -41,6 +45,7 @@ class Serving(NamedTuple):
 def environment(directory: Path, mode: str = "demo", **more: str) -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("HUB_")}
     given = {"HUB_MODE": mode, "HUB_DATA_DIR": str(directory), "HUB_PORT": "0", **more}
+    given |= {"HUB_STORE_DSN": str(dsn)} if (dsn := settings_of(directory).get("store_dsn")) else {}
     return {**inherited, "PYTHONPATH": str(ROOT), "COLUMNS": "200", **given}
 
 
@@ -111,6 +116,7 @@ def wait(client: HubClient, ended: list[float]) -> None:
     ended.append(monotonic())
 
 
+@pytest.mark.embedded_only  # PostgreSQL may have several
 def test_a_second_hub_on_the_same_store_is_refused_and_a_killed_one_comes_back(tmp_path: Path) -> None:
     """One process owns a store; what a kill leaves behind (socket, lock, log of writes) hinders nobody."""
     environ = environment(tmp_path)

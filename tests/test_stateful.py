@@ -12,7 +12,14 @@ import orjson
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from hub.citizens.choices import Done, grant, grant_unasked, narrow_it, pause_it, resume_it, say_no
 from hub.citizens.endings import end_overdue
@@ -49,6 +56,8 @@ from tests.stateful_world import (
     S,
     signed_in,
 )
+
+pytestmark = pytest.mark.engines
 
 PERSONS = range(2)
 REDELIVER_US = 60 * S
@@ -923,5 +932,6 @@ def as_set(*, examples: int, steps: int) -> settings:
     )
 
 
-TestWalk = Walk.TestCase
-TestWalk.settings = as_set(examples=2_000 if TORTURE else 20, steps=80 if TORTURE else 40)
+def test_whatever_happens_in_any_order_every_promise_holds() -> None:
+    """Also where the process ends at any step of it."""
+    run_state_machine_as_test(Walk, settings=as_set(examples=2_000 if TORTURE else 20, steps=80 if TORTURE else 40))

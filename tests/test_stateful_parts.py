@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from hypothesis import strategies as st
-from hypothesis.stateful import initialize, precondition, rule
+from hypothesis.stateful import initialize, precondition, rule, run_state_machine_as_test
 
 from hub.core.errors import HubError, Kind
 from hub.exchange.backfills import Wish, end_backfill, open_backfill
@@ -19,6 +19,8 @@ from hub.logs import open_log
 from tests.stateful_model import OPERATOR, Backfill, Row
 from tests.stateful_world import AGENCIES, DATASETS, DAY, LINES, Agreed
 from tests.test_stateful import PERSONS, RECIPIENTS, TORTURE, Walk, as_set, extras, numbers, persons
+
+pytestmark = pytest.mark.engines
 
 BACKFILL_DAYS = 30
 ERASE_POINTS = ("begun", "recorded", "committed", "told")
@@ -331,5 +333,8 @@ def _agency(line: Agreed, side: str) -> str:
     return line.provider if side == "provider" else line.recipient
 
 
-TestPartsWalk = PartsWalk.TestCase
-TestPartsWalk.settings = as_set(examples=1_500 if TORTURE else 40, steps=80 if TORTURE else 40)
+def test_whatever_happens_to_asks_backfills_and_the_erased_every_promise_holds() -> None:
+    """The same walk, with more that can happen."""
+    run_state_machine_as_test(
+        PartsWalk, settings=as_set(examples=1_500 if TORTURE else 40, steps=80 if TORTURE else 40)
+    )

@@ -16,6 +16,8 @@ from hub.way import AT_MOST_S, PORTIONS, Way
 from tests.citizen_world import Browser, Town
 from tests.protocol_world import Hub, opened
 
+pytestmark = pytest.mark.engines
+
 
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[Hub]:

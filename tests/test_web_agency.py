@@ -15,11 +15,13 @@ from hub import failpoints
 from hub.clock import system_clock
 from tests.world import Town, birth, link, link_family, town, until
 
+pytestmark = pytest.mark.engines
+
 BATCH, SINGLE = "application/cloudevents-batch+json", "application/cloudevents+json"
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+def place(engine_set: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
     """Run one hub for all tests of this file; each has its own people."""
     with town(tmp_path_factory.mktemp("hub"), quota_requests_burst=5_000, quota_requests_per_s=5_000) as running:
         yield running

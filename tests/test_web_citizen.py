@@ -12,6 +12,8 @@ from hub.web.words import LANGUAGES, LOCALES, words
 from tests import agency_world
 from tests.citizen_world import DAY_US, Browser, Town, code_of
 
+pytestmark = pytest.mark.engines
+
 MONTH = {"dataset": "civil.birth.registered", "field": "dob_month"}
 TOWN_CODE = {"dataset": "pop.residence", "field": "municipality_code"}
 

@@ -29,7 +29,10 @@ from hub.logs import open_log
 from hub.settings import Settings
 from hub.workers.retention import Retention
 from hub.workers.worker import Worker
+from tests.stores import settings_of
 from tests.world import agree, birth, link_family, town, until
+
+pytestmark = pytest.mark.engines
 
 DAY_US = 86_400_000_000
 
@@ -55,7 +58,7 @@ def calendar() -> Calendar:
 @pytest.fixture
 def still(tmp_path: Path, calendar: Calendar) -> Iterator[Hub]:
     """Build a hub whose threads are not started: the test takes each step itself."""
-    settings = Settings(mode="demo", data_dir=tmp_path, synchronous="OFF")
+    settings = Settings(mode="demo", data_dir=tmp_path, synchronous="OFF", **settings_of(tmp_path))
     hub = build(settings, clock=calendar, log=open_log(clock=calendar, stream=io.StringIO()))
     yield hub
     hub.close()

@@ -1,7 +1,6 @@
 """The wrapping key can be rotated at any moment: all stays readable, nothing stays under the former key, it ends."""
 
 import re
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -24,6 +23,7 @@ from hub.store import tables
 from hub.store.wrapped import PERSONS, rotation_of
 from tests.interleaving import doing_at
 from tests.protocol_world import ROOT, Hub, opened
+from tests.stores import disk_full, dump, for_child, on_postgres
 from tests.wrapping_world import (
     PEOPLE,
     count_under,
@@ -36,6 +36,8 @@ from tests.wrapping_world import (
     to_the_end,
     under,
 )
+
+pytestmark = pytest.mark.engines
 
 HERE, PERSON, HASH, PUBLIC = "under the wrapping key", "under a person's or another key", "hash or id", "no secret"
 BINARY = {  # every binary column there is, and what it holds: a new one has to be thought about here
@@ -69,6 +71,7 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
         disarm()
 
 
+@pytest.mark.embedded_only  # asks no store
 def test_every_binary_column_is_known_and_those_under_the_wrapping_key_are_wrapped_anew() -> None:
     """A column that nobody thought of would be unreadable when the former key is destroyed."""
     columns = {
@@ -83,6 +86,7 @@ def test_every_binary_column_is_known_and_those_under_the_wrapping_key_are_wrapp
     assert here == {f"{column.table}.{column.name}" for column, _ in SEALED}
 
 
+@pytest.mark.embedded_only  # asks no store
 def test_whoever_seals_under_the_wrapping_key_is_known() -> None:
     """A new place that seals under it has to say into which of the columns that are wrapped anew."""
     found = {
@@ -142,7 +146,7 @@ def test_life_goes_on_while_it_runs(hub: Hub) -> None:
 
 
 def test_the_former_key_leaves_the_store_and_its_log(hub: Hub) -> None:
-    """Neither the rows nor free pages nor the write-ahead log hold it as it was wrapped."""
+    """Neither the rows nor, on SQLite, free pages or the write-ahead log hold it as it was wrapped."""
     rotate(hub)
     ((kept,),) = hub.rows("SELECT wrapped FROM hub_key WHERE name = ?", (FORMER_WRAPPING,))
     assert kept in files(hub)
@@ -152,6 +156,9 @@ def test_the_former_key_leaves_the_store_and_its_log(hub: Hub) -> None:
 
 
 def files(hub: Hub) -> bytes:
+    """Read what the disk holds; of PostgreSQL what its tables do: it keeps old rows until VACUUM, and its own log."""
+    if on_postgres():
+        dump(hub.directory / "hub.sqlite", into=hub.directory / "rows")
     return b"\0".join(path.read_bytes() for path in sorted(hub.directory.iterdir()) if path.is_file())
 
 
@@ -264,7 +271,8 @@ def test_killed_anywhere_all_is_readable_and_the_next_process_goes_on(tmp_path: 
         before, former = readable(hub), hub.keys.wrapping.present
     ran = subprocess.run(
         [sys.executable, "tests/wrapping_world.py", str(tmp_path), f"{place}=kill:{count}"],
-        cwd=ROOT, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+        cwd=ROOT, env={"PYTHONPATH": str(ROOT), **for_child(tmp_path / "hub.sqlite")}, capture_output=True, text=True,
+        check=False,
     )  # fmt: skip
     assert ran.returncode == -9, ran.stderr
     with opened(tmp_path) as hub:
@@ -327,7 +335,7 @@ def test_while_the_root_is_half_rotated_it_is_refused(hub: Hub) -> None:
 def test_a_rotation_that_could_not_be_stored_changes_nothing(hub: Hub) -> None:
     """The disk is full at its commit: the key in memory is the one in the store."""
     before, present = readable(hub), hub.keys.wrapping.present
-    arm("store.before_commit", lambda: (_ for _ in ()).throw(sqlite3.OperationalError("the disk is full")))
+    arm("store.before_commit", lambda: (_ for _ in ()).throw(disk_full()))
     with pytest.raises(HubError, match="could not commit"):
         rotate(hub)
     disarm()
@@ -386,6 +394,7 @@ def test_the_list_says_since_when_and_that_it_runs(hub: Hub) -> None:
     assert listed() == (1, since_us, name, "hub keys rotate wrapping")
 
 
+@pytest.mark.embedded_only  # asks no store
 def test_reading_is_not_slower_while_none_runs_and_takes_a_second_try_while_one_does(hub: Hub) -> None:
     """A value of the former key costs a second try; one of the present key costs what it always did."""
     one, two = Wrapping(new_key()), Wrapping(new_key())
