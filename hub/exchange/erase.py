@@ -52,12 +52,16 @@ RESTORED = "restored"  # the hub's own: a backup from before an erasure was put 
 
 @dataclass(frozen=True, slots=True)
 class Eraser:
-    """What erasing works with. `keep_days` is the bus's retention; recipients confirm within `due_days`."""
+    """What erasing works with. `keep_days` is the bus's retention; recipients confirm within `due_days`.
+
+    `rests_s`: how long after its commit it returns, so that it holds in other processes as well.
+    """
 
     world: World
     ledger: Ledger
     keep_days: int
     due_days: int
+    rests_s: float = 0.0
 
 
 class Erases(Protocol):
@@ -73,8 +77,10 @@ class Erases(Protocol):
 
 def eraser(hub: Erases) -> Eraser:
     """Put together what erasing works with now."""
-    settings = hub.settings
-    return Eraser(hub.world, hub.ledger, max(settings.intake_retention_days, SHORTEST_DAYS), settings.delete_due_days)
+    settings, world = hub.settings, hub.world
+    keep_days = max(settings.intake_retention_days, SHORTEST_DAYS)
+    rests_s = ELSEWHERE_S if world.store.shared else 0.0
+    return Eraser(world, hub.ledger, keep_days, settings.delete_due_days, rests_s)
 
 
 class Erased(NamedTuple):
@@ -125,8 +131,8 @@ def erase_person(desk: Eraser, person: int, *, reason: str, local: bytes | None 
     reach("erase.committed")
     go_on(world, person, pause=sleep)
     answer = _answer(desk, person, already=already)
-    if world.store.shared and world.clock() - answer.erased_us < LATELY_US:
-        sleep(max(0.0, committed_s + ELSEWHERE_S - monotonic()))  # now it holds in every process
+    if world.clock() - answer.erased_us < LATELY_US:
+        sleep(max(0.0, committed_s + desk.rests_s - monotonic()))
     return answer
 
 
