@@ -35,7 +35,7 @@ from tests.test_serve import HUB, START_S, environment
 from tests.world import birth, link, until
 
 ISSUER = "http://127.0.0.1:9"  # nothing listens there: each client knows the way
-PATIENT = Backoff(attempts=60, first_s=0.2, cap_s=0.5)  # a process that was killed is back within seconds
+PATIENT = Backoff(attempts=400, first_s=0.2, cap_s=0.5)  # a process that was killed is back within seconds, or minutes
 AGENCIES = ("civil-registry", "population-register", "family-benefits", "health-insurance")
 LEASE_S, REDELIVER_S = 3, 3
 
