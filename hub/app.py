@@ -133,7 +133,7 @@ class Hub:
             self.marks = Marks(settings.marks_base, self.keys.marks)
             self.store.outside = self.marks
             take_over(self.store, clock=clock, salt=self.act_salt)
-            self.count_on()  # before anything is given out: an older copy of the store is put into quarantine
+            self.count_on(starting=True)  # before anything is given out: an older copy is put into quarantine
             self._open(stock=stock)
             self._sign_agencies_in()
             self._attend_to_news()
@@ -359,9 +359,9 @@ class Hub:
         self.log.warning("releases.stopped" if stop else "releases.resumed", kind=scope)
         return done
 
-    def count_on(self) -> Quarantine | None:
+    def count_on(self, *, starting: bool = False) -> Quarantine | None:
         """Have the store and the marks beside the key agree once more; returns the quarantine, where it is in one."""
-        return count_on(self.store, self.marks, clock=self.clock, salt=self.act_salt, log=self.log)
+        return count_on(self.store, self.marks, clock=self.clock, salt=self.act_salt, log=self.log, starting=starting)
 
     def note_backup(self) -> dict[str, Any]:
         """Put on record that the store was copied just now, and count on: restored, the copy is an older one."""

@@ -203,6 +203,15 @@ def test_numbers_go_on_beyond_all_that_were_given_out(tmp_path: Path) -> None:
             assert row[0] > ids[table] + 1_000, "skipped in a block"
 
 
+def test_everybody_is_signed_out(tmp_path: Path) -> None:
+    """Who signed out since the backup would be signed in again."""
+    with house(tmp_path) as ours:
+        row = (b"token", "{}", b"csrf", 2**62)
+        ours.hub.store.write(lambda tx: tx.insert("session(token, principal, csrf, expires_us)", [row]))
+        ours.lose_to(ours.back_up())
+        assert ours.rows("SELECT count(*) FROM session") == [(0,)]
+
+
 def test_every_agency_is_told_since_when(tmp_path: Path) -> None:
     """So that publishers send again what the store does not know any more."""
     with house(tmp_path) as ours:

@@ -14,12 +14,15 @@ from hub.store.operations import record
 from hub.store.quarantine import Quarantine, beats, enter, put_beats, quarantine, skip
 
 
-def count_on(store: Store, marks: Marks, *, clock: Clock, salt: Salt, log: Log) -> Quarantine | None:
+def count_on(
+    store: Store, marks: Marks, *, clock: Clock, salt: Salt, log: Log, starting: bool = False
+) -> Quarantine | None:
     """Count one more beat, or put the store into quarantine; returns that it is. Raises HubError.
 
     1. the marks as they are, read before the store: other processes write them after it
     2. the store counts on, or says why it cannot        3. then in a transaction that excludes all others: quarantine,
     and numbers beyond all that may have been given out   4. the marks follow
+    At a start into quarantine everybody is signed out: who had signed out since the backup would be signed in again.
     """
     known = marks.known()  # 1.
 
@@ -40,6 +43,8 @@ def count_on(store: Store, marks: Marks, *, clock: Clock, salt: Salt, log: Log) 
         news = enter(tx, why, now_us)
         if known is not None:
             skip(tx, known.given)
+        if starting:
+            tx.run("DELETE FROM session")
         if news:
             record(tx, {"act": "quarantine", "why": why}, now_us=now_us, salt=salt)
         put_beats(tx, max(beats(tx), known.beats if known else 0) + 1)
