@@ -52,12 +52,12 @@ from hub.identity.token_keys import RotatingKeys
 from hub.identity.used_assertions import SharedClaims
 from hub.logs import Log, open_log
 from hub.metrics import open_metrics
-from hub.operations import state, stopping
+from hub.operations import standstill, state, stopping
 from hub.operations.counted import count_on
 from hub.operations.partitioning import partitioning
 from hub.operations.retention import empty_delivered, forgetting, once_a_day
 from hub.operations.running import missing_parts, running_parts
-from hub.operations.steered import kept_by, status_of
+from hub.operations.steered import kept_by, standstill_of, status_of, without_store
 from hub.parts import DECIDE, ON_THE_BUS, Part
 from hub.policy.bundle import signed_bundle
 from hub.policy.embedded import EmbeddedPolicy
@@ -88,6 +88,7 @@ from hub.workers.marks import marks_worker
 from hub.workers.news import News, news_worker
 from hub.workers.policy import PolicyWatch, policy_worker
 from hub.workers.retention import retention_worker
+from hub.workers.standstill import standstill_worker
 from hub.workers.webhooks import WebhookWorkers
 from hub.workers.worker import Worker
 
@@ -168,7 +169,7 @@ class Hub:
 
     def _open(self, *, stock: bool) -> None:
         self.local_store = LocalStore(self.settings.data_dir / "edge.sqlite", clock=self.clock)
-        self.bus = open_bus(self.settings, self.store, self.log, self.approved)
+        self.bus = open_bus(self.settings, self.store, self.log, self.approved, self.clock)
         self._teller = Teller() if self.settings.on_postgres else None
         self.bell = Bell(self._teller.tell) if self._teller else Bell()
         self.open_keys = OpenKeys(self.keys.wrapping, partial(wrapped_keys, self.store), current=self.news.current)
@@ -242,6 +243,8 @@ class Hub:
         self.policy_watcher = policy_worker(self.policy_watch, self.log)
         self.news_watcher = news_worker(self.news, self.log)
         self.marks_worker = marks_worker(self, self.log)
+        self.standstill = standstill.Watch(self._paused, self.settings, self.clock)
+        self.standstill_watcher = standstill_worker(self.standstill, self.log)
         self.file_drops = FileDrops(self, self.shared)
         self.files = files_worker(self.file_drops, self.log)
 
@@ -410,8 +413,23 @@ class Hub:
             (bool(self.parts & DECIDE) and self.settings.policy == "server", self.policy_watcher),
             (self.store.shared, self.news_watcher),  # nobody else changes an embedded store
             (True, self.marks_worker),
+            (True, self.standstill_watcher),
         ]
         return *[worker for here, worker in workers if here], *([self.leases] if self.leases else [])
+
+    def _paused(self) -> list[standstill.Reason]:
+        """Say what keeps releases from going on, what lies deepest first."""
+        stops = read_stops(self.stop_flag)
+        found = []
+        if stops.everything:
+            since_us = min((one.since_us for one in stops.lines if one.scope == "all"), default=0)
+            found.append(standstill.Reason("stopped by the operator", since_us))
+        engines = [self.store.trouble(), self.timely.trouble(), *[one.what for one in self.bus.troubles()]]
+        engines += [one.what for one in self._quarantine()]
+        gate = self.gate.trouble() if self.gate in self._workers() else ""
+        said = (*engines, *self._unapproved(), *[one.what for one in self._policy_away()], gate)
+        words = [one.removeprefix("nothing is decided: ") for one in said if one]
+        return found + [standstill.Reason(one[:1].lower() + one[1:]) for one in words]
 
     def troubles(self) -> tuple[Item, ...]:
         """Say in words why the hub does not do its work; empty when it does."""
@@ -422,17 +440,8 @@ class Hub:
         if said := self.timely.trouble():
             items.append(Item(said, remedy=SET_THE_CLOCK))
         items += self.bus.troubles()
-        if not self.in_force.revision:
-            items.append(Item("no catalogue is approved", remedy="Run `hub catalogue apply`."))
-        elif self.in_force.revision != self.in_force.policy.revision():
-            items.append(
-                Item(
-                    "the policy is not the one that was approved; nothing is decided",
-                    remedy="Run `hub catalogue apply`.",
-                )
-            )
-        elif self.settings.policy == "server" and self.parts & DECIDE:
-            items += self.policy_watch.troubles()
+        items += [Item(said, remedy="Run `hub catalogue apply`.") for said in self._unapproved()]
+        items += self._policy_away()
         if self.stopping:
             items.append(Item("the hub is stopping"))
         return tuple(items)
@@ -445,6 +454,17 @@ class Hub:
         except HubError:  # the store's own trouble says more
             return []
         return [Item(f"{WHY[held.why]}; nothing is released", remedy=REMEDY)] if held else []
+
+    def _unapproved(self) -> tuple[str, ...]:
+        if not self.in_force.revision:
+            return ("no catalogue is approved",)
+        if self.in_force.revision != self.in_force.policy.revision():
+            return ("the policy is not the one that was approved; nothing is decided",)
+        return ()
+
+    def _policy_away(self) -> tuple[Item, ...]:
+        asked = self.settings.policy == "server" and self.parts & DECIDE and not self._unapproved()
+        return self.policy_watch.troubles() if asked else ()
 
     def measure(self) -> None:
         """Bring the gauges up to date."""
@@ -462,21 +482,26 @@ class Hub:
         )
 
     def status(self) -> dict[str, Any]:
-        """Say how the hub is, for an operator."""
-        with self.store.read() as tx:
-            letters = letters_status(tx, self.clock(), self.settings.dead_letter_alarm_hours)
-            running = running_parts(tx) if self.leases else []
-        absent = missing_parts(running, self.settings) if self.leases else ()
-        return {
+        """Say how the hub is, for an operator. While its store is away: what is known without it."""
+        said: dict[str, Any] = {
             "pid": os.getpid(),
             "parts": [str(part) for part in Part if part in self.parts],
-            "processes": running,
-            "troubles": [{"what": item.what, "remedy": item.remedy} for item in (*self.troubles(), *absent)],
+            "troubles": [{"what": item.what, "remedy": item.remedy} for item in self.troubles()],
             "revision": self.in_force.revision,
             "long_polls": self.bell.listeners(),
-            **status_of(self),
-            **letters,
+            "standstill": standstill_of(self, self.standstill.look()),
         }
+        try:
+            with self.store.read() as tx:
+                letters = letters_status(tx, self.clock(), self.settings.dead_letter_alarm_hours)
+                running = running_parts(tx) if self.leases else []
+            absent = missing_parts(running, self.settings) if self.leases else ()
+            said["troubles"] += [{"what": item.what, "remedy": item.remedy} for item in absent]
+            return {**said, "processes": running, **status_of(self), **letters}
+        except HubError as error:
+            if error.kind is not Kind.UNAVAILABLE:
+                raise
+            return {**said, **without_store(self)}
 
     def _apply(self, proposed: Catalogue, policy: Engine, expected: str | None) -> approved_catalogues.Applied:
         applied = approved_catalogues.apply(
@@ -606,7 +631,7 @@ def _root_key(settings: Settings) -> bytes:
 
 
 def open_bus(
-    settings: Settings, store: Store, log: Log, approved: Callable[[], Catalogue]
+    settings: Settings, store: Store, log: Log, approved: Callable[[], Catalogue], clock: Clock
 ) -> "EmbeddedBus | KafkaBus | NoBus":
     """Open the bus that the settings name, where this process has any need of it. Raises HubError(STARTUP)."""
     if not settings.parts & ON_THE_BUS:
@@ -626,6 +651,7 @@ def open_bus(
         log=log,
         publisher=access_of(settings, of="publish"),
         publish_s=settings.kafka_publish_s,
+        clock=clock,
     )
 
 

@@ -43,6 +43,13 @@ class Batch(NamedTuple):
     owned: tuple[Owned, ...]
 
 
+class Behind(NamedTuple):
+    """How far decisions are behind what is published."""
+
+    records: int  # published and not decided
+    oldest_s: int  # how long the oldest of them has been there, in whole seconds; at least this long
+
+
 class Bus(Protocol):
     """Durable sealed intake, in order per key. At least once: a record may be polled again until acknowledged."""
 
@@ -66,6 +73,9 @@ class Bus(Protocol):
 
     def backlog(self) -> int:
         """Count the records that are published and not polled by any gate, as of a second ago. Waits for nothing."""
+
+    def behind(self) -> Behind:
+        """Say how far decisions are behind, as of a few seconds ago. While the store is down: as of before that."""
 
     def follow(self, topics: Collection[str]) -> None:
         """Poll these topics from now on, which are those of the catalogue in force. One that is not there yet is

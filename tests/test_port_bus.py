@@ -10,7 +10,7 @@ import pytest
 
 from hub.bus.embedded import EmbeddedBus
 from hub.bus.kafka import KafkaBus
-from hub.ports import Batch, Bus, Record
+from hub.ports import Batch, Behind, Bus, Record
 from hub.store.engine import Store
 from hub.store.positions import Superseded, advance
 from tests.engines import needs_kafka
@@ -195,3 +195,27 @@ def test_the_ends_of_a_topic_are_where_its_next_records_begin(engine: Engine, tm
         reached = {one.partition: one.next for one in batch.owned}
         assert all(reached[partition] >= end for partition, end in ends.items())
         assert dict(bus.ends("in.a.x")) == ends
+
+
+def test_how_far_decisions_are_behind_is_known_with_the_age_of_the_oldest(engine: Engine, tmp_path: Path) -> None:
+    """What was polled counts until it is decided; of what is left the oldest has an age, of nothing there is none."""
+
+    def soon(records: int, oldest_s: int = 0) -> Behind:
+        end_s = monotonic() + WAIT_S
+        while (said := bus.behind()).records != records or said.oldest_s < oldest_s:
+            assert monotonic() < end_s, said
+            sleep(0.05)
+        return said
+
+    with engine(tmp_path) as (bus, store):
+        bus.poll(1, 0.0)
+        bus.publish([record(n) for n in range(3)])
+        batch = bus.poll(2, WAIT_S)
+        soon(3, oldest_s=2)
+        decide(bus, store, batch)
+        bus.publish([record(9)])
+        soon(2, oldest_s=2)
+        while batch.records:
+            batch = bus.poll(10, 1.0)
+            decide(bus, store, batch)
+        assert soon(0).oldest_s == 0

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 
 from hub.core.errors import HubError, Item, Kind
-from hub.ports import Batch, Owned, Record
+from hub.ports import Batch, Behind, Owned, Record
 
 
 class NoBus:
@@ -30,6 +30,10 @@ class NoBus:
     def backlog(self) -> int:
         """See `Bus.backlog`. It is counted elsewhere."""
         return 0
+
+    def behind(self) -> Behind:
+        """See `Bus.behind`. Others know."""
+        return Behind(0, 0)
 
     def watch(self) -> None:
         """Count nothing."""

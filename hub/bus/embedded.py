@@ -8,8 +8,9 @@ import threading
 from collections.abc import Collection, Sequence
 from functools import partial
 
+from hub.bus.arrivals import Arrivals
 from hub.core.errors import HubError, Item
-from hub.ports import Batch, Owned, Polled, Record
+from hub.ports import Batch, Behind, Owned, Polled, Record
 from hub.store.engine import Fences, Store, Tx, marks
 from hub.store.facts import BUS_LOCK
 from hub.store.positions import own
@@ -72,7 +73,8 @@ class EmbeddedBus:
         self._next: dict[int, int] = {}  # where the next poll reads
         self._epochs: dict[int, int] = {}
         self._turn = 0
-        self._recent = Recent(recent_bytes)
+        self._recent, self._arrivals = Recent(recent_bytes), Arrivals()
+        self._behind = Behind(0, 0)
         self._rewound = False
         store.write(self._open)
         self._read_positions()
@@ -95,6 +97,7 @@ class EmbeddedBus:
 
         for topic, added in self._store.write(append, group=True, rows=len(records), fences=ONE).items():
             self._recent.keep(topic, added)  # now that they are durable
+            self._arrivals.note(topic, added[0].offset)
         new = {record.topic for record in records} - self._topics.keys()
         if new:
             self._learn(new)
@@ -134,6 +137,22 @@ class EmbeddedBus:
 
     def watch(self) -> None:
         """Count what waits, as always."""
+
+    def behind(self) -> Behind:
+        """See `Bus.behind`. What was there when this hub started is as old as that, at least."""
+        try:
+            with self._store.read() as tx:
+                positions: dict[str, int] = dict(tx.rows("SELECT partition, next FROM position"))
+        except HubError:
+            return self._behind
+        records, oldest_s = 0, 0.0
+        for name, topic in list(self._topics.items()):
+            position = positions.get(name, 0)
+            if (missing := self._ends.get(topic, 0) - position) > 0:
+                records += missing
+                oldest_s = max(oldest_s, self._arrivals.age_s(topic, position))
+        self._behind = Behind(records, int(oldest_s))
+        return self._behind
 
     def follow(self, topics: Collection[str]) -> None:
         """See `Bus.follow`. Here every topic that has records is polled."""
@@ -188,6 +207,7 @@ class EmbeddedBus:
             )
             stored = last[0] - number * OFFSETS_PER_PARTITION + 1 if last and last[0] is not None else 0
             self._ends[number] = max(stored, position)
+            self._arrivals.note(number, position)
 
     def _topic_within(self, tx: Tx, name: str) -> int:
         """Find a topic that an earlier publish of the same commit made, or make it. Nobody polls it yet."""

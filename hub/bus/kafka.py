@@ -16,9 +16,10 @@ from kafka.errors import KafkaError
 from hub.bus.kafka_access import REQUEST_MS, KafkaAccess, connected, reaching, unavailable
 from hub.bus.kafka_intake import SESSION_MS, Intake
 from hub.bus.kafka_watch import Watch
+from hub.clock import system_clock
 from hub.core.errors import HubError, Item
 from hub.logs import Log
-from hub.ports import Batch, Owned, Record
+from hub.ports import Batch, Behind, Clock, Owned, Record
 from hub.store.engine import Store
 
 PUBLISH_S = 5  # publish answers within this, whatever the cluster does
@@ -51,11 +52,12 @@ class KafkaBus:
         barred: Barred = nothing_barred,
         publish_s: int = PUBLISH_S,
         session_ms: int = SESSION_MS,
+        clock: Clock = system_clock,
     ) -> None:
         """Connect to nothing yet. `publisher` is the account that publishes, where it is another."""
         self._store, self._access, self._log = store, access, log
         self._outlet = Outlet(publisher or access, publish_s)
-        self._watch = Watch(store, access, log, barred)
+        self._watch = Watch(store, access, log, barred, clock)
         self._intake: Intake | None = None
         self._session_ms, self._again_at_s, self._closed = session_ms, 0.0, False
         self.follow(topics)
@@ -104,6 +106,10 @@ class KafkaBus:
     def watch(self) -> None:
         """Begin to count what waits, although no gate here polls: who takes backfill has to know."""
         self._watch.start()
+
+    def behind(self) -> Behind:
+        """See `Bus.behind`."""
+        return self._watch.behind()
 
     def follow(self, topics: Collection[str]) -> None:
         """See `Bus.follow`."""

@@ -4,6 +4,7 @@ decided from.
 A thread looks once a second, so that neither the gate nor a publisher waits for it.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from threading import Event, Lock, Thread
 from time import monotonic
@@ -14,13 +15,48 @@ from kafka.errors import KafkaError, for_code
 from kafka.structs import TopicPartition
 
 from hub.bus.kafka_access import KafkaAccess, connected, reaching
-from hub.bus.kafka_intake import name
+from hub.bus.kafka_intake import name, place
 from hub.core.errors import HubError, Item
 from hub.logs import Log
-from hub.ports import Owned
+from hub.ports import Behind, Clock, Owned
 from hub.store.engine import Store
 
 LOOK_S = 1.0
+AGE_S = 5.0  # between two looks at the age of what waits, five questions each
+AGES_S = (
+    1,
+    2,
+    5,
+    10,
+    20,
+    30,
+    45,
+    60,
+    90,
+    120,
+    180,
+    240,
+    300,
+    360,
+    420,
+    480,
+    600,
+    900,
+    1_200,
+    1_800,
+    2_700,
+    3_600,
+    5_400,
+    7_200,
+    14_400,
+    21_600,
+    43_200,
+    86_400,
+    172_800,
+    259_200,
+    432_000,
+    604_800,
+)  # fmt: skip - as finely as anybody needs to know it
 VERIFY_S = 86_400.0  # what was changed at the cluster by hand is found within a day
 VERIFY_AGAIN_S = 30.0  # where it could not be known, or was found wrong
 
@@ -29,9 +65,15 @@ class Watch:
     """Thread-safe. Looks at the topics that it is told to follow, once it is started."""
 
     def __init__(
-        self, store: Store, access: KafkaAccess, log: Log, barred: Callable[[Collection[str]], Mapping[str, str]]
+        self,
+        store: Store,
+        access: KafkaAccess,
+        log: Log,
+        barred: Callable[[Collection[str]], Mapping[str, str]],
+        clock: Clock,
     ) -> None:
-        self._store, self._access, self._log, self._barred = store, access, log, barred
+        """`clock` is what records are stamped by: their publishers are hubs."""
+        self._store, self._access, self._log, self._barred, self._clock = store, access, log, barred, clock
         self._lock, self._asking = Lock(), Lock()
         self._admin: KafkaAdminClient | None = None
         self._topics: frozenset[str] = frozenset()
@@ -41,7 +83,8 @@ class Watch:
         self._verify_at_s = 0.0
         self._ends: dict[str, int] = {}
         self._next: dict[str, int] = {}
-        self._stored: dict[str, int] = {}  # the positions, as of the last look
+        self._decided: dict[str, int] = {}  # the positions, as of the last look
+        self._oldest, self._age_at_s = (0, 0.0), 0.0  # seconds of age, and when that was so; when to look again
         self._wake, self._stop = Event(), Event()
         self._thread: Thread | None = None
 
@@ -80,11 +123,17 @@ class Watch:
     def rewound(self) -> None:
         """Hear that the gate here goes back to the stored positions: what it polled beyond them waits again."""
         with self._lock:
-            self._next = dict(self._stored)
+            self._next = dict(self._decided)
 
     def backlog(self) -> int:
         with self._lock:
             return sum(max(0, end - self._next.get(partition, 0)) for partition, end in self._ends.items())
+
+    def behind(self) -> Behind:
+        with self._lock:
+            records = sum(self._missing().values())
+            age_s, since_s = self._oldest
+        return Behind(records, int(age_s + monotonic() - since_s) if records else 0)
 
     def troubles(self) -> tuple[Item, ...]:
         with self._lock:
@@ -140,9 +189,36 @@ class Watch:
             self._away = away
             if not away:
                 self._ends = {partition: max(end, 0) for partition, end in ends.items()}
-            self._stored |= positions
+            self._decided.update(positions)
             for partition, position in positions.items():
                 self._next[partition] = max(position, self._next.get(partition, 0))
+            missing = self._missing()
+        if missing and not away and monotonic() >= self._age_at_s:
+            self._look_at_age(missing)
+
+    def _missing(self) -> dict[str, int]:
+        """Count, by partition, what is there and not decided. Called with the lock held."""
+        counts = {partition: end - self._decided.get(partition, 0) for partition, end in self._ends.items()}
+        return {partition: count for partition, count in counts.items() if count > 0}
+
+    def _look_at_age(self, missing: Collection[str]) -> None:
+        """See how old the oldest undecided record is: the cluster says which one was the first after a moment."""
+        now_s, now_ms = monotonic(), self._clock() // 1_000
+        places = {place(partition): self._decided.get(partition, 0) for partition in missing}
+
+        def older(age_s: int) -> bool:
+            assert self._admin is not None
+            first = self._admin.list_partition_offsets(dict.fromkeys(places, now_ms - age_s * 1_000))
+            return any(said.offset < 0 or said.offset > places[at] for at, said in first.items())
+
+        try:
+            with self._asking:
+                at = bisect_left(AGES_S, True, key=lambda age_s: not older(age_s))
+        except (KafkaError, OSError):
+            return
+        with self._lock:
+            self._oldest = (AGES_S[at - 1] if at else 0, now_s)
+        self._age_at_s = monotonic() + AGE_S
 
     def _verify(self, topics: frozenset[str]) -> None:
         try:

@@ -65,8 +65,12 @@ def draw(found: dict[str, Any]) -> None:
     console = Console(highlight=False)
     console.soft_wrap = not console.is_terminal  # whole lines for grep; words, not letters, are wrapped for people
     _head(console, found)
+    if found["standstill"]:
+        hanging(console, "[bold red]PAUSED[/]  ", 8, found["standstill"]["said"])
     for one in found["troubles"]:
         _problem(console, "bold red", "NOT READY", one)
+    if found.get("store") == "away":
+        return  # all the rest stands in it
     for one in (*found["alarms"], *found["problems"]):
         _problem(console, "yellow", "LOOK AT", one)
     if not (found["troubles"] or found["alarms"] or found["problems"]):

@@ -15,9 +15,11 @@ from hub.identity.ring import read_new_root, root_name, rotate_root
 from hub.identity.wrapping import rotate_wrapping
 from hub.logs import Log
 from hub.operations.key_list import list_keys
+from hub.operations.restart import obstacles
 from hub.operations.retention import Kept
+from hub.operations.standstill import Standstill, free_bytes, full_s, sentence, waiting
 from hub.operations.state import US, Around, status
-from hub.ports import Clock
+from hub.ports import Behind, Clock
 from hub.settings import Settings
 from hub.stop_flag import read_stops
 from hub.store.audit import Salt
@@ -28,6 +30,7 @@ class Intake(Protocol):
     """The bus, as far as an operator sees it."""
 
     def backlog(self) -> int: ...
+    def behind(self) -> Behind: ...
     def decided(self) -> int: ...
     def drop_decided(self, limit: int) -> int: ...
 
@@ -77,6 +80,32 @@ def status_of(hub: Steered) -> dict[str, Any]:
     around = Around(hub.bus.backlog(), hub.store.wal_bytes(), hub.root, read_stops(hub.stop_flag), moved_s)
     found = status(hub.settings, hub.store, hub.approved(), around, hub.clock())
     return {"uptime_s": round(monotonic() - began_s), **found}
+
+
+def standstill_of(hub: Steered, stands: Standstill | None) -> dict[str, Any] | None:
+    """Say in words and numbers that releases stand still; None where they do not."""
+    if stands is None:
+        return None
+    behind, now_us = hub.bus.behind(), hub.clock()
+    waits = waiting(hub.store, hub.approved(), behind, now_us)
+    full_in_s = full_s(hub.settings, stands, behind, free_bytes(hub.settings), now_us)
+    said = sentence(
+        stands, waits, full_in_s=full_in_s, obstacles=obstacles(hub.settings, hub.store), now_us=now_us
+    )  # fmt: skip
+    return {
+        "since_us": stands.since_us,
+        "why": stands.why,
+        "waiting": waits.unsent,
+        "oldest_s": waits.oldest_s,
+        "full_in_s": full_in_s,
+        "said": said,
+    }
+
+
+def without_store(hub: Steered) -> dict[str, Any]:
+    """Return what a status holds besides while the store is away."""
+    uptime_s, stops = round(monotonic() - hub.began[0]), read_stops(hub.stop_flag)
+    return {"uptime_s": uptime_s, "mode": hub.settings.mode, "releases_stopped": stops.everything, "store": "away"}
 
 
 def keys_of(hub: Steered) -> list[dict[str, Any]]:

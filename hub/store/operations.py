@@ -92,6 +92,35 @@ def held_oldest(tx: Tx) -> tuple[int, int]:
     return row[0], decided[0] if decided else 0
 
 
+def ready_oldest(tx: Tx, recipients: Iterable[int]) -> int:
+    """Return when the oldest delivery that is ready to leave was decided; 0 where none is."""
+    firsts = [
+        row[0]
+        for recipient in recipients
+        for row in tx.rows(
+            "SELECT min(delivery) FROM queue WHERE recipient = ? AND state = ?", (recipient, QueueState.READY.value)
+        )
+        if row[0] is not None
+    ]
+    if not firsts:
+        return 0
+    row = tx.one("SELECT a.at_us FROM delivery d JOIN audit a ON a.id = d.audit WHERE d.id = ?", (min(firsts),))
+    return int(row[0]) if row else 0
+
+
+def last_opened(tx: Tx, recipients: Iterable[int]) -> int:
+    """Return when something left last under a new number; 0 where nothing ever did."""
+    last_us = 0
+    for recipient in recipients:
+        row = tx.one(
+            "SELECT h.opened_us FROM recipient_counter c JOIN handout h ON h.recipient = c.recipient"
+            " AND h.number = c.number WHERE c.recipient = ?",
+            (recipient,),
+        )
+        last_us = max(last_us, int(row[0]) if row else 0)
+    return last_us
+
+
 class Stuck(NamedTuple):
     """Events of one publisher and dataset that wait: how many, of how many chains, and since when the oldest does."""
 
