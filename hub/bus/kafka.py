@@ -7,7 +7,7 @@ Clients are made when they are first needed, so that a hub starts while its clus
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from threading import Lock
+from threading import Lock, Thread
 from time import monotonic
 
 from kafka import KafkaProducer
@@ -25,6 +25,7 @@ from hub.store.engine import Store
 PUBLISH_S = 5  # publish answers within this, whatever the cluster does
 LINGER_MS = 1  # small publishes that come together share a request; a millisecond is a fraction of what one takes
 ANSWER_MS = 500  # what is left of that for the library to tell when one request was not answered
+CLOSE_S = 1  # of a stop, for what is being published right now
 LISTEN_S = 0.2  # then see whether other topics are to be followed
 RETRY_S = 1.0  # between two tries to reach a cluster that did not answer
 NOT_STORED = "the event bus did not confirm the events; they may be stored or not"
@@ -172,8 +173,9 @@ class Outlet:
 
     def close(self) -> None:
         with self._making:
-            if self._producer is not None:
-                self._producer.close(timeout=1)
+            producer, self._producer = self._producer, None
+        if producer is not None:
+            _end(producer, CLOSE_S)
 
     def _publish(self, records: Sequence[Record]) -> dict[str, int]:
         try:
@@ -197,10 +199,26 @@ class Outlet:
             partition = partition_of(record.key, count)
             answers.append(producer.send(topic, record.value, key=record.key, partition=partition))
         reached: dict[str, int] = {}
-        for answer in answers:
-            stored = answer.get(timeout=max(0.01, deadline_s - monotonic()))
-            reached[f"{stored.topic}:{stored.partition}"] = stored.offset + 1  # of one partition they come in order
+        try:
+            for answer in answers:
+                stored = answer.get(timeout=max(0.01, deadline_s - monotonic()))
+                reached[f"{stored.topic}:{stored.partition}"] = stored.offset + 1  # of one partition they come in order
+        except KafkaError:
+            self._give_up(producer)
+            raise
         return reached
+
+    def _give_up(self, producer: KafkaProducer) -> None:
+        """Let the next publish make another producer; what others have sent by this one it may still get through.
+
+        kafka-python 3.0.12 does not always go on with one whose batch ran out of time while the cluster was away: it
+        asks for a new producer id and sends nothing more. A repeat that this lets through is one event to the gate.
+        """
+        with self._making:
+            if self._producer is not producer:
+                return
+            self._producer = None
+        Thread(target=_end, args=(producer, self._wait_s), name="kafka-outlet-ends", daemon=True).start()
 
     def _made(self) -> KafkaProducer:
         with self._making:
@@ -221,6 +239,15 @@ class Outlet:
                     metrics_enabled=False,
                 )
             return self._producer
+
+
+def _end(producer: KafkaProducer, wait_s: int) -> None:
+    """Close a producer; where what it was to send does not get through, the library leaves its thread running."""
+    try:
+        producer.close(timeout=wait_s)
+    except (KafkaError, OSError):  # whoever published was told long ago that it may be stored or not
+        producer._sender.force_close()
+        producer._sender.join(wait_s)
 
 
 def partition_of(key: bytes, partitions: int) -> int:
