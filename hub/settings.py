@@ -114,9 +114,9 @@ class Settings(BaseSettings):
         description="What one process alone may do passes to another when it was silent for this long.",
     )
     store_partition_days: Annotated[int, Field(ge=1, le=366)] = Field(
-        30,
-        description="Days of audit rows and deliveries in one partition of PostgreSQL. Fewer where a month is too"
-        " large to move; a hundred partitions are no burden, a thousand are.",
+        91,
+        description="Days of audit rows and deliveries in one partition of PostgreSQL. Fewer where a quarter is too"
+        " large to move; each partition costs a hand-out some 50 us.",
     )
     clock_off_max_s: PositiveInt = Field(
         30,

@@ -34,7 +34,7 @@ INSERT_ONLY: dict[str, tuple[str, ...]] = {  # and which of their columns the hu
     "receipt": (),
 }
 _MIGRATING = 0x6875_625F_6D69  # "hub_mi": the advisory lock of who migrates
-PARTITION_DAYS = 30  # see `store_partition_days` in hub/settings.py
+PARTITION_DAYS = 91  # see `store_partition_days` in hub/settings.py
 Phase = Literal["all", "expand", "contract"]
 
 
