@@ -17,9 +17,11 @@ from hub.failpoints import arm, disarm
 from hub.identity.people import NewLink, link, person_of, unlink
 from hub.store.agreements import resume, suspend
 from hub.store.deliveries import FEED_KINDS, DeliveryKind
+from tests.interleaving import doing_at
 from tests.promise_hub import crashing
 from tests.protocol_world import CONSENT, LOOK_BACK, Hub, Matter, opened
 from tests.stateful_world import NOTICE, Exchange, signed_in
+from tests.wrapping_world import piece, rotate, under
 
 pytestmark = pytest.mark.engines
 
@@ -71,6 +73,28 @@ def test_an_original_of_the_batch_that_commits_meanwhile_is_corrected(tmp_path: 
             disarm()
         events, _ = hub.drain()
         assert [one["kind"] for one in events] == ["data", "correction"]
+
+
+def test_a_delete_that_was_sealed_before_its_transaction_is_stored_under_the_present_wrapping_key(hub: Hub) -> None:
+    """That key is rotated in between, and all that the former sealed by then is sealed anew: this is not among it."""
+    person = hub.link("A")
+    consent = hub.grant(person)
+    hub.publish("one")
+    hub.decide()
+    hub.drain()
+    hub.withdraw(person, consent)
+    hub.publish("two", aim=CORRECTS)
+    former = hub.keys.wrapping.present
+
+    def rotated() -> None:
+        rotate(hub)
+        while piece(hub):
+            pass
+
+    with doing_at("gate.prepared", rotated):
+        hub.decide()
+    assert under(hub, former)["delivery"] == 0
+    assert "delete" in [one["kind"] for one in hub.drain()[0]]
 
 
 def test_after_a_withdrawal_the_correction_is_a_delete_without_data(hub: Hub) -> None:

@@ -21,7 +21,6 @@ from hub.identity.wrapping import DAMAGED_US, SEALED, wrapping_name
 from hub.operations.key_list import list_keys
 from hub.store import tables
 from hub.store.wrapped import PERSONS, rotation_of
-from tests.interleaving import doing_at
 from tests.protocol_world import ROOT, Hub, opened
 from tests.stores import disk_full, dump, for_child, on_postgres
 from tests.wrapping_world import (
@@ -200,22 +199,6 @@ def test_what_a_slow_writer_still_sealed_under_the_former_key_is_found_by_the_ne
     to_the_end(hub)
     assert readable(hub) == before
     assert under(hub, old.present)["person"] == 0
-
-
-def test_a_text_that_the_gate_sealed_before_its_transaction_is_stored_under_the_present_key(hub: Hub) -> None:
-    """A correction for who may have nothing any more is a delete, sealed ahead; the rotation comes in between."""
-    former = hub.keys.wrapping.present
-    hub.publish("two", "A", aim={"corrects": "one"})
-
-    def rotated() -> None:
-        rotate(hub)
-        while piece(hub):
-            pass
-
-    with doing_at("gate.prepared", rotated):
-        hub.decide()
-    assert [one["kind"] for one in hub.drain()[0]].count("delete") == 1
-    assert under(hub, former)["delivery"] == 0
 
 
 @pytest.mark.parametrize("ended", ["before", "in between"])
