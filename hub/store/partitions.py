@@ -2,9 +2,12 @@
 
 Ids of a day begin at the day's number times 2^38 (`draw` in `migrations/postgres_functions.sql`), so what is
 partitioned by ids is partitioned by days. The hub's role may make no table, change none and drop none; the functions
-below run as the schema's owner and look for themselves whether what they do is due. No row is ever
-dropped by them.
+below run as the schema's owner and look for themselves whether what they do is due. No row is ever dropped by
+them.
 `event_seen` is in one piece for good: its key has to be unique over all time, and a correction looks far back.
+Measured, in turns with plain tables: COPY of a batch's rows into these three takes 4 % more of the server's processor,
+with 100 partitions as with 5, and the gate as a whole no more that was seen; a hand-out joins its queue with all of
+them, which with 96 costs 19 % more and with 5 nothing that could be seen. So they are few: a quarter of a year each.
 """
 
 from typing import NamedTuple
