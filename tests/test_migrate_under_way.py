@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from shutil import copytree
@@ -19,6 +20,7 @@ from hub.store.migrate import CONTRACTS, HEAD, MIGRATIONS, REVISIONS, Chain, ser
 from hub.store.migrate_postgres import ensure, grant, migrate, opened, revision, upgrade
 from hub.store.postgres import PgStore
 from tests import stores
+from tests.interleaving import Doing
 from tests.protocol_world import CONSENT, Hub
 
 FORMER = REVISIONS[-2]
@@ -212,18 +214,34 @@ def test_during_a_roll_out_a_hub_of_before_may_be_started_anew_and_after_it_is_r
 # Locks.
 
 
+def waits_for_a_table(path: Path) -> None:
+    """Return when somebody does."""
+    until_s = time.monotonic() + PATIENCE_S
+    with owner(path) as connection:
+        query = "SELECT 1 FROM pg_locks WHERE NOT granted AND locktype = 'relation'"
+        while connection.execute(query).fetchone() is None:
+            assert time.monotonic() < until_s
+            time.sleep(0.01)
+
+
 def test_a_migration_that_finds_no_way_gives_up_says_so_and_has_changed_nothing(
     path: Path, next_release: Chain
 ) -> None:
-    """Whoever comes while it waits is kept for 200 ms at a time."""
+    """Whoever comes while it waits is kept for 200 ms, not for as long as it tries."""
     with psycopg.connect(stores.owner_dsn_of(path)) as report:
         report.execute("SELECT count(*) FROM person")
+        run = partial(under_way.run, stores.owner_dsn_of(path), "", ["9001"], next_release, patience_s=1.0)
+        migrating = Doing(run)
+        waits_for_a_table(path)
+        with owner(path) as hub:
+            hub.execute("SET lock_timeout = '5s'")
+            hub.execute("SELECT count(*) FROM person")
         with pytest.raises(HubError) as caught:
-            under_way.run(stores.owner_dsn_of(path), "", ["9001"], next_release, patience_s=1.0)
+            migrating.result()
     assert (caught.value.code, "9001" in caught.value.what) == ("migrate-busy", True)
     with owner(path) as connection:
         assert revision(connection) == HEAD
-    under_way.run(stores.owner_dsn_of(path), "", ["9001"], next_release)
+    run()
     with owner(path) as connection:
         assert revision(connection) == "9001"
 
@@ -232,10 +250,11 @@ def test_a_migration_comes_again_until_a_table_is_free(path: Path, next_release:
     """A report ends; the migration goes on by itself."""
     with psycopg.connect(stores.owner_dsn_of(path)) as report:
         report.execute("SELECT count(*) FROM person")
-        ending = threading.Timer(1.0, report.rollback)
-        ending.start()
-        under_way.run(stores.owner_dsn_of(path), "", ["9001"], next_release)
-        ending.join()
+        migrating = Doing(lambda: under_way.run(stores.owner_dsn_of(path), "", ["9001"], next_release))
+        waits_for_a_table(path)
+        time.sleep(2 * under_way.LOCK_MS / 1000)
+        report.rollback()
+        migrating.result()
     with owner(path) as connection:
         assert revision(connection) == "9001"
 
