@@ -56,5 +56,10 @@ def pytest_testnodedown(node: object) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say which engines ran and what was skipped: a set that silently does not run is a defect."""
+    told = [said for report in terminalreporter.stats.get("passed", ()) for said in report.user_properties]
+    for said in sorted(
+        str(text) for name, text in told if name == "fault"
+    ):  # what was done, lost, and how long it took
+        terminalreporter.write_line(said)
     reasons = [str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", ()) if report.longrepr]
     terminalreporter.write_line(engines.summary(engines.HAD.asked, [one for one in reasons if engines.NOT_HERE in one]))
