@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import socket
 import sqlite3
 import subprocess
 import tempfile
@@ -16,7 +17,7 @@ import pytest
 
 from hub.app import build
 from hub.clock import system_clock
-from hub.commands.doctor import looked_at
+from hub.commands.doctor import _away, looked_at
 from hub.logs import open_log
 from hub.operations.doctor import held
 from hub.operations.findings import Finding
@@ -288,3 +289,27 @@ def test_beside_a_running_hub_it_says_what_the_hub_says(tmp_path: Path) -> None:
         (tmp_path / "admin.sock").chmod(0o666)
         said = command(environ, tmp_path, "doctor")
         assert (said.returncode, "others may steer the hub (mode 666)" in said.stdout) == (1, True)
+
+
+def test_engines_that_do_not_answer_are_named_with_why_and_what_to_do(data: Path) -> None:
+    """Database, brokers and policy server, each by itself: that nobody listens is told from a name nobody knows."""
+    found = look(
+        data, store_dsn="postgresql://me@127.0.0.1:1/hub", bus="kafka", kafka_security="PLAINTEXT",
+        kafka_bootstrap=("127.0.0.1:1", "no.such.host.invalid:9092"), policy="server", opa_url="http://127.0.0.1:1",
+    )  # fmt: skip
+    said = wrong(found)
+    assert said["store"] == "FAIL the store does not answer: nobody listens at its address; nothing was changed"
+    brokers = [one.what for one in found if (one.level, one.check) == ("FAIL", "brokers")]
+    assert brokers[0] == "127.0.0.1:1: the machine is there, and nobody listens at this port"
+    assert brokers[1] == "no.such.host.invalid:9092: its name is not known to this machine"
+    assert said["policy server"] == (
+        "FAIL The policy server cannot be reached: the machine is there, and nobody listens at this port"
+    )
+
+
+def test_one_broker_of_several_that_is_away_is_worth_a_look(data: Path) -> None:
+    """The others are enough to begin with."""
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        there = f"127.0.0.1:{one.getsockname()[1]}"
+        found = list(_away(settings(data, bus="kafka", kafka_bootstrap=(there, "127.0.0.1:1"))))
+    assert [(finding.level, finding.what.partition(": ")[0]) for finding in found] == [("WARN", "127.0.0.1:1")]
