@@ -220,8 +220,6 @@ class Gate:
 
         def transaction(tx: Tx) -> Counts:  # 5.
             reach("gate.begun")
-            if world.timely is not None:
-                world.timely.require_still()
             now = facts if tx.facts_at == facts_at and not aimed else read_facts(tx, taken)
             if rules_of(now.rules).quarantined:
                 raise quarantined()
@@ -233,6 +231,8 @@ class Gate:
             if not decided.complete:
                 raise Undecided
             reach("gate.decided")
+            if world.timely is not None:
+                world.timely.require_still()
             advance(tx, owned)  # first: another owner may have decided these, and their rows are there
             interned.extend(self._insert(tx, decided, unreadable))
             heard(tx, {event.dataset.number for event in taken if not event.waiting}, world.clock())
