@@ -20,6 +20,7 @@ from tests.doors import client_of
 from tests.file_ways import DropPublishes, DropReceives, FolderPublishes
 from tests.file_world import batches, left_over, lines
 from tests.protocol_world import ROOT
+from tests.stores import on_postgres, settings_of
 from tests.world import Town, birth, link_family, town, until
 
 pytestmark = pytest.mark.engines
@@ -159,6 +160,8 @@ def test_file_drop_is_turned_on_and_off_by_commands(tmp_path: Path, monkeypatch:
         pass
     for name, value in (("MODE", "development"), ("DATA_DIR", tmp_path / "hub"), ("FILE_DROP_DIR", tmp_path / "drop")):
         monkeypatch.setenv(f"HUB_{name}", str(value))
+    if on_postgres():
+        monkeypatch.setenv("HUB_STORE_DSN", settings_of(tmp_path / "hub")["store_dsn"])
 
     def run(*words: str) -> Result:
         return CliRunner().invoke(app, words)
