@@ -19,7 +19,7 @@ from deploy.engines import launch
 from deploy.engines.process import Engine
 from hub.bus.kafka import KafkaBus, partition_of
 from hub.bus.kafka_access import KafkaAccess, access_of
-from hub.bus.kafka_intake import shares
+from hub.bus.kafka_intake import JOIN_MS, shares
 from hub.clock import system_clock
 from hub.core.errors import HubError, Kind
 from hub.logs import open_log
@@ -207,7 +207,7 @@ def test_a_gate_that_follows_one_topic_more_gets_its_share_though_another_is_bus
         one.follow([*BOTH, "in.c.new"])
         two.follow([*BOTH, "in.c.new"])
         with running(first):
-            sleep(1.0)
+            sleep(JOIN_MS / 1000 + 0.4)  # no longer in the one poll that waits for it
             with running(second):
                 until(lambda: partitions_of(one) + partitions_of(two) == 10, within_s=8.0)
                 one.publish(records(20, "in.c.new"))
