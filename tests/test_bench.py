@@ -57,7 +57,7 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
 def test_every_benchmark_runs_small_over_real_engines(name: str, engines: Engines, tmp_path: Path) -> None:
     """It finds figures that can be: above nothing, and of as many rounds as there were."""
     sizes = Sizes(
-        people=200, events=400, rounds=1, seconds=2.0, withdrawals=10, consents=(600, 1_200)
+        people=200, events=400, rounds=1, seconds=6.0, withdrawals=10, consents=(600, 1_200)
     )  # fmt: skip
     found = registry_real.BENCHMARKS[name](sizes, tmp_path / name, lambda _: None, engines)
     assert found.name == name

@@ -91,7 +91,7 @@ def on_kafka(directory: Path) -> Iterator[Hub]:
     with opened(directory) as hub:
         bus = KafkaBus(hub.store, access, log=quiet_log(), topics=[TOPIC], session_ms=SESSION_MS)
         try:
-            hub.bus = bus  # type: ignore[assignment]  # it is the embedded one everywhere else
+            hub.bus = bus
             hub.publishing, hub.world = replace(hub.publishing, bus=bus), replace(hub.world, bus=bus)
             yield hub
         finally:

@@ -43,6 +43,8 @@ def measure(sizes: Sizes, directory: Path, say: Say, engines: "Engines | None" =
             sent, heard = together([shared | send, shared | hear | {"seconds": seconds + DRAIN_S}])
             hub_cpu += hub.cpu_s() - before_s
             published, acknowledged = published + sent["done"], acknowledged + heard["done"]
+            if not heard["latencies_s"]:
+                raise RuntimeError(f"nothing was acknowledged within {seconds + DRAIN_S:.0f} s")
             middle.append(percentile(heard["latencies_s"], 0.5))
             worst.append(percentile(heard["latencies_s"], 0.99))
     figures = (

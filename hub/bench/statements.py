@@ -6,7 +6,7 @@ from time import perf_counter
 from typing import Any, TypeVar
 
 from hub.bench.measure import group_of
-from hub.store.engine import Fences, Job, Key, Lane, Row, Store, Tx, Watch
+from hub.store.engine import Fences, Job, Key, Lane, Query, Row, Store, Tx, Watch
 from hub.store.outside import Outside
 
 T = TypeVar("T")
@@ -47,6 +47,9 @@ class NotingTx:
 
     def text(self, sql: str, parameters: Sequence[Any] = ()) -> str:
         return self._noting(sql, lambda: self._inner.text(sql, parameters))
+
+    def texts(self, queries: Sequence[Query]) -> list[str]:
+        return self._noting(queries[0][0], lambda: self._inner.texts(queries))
 
     def run(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         return self._noting(sql, lambda: self._inner.run(sql, parameters))

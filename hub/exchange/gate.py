@@ -27,35 +27,37 @@ from hub.failpoints import reach
 from hub.identity.keys import new_key, seal, unseal, waiting_place
 from hub.ports import Batch, Owned
 from hub.store.aims import (
+    BACKFILLS,
     DELIVERY_AIM,
     AimTexts,
     aims_of,
     clear_backfilled,
     close_ask,
     note_backfilled,
-    read_aims,
+    read_aims_beside,
 )
 from hub.store.audit import AUDIT, add_audit
 from hub.store.dead_letters import STOPPED, end_letters, note_letters
 from hub.store.deliveries import DELIVERY, QUEUE, DeliveryKind
-from hub.store.engine import Fences, Job, Tx
+from hub.store.engine import NO_ROWS, Fences, Job, Query, Tx
 from hub.store.facts import (
     CHAIN_LOCK,
+    RULES,
     IntakeTexts,
     PersonTexts,
+    epochs_query,
+    intake_queries,
     links_of,
     of_persons,
     persons_of,
-    read_intake,
     read_persons,
-    read_rules,
     read_seen,
     rules_of,
     waiting_of,
 )
 from hub.store.held import HOLD_KEY
 from hub.store.interned import remember
-from hub.store.operations import heard
+from hub.store.operations import HEARD_APART_US, heard
 from hub.store.overdue import STOP_DUE_US, set_due
 from hub.store.positions import Superseded, advance
 from hub.store.quarantine import quarantined
@@ -82,6 +84,7 @@ class Round(NamedTuple):
     job: Job
     owned: tuple[Owned, ...]
     interned: list[int]  # names that are stored once it has committed
+    heard: list[int]  # datasets that are noted as heard of then
     seen: Mapping[bytes, bytes]  # the events it is the first to see: the next batch may hold a repeat
     began_us: int
     decided: list[Prepared]  # what its transaction wrote, once it ran: the last counts
@@ -107,6 +110,7 @@ class Gate:
     def __init__(self, world: World) -> None:
         self._world = world
         self._interned: set[int] = set()
+        self._heard: dict[int, int] = {}  # datasets, and when this gate noted last that events of them came
         self._rulings = Rulings()
         self._commit: Round | None = None  # the batch that is committing while the next is prepared
         self.done: tuple[Prepared, int] = Prepared(), 0  # what was committed last, and when its look-up began
@@ -215,12 +219,13 @@ class Gate:
         reach("gate.prepared")
 
         interned: list[int] = []
+        heard_now: list[int] = []
         wrote: list[Prepared] = []
         aimed = any(event.aim is not None for event in taken)  # what they rely on is changed by others too
 
         def transaction(tx: Tx) -> Counts:  # 5.
             reach("gate.begun")
-            now = facts if tx.facts_at == facts_at and not aimed else read_facts(tx, taken)
+            now = facts if not aimed and unchanged(tx, taken, facts, read_at=facts_at) else read_facts(tx, taken)
             if rules_of(now.rules).quarantined:
                 raise quarantined()
             if not tx.alone and now.ids != facts.ids:
@@ -235,13 +240,14 @@ class Gate:
                 world.timely.require_still()
             advance(tx, owned)  # first: another owner may have decided these, and their rows are there
             interned.extend(self._insert(tx, decided, unreadable))
-            heard(tx, {event.dataset.number for event in taken if not event.waiting}, world.clock())
+            heard_now.extend(self._unheard({event.dataset.number for event in taken if not event.waiting}))
+            heard(tx, heard_now, world.clock())
             wrote.append(decided)
             reach("gate.before_commit")
             return _counts(decided, taken, unreadable)
 
         job = world.store.submit(transaction, fences=_fences(taken, facts))
-        return Round(job, owned, interned, dict(prepared.seen), began_us, wrote)
+        return Round(job, owned, interned, heard_now, dict(prepared.seen), began_us, wrote)
 
     def _finish(self) -> Counts | None:
         """See the batch before through: its commit, then 6."""
@@ -251,6 +257,7 @@ class Gate:
         counts: Counts = committing.job.result()
         reach("gate.committed")
         self._interned.update(committing.interned)
+        self._heard.update(dict.fromkeys(committing.heard, committing.began_us))
         self.done = committing.decided[-1], committing.began_us
         self._world.bus.acknowledge(committing.owned)
         return counts
@@ -265,6 +272,12 @@ class Gate:
                     continue
                 self._world.bus.acknowledge(queued.owned)
         self._commit = None
+
+    def _unheard(self, datasets: set[int]) -> list[int]:
+        """Leave out what was noted within the minute: looking at that row again would hold other gates up."""
+        now_us = self._world.clock()
+        noted = {one for one in datasets if 0 <= now_us - self._heard.get(one, -HEARD_APART_US) < HEARD_APART_US}
+        return sorted(datasets - noted)
 
     def _known(self, facts: Facts, seen: Mapping[bytes, bytes]) -> Known:
         persons = persons_of(facts.persons)
@@ -384,14 +397,36 @@ class Gate:
 
 def read_facts(tx: Tx, taken: Sequence[Taken]) -> Facts:
     """Read what the decisions of this batch rely on. The same events give the same queries, so texts compare."""
-    intake = read_intake(
-        tx,
-        locals_=sorted({local for event in taken for local in event.locals}),
-        subjects=sorted({event.subject for event in taken}),
-    )
+    links, waiting, rules, backfills = tx.texts([*_intake_of(taken), RULES, BACKFILLS])
+    intake = IntakeTexts(links, waiting)
     persons = sorted({link.person for link in links_of(intake).values()})
-    aims = read_aims(tx, aim_keys(taken), persons)
-    return Facts(intake, read_rules(tx), read_persons(tx, persons), aims, tuple(persons))
+    aims = read_aims_beside(tx, aim_keys(taken), persons, backfills)
+    return Facts(intake, rules, read_persons(tx, persons), aims, tuple(persons))
+
+
+def unchanged(tx: Tx, taken: Sequence[Taken], facts: Facts, *, read_at: int) -> bool:
+    """Look under the fences whether the facts about a batch, none of it aimed, are what they were at `read_at`.
+
+    Where no count says so, what a fence protects is not read again, but its epoch: whoever changed a fact about a
+    person has raised that person's, and for agreements, agencies and the policy theirs, which are among the rules. An
+    id that nobody had linked and events that wait have no fence; they are read. While a backfill is open, hand-outs
+    change what is cleared.
+    """
+    if tx.facts_at == read_at:
+        return True
+    links, waiting, rules, backfills, epochs = tx.texts([*_intake_of(taken), RULES, BACKFILLS, epochs_query(facts.ids)])
+    return (
+        links == facts.intake.links
+        and waiting == facts.intake.waiting
+        and rules == facts.rules
+        and backfills == NO_ROWS == facts.aims.backfills
+        and epochs == facts.persons.epochs
+    )
+
+
+def _intake_of(taken: Sequence[Taken]) -> list[Query]:
+    locals_ = sorted({local for event in taken for local in event.locals})
+    return intake_queries(locals_, sorted({event.subject for event in taken}))
 
 
 def _fences(taken: Sequence[Taken], facts: Facts) -> Fences | None:

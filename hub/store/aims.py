@@ -5,7 +5,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from hub.store.deliveries import QueueState, unpack_parts
-from hub.store.engine import Tx, loads, marks, padded
+from hub.store.engine import Query, Tx, loads, marks, padded
 
 DELIVERY_AIM = "delivery_aim(delivery, of, original, fields, asks, until_us)"
 WITH_CASE, WITHOUT_CASE, FOR_PERSON = 1, 2, 3  # `asks`: 0 is no ask
@@ -90,10 +90,20 @@ class AimRow(NamedTuple):
 
 def read_aims(tx: Tx, keys: AimKeys, persons: Sequence[int]) -> AimTexts:
     """Read what is known of these asks, of these events' deliveries, and which backfills are open."""
-    backfills = tx.text(
+    return read_aims_beside(tx, keys, persons, tx.text(*BACKFILLS))
+
+
+BACKFILLS: Query = (
+    (
         "SELECT json_group_array(json_array(subscription, id, hex(public))) FROM backfill INDEXED BY backfill_open"
         " WHERE closed_us IS NULL"
-    )
+    ),
+    (),
+)
+
+
+def read_aims_beside(tx: Tx, keys: AimKeys, persons: Sequence[int], backfills: str) -> AimTexts:
+    """Read the rest, where `BACKFILLS` has been answered."""
     return AimTexts(
         _listed(tx, _ASKS, keys.asks),
         _listed(tx, _ORIGINALS, keys.corrected),

@@ -16,8 +16,10 @@ from hub.store.outside import Outside
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
+Query = tuple[str, Sequence[Any]]  # a statement and its parameters
 Key = tuple[int, int]  # kind of fence (hub/store/facts.py), and the subject's number
 
+NO_ROWS = "[]"  # what `Tx.text` returns of them
 VARIABLES = 32_766  # of one statement, SQLite's own default limit
 IDS = {  # tables whose ids are drawn in the transaction that writes the rows, and their column
     "ask": "id", "audit": "id", "backfill": "id", "bus_topic": "number", "consent": "number", "delivery": "id",
@@ -78,6 +80,9 @@ class Tx(Protocol):
 
     def text(self, sql: str, parameters: Sequence[Any] = ()) -> str:
         """Run a query that aggregates all it has into one JSON text."""
+
+    def texts(self, queries: Sequence[Query]) -> list[str]:
+        """Run several such queries; an engine that is far away is waited for once."""
 
     def run(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         """Return how many rows changed."""

@@ -8,7 +8,7 @@ decision on the facts under the fence, because `decide` is pure. Otherwise it de
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from hub.store.engine import Key, Tx, loads, marks, padded
+from hub.store.engine import Key, Query, Tx, loads, marks, padded
 
 PERSON_FENCE, AGREEMENT_FENCE, AGENCY_FENCE, POLICY_FENCE = 1, 2, 3, 4
 CHAIN_LOCK, RECIPIENT_LOCK, BUS_LOCK, SESSION_LOCK, LEASE_LOCK = 11, 12, 13, 14, 15  # kinds of `Fences` without epochs
@@ -79,20 +79,25 @@ def read_seen(tx: Tx, events: Sequence[bytes]) -> dict[bytes, bytes]:
     return {bytes.fromhex(event): bytes.fromhex(content) for event, content in loads(found)}
 
 
-def read_intake(tx: Tx, *, locals_: Sequence[bytes], subjects: Sequence[bytes]) -> IntakeTexts:
+def intake_queries(locals_: Sequence[bytes], subjects: Sequence[bytes]) -> list[Query]:
+    """Ask what `IntakeTexts` holds, in its order."""
     locals_, subjects = padded(locals_), padded(subjects)
-    return IntakeTexts(
-        tx.text(
-            "SELECT json_group_array(json_array(hex(local), person, level, disputed)) FROM link"
-            f" WHERE local IN ({marks(len(locals_))}) AND until_us IS NULL",
+    return [
+        (
+            (
+                "SELECT json_group_array(json_array(hex(local), person, level, disputed)) FROM link"
+                f" WHERE local IN ({marks(len(locals_))}) AND until_us IS NULL"
+            ),
             locals_,
         ),
-        tx.text(
-            "SELECT json_group_array(json_array(hex(subject), dataset, id)) FROM waiting"
-            f" WHERE subject IN ({marks(len(subjects))})",
+        (
+            (
+                "SELECT json_group_array(json_array(hex(subject), dataset, id)) FROM waiting"
+                f" WHERE subject IN ({marks(len(subjects))})"
+            ),
             subjects,
         ),
-    )
+    ]
 
 
 def links_of(texts: IntakeTexts) -> dict[bytes, LinkFact]:
@@ -118,29 +123,46 @@ def read_persons(tx: Tx, persons: Sequence[int], *, names: bool = True) -> Perso
     """Read what decisions about these persons rely on; `names` are needed only where payloads are written."""
     persons = padded(persons)
     here = marks(len(persons))
-    return PersonTexts(
-        tx.text(
-            "SELECT json_group_array(json_array(id, erased_us IS NOT NULL, hex(born))) FROM person"
-            f" WHERE id IN ({here})",
+    queries: list[Query] = [
+        (
+            (
+                "SELECT json_group_array(json_array(id, erased_us IS NOT NULL, hex(born))) FROM person"
+                f" WHERE id IN ({here})"
+            ),
             persons,
         ),
-        tx.text(
-            "SELECT json_group_array(json_array(person, recipient, purpose, state, stretch, scope, until_us,"
-            f" assurance)) FROM choice WHERE person IN ({here})",
+        (
+            (
+                "SELECT json_group_array(json_array(person, recipient, purpose, state, stretch, scope, until_us,"
+                f" assurance)) FROM choice WHERE person IN ({here})"
+            ),
             persons,
         ),
-        tx.text(
-            "SELECT json_group_array(json_array(person, agency, hex(sealed))) FROM link"
-            f" WHERE person IN ({here}) AND until_us IS NULL",  # the hand-out keeps back what a disputed one names
-            persons,
+        epochs_query(persons),
+    ]
+    if names:
+        queries.append(
+            (
+                (
+                    "SELECT json_group_array(json_array(person, agency, hex(sealed))) FROM link"
+                    f" WHERE person IN ({here}) AND until_us IS NULL"
+                ),  # the hand-out keeps back what a disputed one names
+                persons,
+            )
         )
-        if names
-        else "[]",
-        tx.text(
+    of_person, choices, epochs, *named = tx.texts(queries)
+    return PersonTexts(of_person, choices, named[0] if names else "[]", epochs)
+
+
+def epochs_query(persons: Sequence[int]) -> Query:
+    """Ask for the epochs of these persons' fences: who changes a fact about a person raises that person's."""
+    persons = padded(persons)
+    return (
+        (
             f"SELECT json_group_array(json_array(subject, epoch)) FROM fence WHERE kind = {PERSON_FENCE}"
-            f" AND subject IN ({here})",
-            persons,
+            f" AND subject IN ({marks(len(persons))})"
         ),
+        persons,
     )
 
 
@@ -165,14 +187,20 @@ def disputed_links(tx: Tx) -> frozenset[tuple[int, int]]:
 
 def read_rules(tx: Tx) -> str:
     """Read every agreement's and agency's standing and the policy revision, as one text."""
-    return tx.text(
+    return tx.text(*RULES)
+
+
+RULES: Query = (
+    (
         "SELECT json_array((SELECT value FROM fact WHERE name = 'policy_revision'),"
         " (SELECT json_group_array(json_array(number, phase)) FROM agreement_state),"
         " (SELECT json_group_array(number) FROM agency_state WHERE suspended = 1),"
         f" (SELECT json_group_array(json_array(kind, subject, epoch)) FROM fence WHERE kind > {PERSON_FENCE}),"
         " (SELECT value FROM fact WHERE name = 'catalogue_digest'),"
         " (SELECT value FROM fact WHERE name = 'quarantine'))"
-    )
+    ),
+    (),
+)
 
 
 def rules_of(text: str) -> RuleFacts:

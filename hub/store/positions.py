@@ -11,14 +11,19 @@ class Superseded(Exception):
 
 
 def advance(tx: Tx, owned: Sequence[Owned]) -> None:
-    """Move positions inside the decision's transaction. Raises Superseded where owner epoch or old offset differ."""
-    for part in owned:
-        moved = tx.run(
-            "UPDATE position SET next = ? WHERE partition = ? AND epoch = ? AND next = ?",
-            (part.next, part.partition, part.epoch, part.first),
-        )
-        if moved != 1:
-            raise Superseded(part.partition)
+    """Move positions inside the decision's transaction. Raises Superseded where owner epoch or old offset differ.
+
+    In one statement for as many partitions as a batch comes from: few texts, and one wait.
+    """
+    if not owned:
+        return
+    each = " OR ".join(["(partition = ? AND epoch = ? AND next = ?)"] * len(owned))
+    moves = " ".join(["WHEN ? THEN ?"] * len(owned))
+    to = [value for part in owned for value in (part.partition, part.next)]
+    at = [value for part in owned for value in (part.partition, part.epoch, part.first)]
+    moved = tx.run(f"UPDATE position SET next = CASE partition {moves} END WHERE {each}", [*to, *at])
+    if moved != len(owned):
+        raise Superseded(", ".join(part.partition for part in owned))
 
 
 def own(tx: Tx, partition: str) -> tuple[int, int]:

@@ -21,6 +21,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import lru_cache
 from hashlib import blake2b
 from itertools import count
 from queue import SimpleQueue
@@ -44,7 +45,7 @@ from hub.store.arrays import (
     array_of,
 )
 from hub.store.dialect import table_and_columns, translate
-from hub.store.engine import IDS, Fences, Key, Lane, Row, Tx, Watch, keys_changed, only, stopping, unavailable
+from hub.store.engine import IDS, Fences, Key, Lane, Query, Row, Tx, Watch, keys_changed, only, stopping, unavailable
 from hub.store.migrate import HEAD
 from hub.store.news import Topic
 from hub.store.outside import NOWHERE, Outside
@@ -131,6 +132,14 @@ class PgTx:
         found = self.execute(sql, parameters).fetchone()
         assert found is not None
         return str(found[0])
+
+    def texts(self, queries: Sequence[Query]) -> list[str]:
+        """Run several such queries at one go: they are sent together, and waited for once."""
+        if len(queries) < 2:
+            return [self.text(*one) for one in queries]
+        with self._connection.pipeline():
+            cursors = [self.execute(*one) for one in queries]
+            return [str(only(cursor.fetchall())[0]) for cursor in cursors]  # type: ignore[index]  # an aggregate has one
 
     def run(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         """Return how many rows changed."""
@@ -473,6 +482,7 @@ def _commit(connection: Connection) -> None:
         )
 
 
+@lru_cache(maxsize=1 << 16)  # a gate meets its persons again
 def lock_number(key: Key) -> int:
     """Name a fence's advisory lock: 63 bits of a hash. Two that met would only wait for each other needlessly."""
     return int.from_bytes(blake2b(b"%d.%d" % key, digest_size=8).digest()) >> 1 or 1

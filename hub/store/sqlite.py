@@ -25,7 +25,7 @@ from typing import Any, NamedTuple, TypeVar
 from hub.clock import system_clock
 from hub.core.errors import HubError, Kind
 from hub.failpoints import reach
-from hub.store.engine import IDS, Fences, Key, Lane, Row, Tx, Watch, only, stopping, unavailable
+from hub.store.engine import IDS, Fences, Key, Lane, Query, Row, Tx, Watch, only, stopping, unavailable
 from hub.store.outside import NOWHERE, Outside
 
 T = TypeVar("T")
@@ -92,6 +92,9 @@ class SqliteTx:
     def text(self, sql: str, parameters: Sequence[Any] = ()) -> str:
         """Run a query that aggregates all it has into one JSON text, in one step of the engine."""
         return str(self.execute(sql, parameters).fetchone()[0])
+
+    def texts(self, queries: Sequence[Query]) -> list[str]:
+        return [self.text(*one) for one in queries]
 
     def run(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         """Return how many rows changed."""
