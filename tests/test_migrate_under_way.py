@@ -1,8 +1,7 @@
 """The schema changes while hubs of two versions serve: what is added first, what is taken away last, and what waits."""
 
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -13,7 +12,6 @@ import psycopg
 import pytest
 
 from hub.core.errors import HubError
-from hub.exchange.handout import Page
 from hub.store import under_way
 from hub.store.engine import Store
 from hub.store.migrate import CONTRACTS, HEAD, MIGRATIONS, REVISIONS, Chain, serves
@@ -21,29 +19,23 @@ from hub.store.migrate_postgres import ensure, grant, migrate, opened, revision,
 from hub.store.postgres import PgStore
 from tests import stores
 from tests.interleaving import Doing
-from tests.protocol_world import CONSENT, Hub
+from tests.migrating import PATIENCE_S, Load
+from tests.protocol_world import Hub
 
 FORMER = REVISIONS[-2]
-PEOPLE = 6
-PATIENCE_S = 30.0
 LONGEST_S = 1.0  # 200 ms behind who waits, some more while tables are exchanged, and what two busy cores add
-WAITED = (
-    "SELECT coalesce(max(extract(epoch FROM clock_timestamp() - l.waitstart)), 0)::float8 FROM pg_locks l"
-    " JOIN pg_stat_activity a ON a.pid = l.pid WHERE NOT l.granted AND l.locktype = 'relation' AND a.usename = %s"
-)
 
 # A release to come: it adds a column with an index and fills it in; the one after takes the column away again.
 ADDS = '''
-"""Deliveries say in which room they were decided."""
+"""Persons are in a room. Taken up again after half of it, it goes on."""
 
-import sqlalchemy as sa
 from alembic import op
 
 revision, down_revision, phase = "9001", "{head}", "expand"
 
 
 def upgrade() -> None:
-    op.add_column("person", sa.Column("room", sa.Integer()))
+    op.execute("ALTER TABLE person ADD COLUMN IF NOT EXISTS room INTEGER")
     with op.get_context().autocommit_block():
         op.execute("DROP INDEX IF EXISTS person_room")
         op.execute("CREATE INDEX CONCURRENTLY person_room ON person (room) WHERE room IS NOT NULL")
@@ -260,100 +252,6 @@ def test_a_migration_comes_again_until_a_table_is_free(path: Path, next_release:
 
 
 # Two versions at once.
-
-
-class Load:
-    """Publishing, deciding, handing out and withdrawing, each in a thread of its own, until the block ends.
-
-    One hub publishes and decides; the other hands out, and both change consents.
-    """
-
-    def __init__(self, old: Hub, new: Hub, watched: psycopg.Connection) -> None:
-        self.old, self.new, self._watched = old, new, watched
-        self.people = [(f"P-{number}", old.link(f"P-{number}")) for number in range(PEOPLE)]
-        for _, person in self.people:
-            old.grant(person)
-        self.published = 0
-        self.got: list[str] = []
-        self.failed: list[str] = []
-        self.longest_s = 0.0  # that a hub waited for a table
-        self._stop, self._turn = threading.Event(), threading.Lock()
-        steps = (self._publish, self._gate, self._take, self._choose, self._watch)
-        self._threads = [threading.Thread(target=self._run, args=(one,), daemon=True) for one in steps]
-
-    def __enter__(self) -> "Load":
-        for thread in self._threads:
-            thread.start()
-        self.go_on()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.go_on()
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def go_on(self) -> None:
-        """Wait until as much again was published and handed out."""
-        wanted = self.published + 30, len(self.got) + 20
-        until_s = time.monotonic() + PATIENCE_S
-        while (self.published, len(self.got)) < wanted or len(self.got) < wanted[1]:
-            assert time.monotonic() < until_s, (wanted, self.published, len(self.got), self.failed)
-            time.sleep(0.02)
-
-    def take_over(self, following: Callable[[], Hub]) -> Hub:
-        """Have another hub publish and decide from now on; returns the one that did."""
-        with self._turn:
-            self.old.decide()
-            former, self.old = self.old, following()
-        return former
-
-    def finish(self) -> None:
-        """Decide and take what is left."""
-        self.old.decide()
-        while (page := self.new.pull()).opened:
-            self._note(page)
-
-    def _run(self, step: Callable[[], None]) -> None:
-        while not self._stop.is_set():
-            try:
-                step()
-            except Exception as error:  # noqa: BLE001 - the test asks for all of them
-                self.failed.append(f"{step.__name__}: {error!r}")
-
-    def _watch(self) -> None:
-        """Ask the server who waits for a table, and how long already: a busy machine's own delays are not in that."""
-        row = self._watched.execute(WAITED.encode(), (stores.ROLE,)).fetchone()
-        self.longest_s = max(self.longest_s, float(row[0]) if row else 0.0)
-        time.sleep(0.01)
-
-    def _publish(self) -> None:
-        local, _ = self.people[self.published % (PEOPLE - 1)]
-        with self._turn:
-            self.old.publish(f"e-{self.published}", local)
-        self.published += 1
-        time.sleep(0.005)
-
-    def _gate(self) -> None:
-        with self._turn:
-            self.old.gate.step(0.0)
-        time.sleep(0.005)
-
-    def _take(self) -> None:
-        page = self.new.pull(limit=20)
-        self._note(page)
-        if not page.opened:
-            time.sleep(0.01)
-
-    def _note(self, page: Page) -> None:
-        read = self.new.read(page)  # notices of changed consents among them
-        self.got += [one["id"] for one in read if one["type"] == CONSENT.dataset]
-        self.new.acknowledge(page)
-
-    def _choose(self) -> None:
-        _, person = self.people[-1]
-        self.new.withdraw(person, self.old.grant(person))
-        time.sleep(0.05)
 
 
 def of_version(path: Path, version: str) -> Hub:

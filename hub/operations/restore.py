@@ -131,7 +131,8 @@ def _database(
 
 def _refuse_running(connection: "psycopg.Connection") -> None:
     row = connection.execute(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'hub'"
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        " AND (application_name = 'hub' OR application_name LIKE 'hub %')"
     ).fetchone()
     if row is None or row[0]:
         raise _running()
@@ -148,6 +149,9 @@ def _move_aside(connection: "psycopg.Connection", name: str) -> None:
     with connection.transaction():
         connection.execute(sql.SQL("ALTER SCHEMA public RENAME TO {}").format(sql.Identifier(name)))
         connection.execute("CREATE SCHEMA public")
+        if connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = 'parts'").fetchone():  # the partitions of it
+            partitions = sql.Identifier(f"{name}_parts")
+            connection.execute(sql.SQL("ALTER SCHEMA parts RENAME TO {}").format(partitions))
 
 
 def _load(connection: "psycopg.Connection", folder: Path, manifest: dict[str, Any], now_us: int) -> None:

@@ -11,6 +11,8 @@ import psycopg
 
 from hub.core.errors import HubError
 from hub.store.engine import unavailable
+from hub.store.migrate import HEAD
+from hub.store.under_way import NAME
 
 CHANNEL = "hub_bell"
 CONNECT_S = 5
@@ -58,7 +60,7 @@ class Signals:
 
     def _connect(self) -> psycopg.Connection:
         return psycopg.connect(
-            self._dsn, password=self._password or None, autocommit=True, application_name="hub",
+            self._dsn, password=self._password or None, autocommit=True, application_name=f"{NAME} {HEAD}",
             connect_timeout=CONNECT_S,
         )  # fmt: skip
 

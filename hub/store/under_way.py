@@ -7,7 +7,8 @@ version before that is started anew goes on, and once the roll-out is closed it 
 
 1. one migration after the other, each in its own transaction, so that what is done is done;
 2. a lock is waited for 200 ms at a time: whoever stands in line behind us waits no longer, and we come again;
-3. an index is made CONCURRENTLY, in an `autocommit_block`, and what is half made is dropped first;
+3. an index is made CONCURRENTLY, in an `autocommit_block`: what stands before it is committed then and must bear being
+   done again, and an index that is half made is dropped first;
 4. rows are filled in by the hub, in pieces, never by a migration in one statement over a large table.
 """
 
