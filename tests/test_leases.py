@@ -4,7 +4,7 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event, Thread
-from time import monotonic, sleep
+from time import sleep
 
 import pytest
 
@@ -145,7 +145,7 @@ def test_a_process_is_on_the_list_as_long_as_it_says_so(store: Store) -> None:
 # What a process holds.
 
 
-def keeper(store: Store, lease_s: float = 0.6) -> Leases:
+def keeper(store: Store, lease_s: float = 3.0) -> Leases:
     log = open_log(clock=system_clock, stream=io.StringIO())
     return Leases(store, frozenset([Part.WEBHOOKS]), lease_s=lease_s, log=log)
 
@@ -179,24 +179,23 @@ def test_two_processes_share_what_there_is_and_one_that_ends_leaves_it_to_the_ot
 
 def test_a_process_that_slept_past_its_lease_begins_nothing_more(store: Store) -> None:
     """It knows by its own clock, before it has heard from anybody; and it gets back what nobody took."""
-    asleep = keeper(store, lease_s=0.3)
+    asleep = keeper(store, lease_s=2.0)
     asleep.want("webhook", NAMES)
     asleep._keep()  # and its thread does not run
     assert mine(asleep) == set(NAMES)
-    began_s = monotonic()
-    until(lambda: mine(asleep), lambda found: not found)
-    assert 0.2 < monotonic() - began_s < 1.0
+    sleep(2.0)
+    assert mine(asleep) == set()
     asleep._keep()
     assert mine(asleep) == set(NAMES)
 
 
 def test_what_another_took_meanwhile_is_not_believed_in_any_more(store: Store) -> None:
-    asleep = keeper(store, lease_s=0.2)
+    asleep = keeper(store, lease_s=2.0)
     asleep.want("webhook", NAMES[:1])
     asleep._keep()
     turn = asleep.turn(NAMES[0])
     assert turn is not None
-    sleep(0.3)
+    sleep(2.1)
     assert taken(store, "somebody else", NAMES[0]) is not None
     asleep._keep()
     assert mine(asleep) == set()
