@@ -17,11 +17,11 @@ def advance(tx: Tx, owned: Sequence[Owned]) -> None:
     """
     if not owned:
         return
-    each = " OR ".join(["(partition = ? AND epoch = ? AND next = ?)"] * len(owned))
+    each = ["partition = ? AND epoch = ? AND next = ?"] * len(owned)
+    at = [value for part in owned for value in (part.partition, part.epoch, part.first)]
     moves = " ".join(["WHEN ? THEN ?"] * len(owned))
     to = [value for part in owned for value in (part.partition, part.next)]
-    at = [value for part in owned for value in (part.partition, part.epoch, part.first)]
-    moved = tx.run(f"UPDATE position SET next = CASE partition {moves} END WHERE {each}", [*to, *at])
+    moved = tx.run(f"UPDATE position SET next = CASE partition {moves} END WHERE {' OR '.join(each)}", [*to, *at])
     if moved != len(owned):
         raise Superseded(", ".join(part.partition for part in owned))
 
