@@ -434,9 +434,10 @@ class Hub:
     def troubles(self) -> tuple[Item, ...]:
         """Say in words why the hub does not do its work; empty when it does."""
         items = [Item(said, remedy="Its log says more.") for worker in self._workers() if (said := worker.trouble())]
-        items += self._quarantine()
         if said := self.store.trouble():
             items.append(Item(said, remedy="Check the disk and the store's file; restart when both are back."))
+        else:
+            items += self._quarantine()
         if said := self.timely.trouble():
             items.append(Item(said, remedy=SET_THE_CLOCK))
         items += self.bus.troubles()
