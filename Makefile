@@ -10,6 +10,7 @@
 #   make asyncapi  install the official AsyncAPI parser, which one test asks (needs node and npm)
 #   make chart     render the Helm chart and have Helm check it (installs Helm)
 #   make policies  rebuild the compiled policy (installs OPA)
+#   make promises  the promises' tests, each beside how it did on every set of engines
 #   make bench | torture | mutants     measurements; thousands of crashes; does each test notice?   ARGS="--help"
 #   make bench ENGINES=real  what is measured over PostgreSQL, Kafka and OPA
 #   make clean     remove what was installed and cached; data under var/ stays
@@ -35,7 +36,7 @@ UV := env -u VIRTUAL_ENV UV_PROJECT_ENVIRONMENT=.venv UV_PYTHON_DOWNLOADS=never 
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test lint lint-ruff lint-format lint-types lint-imports lint-sizes
-.PHONY: engines engines-down chart asyncapi policies policies-check bench torture mutants clean
+.PHONY: engines engines-down chart asyncapi policies policies-check promises bench torture mutants clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -111,6 +112,9 @@ policies: install $(OPA)
 
 policies-check: install $(OPA)
 	$(BIN)/python deploy/build_policies.py --opa $(OPA) --check
+
+promises: install
+	$(BIN)/python deploy/promises.py $(ARGS)
 
 bench: install $(if $(filter real,$(ENGINES)),$(OPA) $(KAFKA))
 	$(BIN)/hub bench $(if $(filter real,$(ENGINES)),--engines real) $(ARGS)

@@ -3,7 +3,7 @@
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from subprocess import run
@@ -354,36 +354,6 @@ def test_a_database_that_does_not_answer_is_said_without_its_address() -> None:
 def _open(dsn: str) -> None:
     with opened(dsn):
         pass
-
-
-def test_a_defect_is_said_without_the_values_that_it_met(store: PgStore) -> None:
-    """PostgreSQL quotes the failing row; what it holds belongs into no log."""
-    row = ("canary-name", "canary-value")
-    store.write(lambda tx: tx.insert("fact(name, value)", [row]))
-    cases: list[Callable[[Tx], Any]] = [
-        lambda tx: tx.insert("fact(name, value)", [row]),
-        lambda tx: tx.rows("SELECT CAST(value AS BIGINT) FROM fact"),
-        lambda tx: tx.run("UPDATE fact SET value = NULL"),
-    ]
-    for case in cases:
-        with pytest.raises(psycopg.Error) as caught:
-            store.write(case)
-        assert "canary" not in str(caught.value) + repr(caught.value.__cause__)
-
-
-def test_a_text_that_postgresql_cannot_hold_is_the_requests_own_fault(store: PgStore) -> None:
-    """U+0000, which SQLite takes: whether it was to be stored or only looked for. The connection serves on."""
-
-    def look() -> None:
-        with store.read() as tx:
-            tx.rows("SELECT value FROM fact WHERE name = ?", ("a\x00b",))
-
-    for act in (look, lambda: store.write(lambda tx: tx.insert("fact(name, value)", [("a\x00b", "c")]))):
-        with pytest.raises(HubError) as refused:
-            act()
-        assert (refused.value.kind, "a\x00b" in str(vars(refused.value))) == (Kind.INVALID, False)
-    with store.read() as tx:
-        assert tx.rows("SELECT count(*) FROM fact WHERE value = 'c'") == [(0,)]
 
 
 def test_what_is_submitted_runs_in_order_and_raises_where_its_result_is_asked_for(store: PgStore) -> None:
