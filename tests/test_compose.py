@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from hub.settings import PREFIX
+from hub.settings import PREFIX, load, refuse_unsafe
 from tests.deployed import (
     EXACT,
     PENDING_COMMANDS,
@@ -81,6 +81,18 @@ def test_a_hub_process_names_only_settings_and_commands_that_there_are(name: str
     """A misspelt variable would be refused at start; so would the command."""
     assert unknown_settings(HUBS[name]["environment"]) == []
     assert unknown_command([word for word in HUBS[name]["command"] if word]) == []
+
+
+@pytest.mark.parametrize("name", HUBS)
+def test_production_refuses_nothing_that_a_hub_process_is_told(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But for the files, which are not here: it would be refused at its first start, on somebody else's machine."""
+    told = {key: str(value) for key, value in HUBS[name]["environment"].items() if key.startswith(PREFIX)}
+    told["HUB_ISSUER"] = "https://hub.example"
+    for key, value in told.items():
+        monkeypatch.setenv(key, value)
+    files = {key.removeprefix(PREFIX).lower() for key, value in told.items() if value.startswith(("/keys", "/run"))}
+    refused = {item.where for item in refuse_unsafe(load(told))}
+    assert refused <= files | {"data_dir", "shared_dir", "marks_dir"}
 
 
 def test_nothing_is_pending_any_more_once_all_of_it_is_there() -> None:
@@ -167,8 +179,9 @@ def test_the_secrets_are_made_once_readable_by_their_owner_and_fit_what_compose_
     assert not any(name.endswith((".tmp", ".srl")) for name in made)
     assert made["kafka_properties"].count(made["kafka_admin_password"]) == 3
     assert b"@ADMIN@" not in made["kafka_properties"]
-    ca, server = tmp_path / "secrets" / "kafka_ca", tmp_path / "secrets" / "kafka_server_pem"
-    subprocess.run(["openssl", "verify", "-CAfile", ca, server], check=True, capture_output=True)
+    for ca, server in (("kafka_ca", "kafka_server_pem"), ("store_ca", "store_server_crt.postgres")):
+        named_files = [tmp_path / "secrets" / one for one in (ca, server)]
+        subprocess.run(["openssl", "verify", "-CAfile", *named_files], check=True, capture_output=True)
     subprocess.run(make, check=True, capture_output=True)
     assert {path.name: path.read_bytes() for path in (tmp_path / "secrets").iterdir()} == made
 

@@ -127,15 +127,31 @@ def test_no_manifest_holds_a_secret() -> None:
 
 
 SECRETS = {  # which of the values' secrets each pod is given
-    "web": {"hub-root-key", "hub-store", "hub-metrics", "hub-bundle", "hub-bus-publish", "hub-bus-authority"},
-    "gate": {"hub-root-key", "hub-store", "hub-metrics", "hub-bundle", "hub-bus-gate"}
+    "web": {
+        "hub-root-key",
+        "hub-store",
+        "hub-store-authority",
+        "hub-metrics",
+        "hub-bundle",
+        "hub-bus-publish",
+        "hub-bus-authority",
+    },
+    "gate": {"hub-root-key", "hub-store", "hub-store-authority", "hub-metrics", "hub-bundle", "hub-bus-gate"}
     | {"hub-bus-publish", "hub-bus-authority"},
-    "handout": {"hub-root-key", "hub-store", "hub-metrics", "hub-bundle"},
-    "webhooks": {"hub-root-key", "hub-store", "hub-metrics", "hub-bundle"},
-    "files": {"hub-root-key", "hub-store", "hub-metrics", "hub-bundle", "hub-bus-publish", "hub-bus-authority"},
-    "retention": {"hub-root-key", "hub-store", "hub-metrics"},
-    "migrate": {"hub-root-key", "hub-store", "hub-store-owner", "hub-metrics"},
-    "topics": {"hub-root-key", "hub-store", "hub-metrics", "hub-bus-admin", "hub-bus-gate"}
+    "handout": {"hub-root-key", "hub-store", "hub-store-authority", "hub-metrics", "hub-bundle"},
+    "webhooks": {"hub-root-key", "hub-store", "hub-store-authority", "hub-metrics", "hub-bundle"},
+    "files": {
+        "hub-root-key",
+        "hub-store",
+        "hub-store-authority",
+        "hub-metrics",
+        "hub-bundle",
+        "hub-bus-publish",
+        "hub-bus-authority",
+    },
+    "retention": {"hub-root-key", "hub-store", "hub-store-authority", "hub-metrics"},
+    "migrate": {"hub-root-key", "hub-store", "hub-store-authority", "hub-store-owner", "hub-metrics"},
+    "topics": {"hub-root-key", "hub-store", "hub-store-authority", "hub-metrics", "hub-bus-admin", "hub-bus-gate"}
     | {"hub-bus-publish", "hub-bus-authority"},
 }
 

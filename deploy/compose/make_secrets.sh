@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Make the secrets that compose.yaml names, once: random passwords and tokens, and a certificate for the broker.
+# Make the secrets that compose.yaml names, once: random passwords and tokens, and certificates for the broker and the database.
 #
 #   deploy/compose/make_secrets.sh [DIRECTORY]     deploy/compose/secrets where none is named; run as root for the owners
 #
@@ -16,16 +16,26 @@ for name in store_password store_owner_password kafka_admin_password kafka_publi
   [ -s "$name" ] || openssl rand -hex 32 | tr -d '\n' > "$name"
 done
 
-if [ ! -s kafka_server_pem ]; then
-  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca.tmp -out kafka_ca -days 3650 \
-    -subj "/CN=exchange-hub broker authority" 2>/dev/null
-  openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key.tmp -out request.tmp -subj "/CN=kafka" 2>/dev/null
-  printf 'subjectAltName=DNS:kafka,DNS:localhost,IP:127.0.0.1\n' > extensions.tmp
-  openssl x509 -req -in request.tmp -CA kafka_ca -CAkey ca.tmp -CAcreateserial -days 825 -extfile extensions.tmp \
+# Make key and certificate of the container $1, signed by an authority that signs nothing else: $2, whose key is not kept.
+certify() {
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca.tmp -out "$2" -days 3650 \
+    -subj "/CN=exchange-hub $1 authority" 2>/dev/null
+  openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key.tmp -out request.tmp -subj "/CN=$1" 2>/dev/null
+  printf 'subjectAltName=DNS:%s,DNS:localhost,IP:127.0.0.1\n' "$1" > extensions.tmp
+  openssl x509 -req -in request.tmp -CA "$2" -CAkey ca.tmp -CAcreateserial -days 825 -extfile extensions.tmp \
     -out certificate.tmp 2>/dev/null
+}
+
+if [ ! -s kafka_server_pem ]; then
+  certify kafka kafka_ca
   cat key.tmp certificate.tmp > kafka_server_pem
-  rm -f ./*.tmp ./*.srl kafka_ca.srl  # the authority signs nothing else: its key is not kept
 fi
+if [ ! -s store_server_key.postgres ]; then
+  certify postgres store_ca
+  cat key.tmp > store_server_key.postgres
+  cat certificate.tmp > store_server_crt.postgres
+fi
+rm -f ./*.tmp ./*.srl
 rm -f kafka_properties
 sed "s/@ADMIN@/$(cat kafka_admin_password)/g" "$here/kafka.properties" > kafka_properties
 
