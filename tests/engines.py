@@ -137,9 +137,9 @@ def _shared_broker() -> Engine:
         return known
     PLACE.mkdir(parents=True, exist_ok=True)
     named = PLACE / "broker"
-    with _alone():
+    with _alone(PLACE):
         running = launch.at(Path(named.read_text())) if named.exists() else None
-        if not (running and running.pid and _users()):  # none, or left over, or it died: nobody knows what became of it
+        if not (running and running.pid and _users(PLACE)):  # none, left over, or dead: nobody knows what became of it
             if running:
                 _end_at(running.directory)
             fresh = Path(tempfile.mkdtemp(prefix="hub-kafka-"))
@@ -153,30 +153,30 @@ def _shared_broker() -> Engine:
     return running
 
 
-def _users() -> list[Path]:
+def _users(place: Path) -> list[Path]:
     """Return the notes of those that use the broker; those of the dead are removed."""
-    for path in PLACE.glob("user.*"):
+    for path in place.glob("user.*"):
         note = json.loads(path.read_text())
         if started_at(note["pid"]) != note["started"]:
             path.unlink()
-    return list(PLACE.glob("user.*"))
+    return list(place.glob("user.*"))
 
 
-def _leave(pid: int, broker: Path) -> None:
-    """Take process `pid` out of the broker's users; the last one ends it."""
+def _leave(pid: int, broker: Path, place: Path) -> None:
+    """Take process `pid` out of the users of the broker that `place` names; the last one ends it."""
     try:
-        with _alone():
-            (PLACE / f"user.{pid}").unlink(missing_ok=True)
-            if not _users():
+        with _alone(place):
+            (place / f"user.{pid}").unlink(missing_ok=True)
+            if not _users(place):
                 _end_at(broker)
-                (PLACE / "broker").unlink(missing_ok=True)
+                (place / "broker").unlink(missing_ok=True)
     except FileNotFoundError:  # the whole checkout has been removed, as copies of it are: so nobody else can use it
         _end_at(broker)
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
-    with (PLACE / "lock").open("w") as lock:
+def _alone(place: Path) -> Iterator[None]:
+    with (place / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -188,7 +188,7 @@ def end_all() -> None:
         _end(engine)
     HAD.engines.clear()
     if broker:
-        _leave(os.getpid(), broker.directory)
+        _leave(os.getpid(), broker.directory, PLACE)
     if HAD.guard and HAD.guard.stdin:
         HAD.guard.kill()  # by now there is nothing left for it to do
         HAD.guard.wait()
@@ -202,7 +202,7 @@ def end_all() -> None:
 def tell_guard(what: str, directory: Path) -> None:
     """Have an engine over `directory` ended when this process has, however it ends: + ours, - no more, * the broker."""
     if HAD.guard is None:
-        command = [sys.executable, "-m", "tests.engines", str(os.getpid()), started_at(os.getpid())]
+        command = [sys.executable, "-m", "tests.engines", str(os.getpid()), started_at(os.getpid()), str(PLACE)]
         HAD.guard = subprocess.Popen(
             command, cwd=launch.ROOT, stdin=subprocess.PIPE, text=True, bufsize=1, start_new_session=True
         )
@@ -210,7 +210,7 @@ def tell_guard(what: str, directory: Path) -> None:
     HAD.guard.stdin.write(f"{what}{directory.resolve()}\n")
 
 
-def guard(pid: int, started: str) -> None:
+def guard(pid: int, started: str, place: Path) -> None:
     """Take in what process `pid` has, until it ends, which closes the other end of our input; then end that."""
     ours, broker = set[Path](), None
     for line in sys.stdin:
@@ -227,7 +227,7 @@ def guard(pid: int, started: str) -> None:
     for directory in ours:
         _end_at(directory)
     if broker:
-        _leave(pid, broker)
+        _leave(pid, broker, place)
 
 
 # -- what conftest.py tells
@@ -244,4 +244,4 @@ def summary(asked: dict[str, set[str]], skipped: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    guard(int(sys.argv[1]), sys.argv[2])
+    guard(int(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))
