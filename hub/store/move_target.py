@@ -146,7 +146,8 @@ def prepare(owner: psycopg.Connection, role: str, tables: Sequence[Table], mark:
         found = revision(owner)
         if found not in ("", HEAD):
             raise _other_version(found)
-        migrate(owner, "", "", role)  # which opens no connection of its own where nothing is to be upgraded
+        if may_empty(owner):  # else the owner has made it, and granted what the hub's role needs
+            migrate(owner, "", "", role)  # which opens no connection of its own where nothing is to be upgraded
         before = mark_in(owner)
         known = before is not None and before.state in (State.COPYING, State.BACK)
         if known:
