@@ -44,9 +44,9 @@ class Serving(NamedTuple):
 
 def environment(directory: Path, mode: str = "demo", **more: str) -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("HUB_")}
-    given = {"HUB_MODE": mode, "HUB_DATA_DIR": str(directory), "HUB_PORT": "0", **more}
+    given = {"HUB_MODE": mode, "HUB_DATA_DIR": str(directory), "HUB_PORT": "0"}
     given |= {"HUB_STORE_DSN": str(dsn)} if (dsn := settings_of(directory).get("store_dsn")) else {}
-    return {**inherited, "PYTHONPATH": str(ROOT), "COLUMNS": "200", **given}
+    return {**inherited, "PYTHONPATH": str(ROOT), "COLUMNS": "200", **given, **more}
 
 
 def production(directory: Path) -> dict[str, str]:
