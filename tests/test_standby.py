@@ -98,7 +98,7 @@ def ours(pair: Pair, tmp_path: Path) -> Iterator[House]:
     """A hub that finds whichever of the two takes writes."""
     hosts = f"127.0.0.1:{pair.primary.port},127.0.0.1:{pair.standby.port}"
     dsn = f"postgresql://hub@{hosts}/{pair.database}?target_session_attrs=primary"
-    there = House(tmp_path / "hub", store_dsn=dsn, store_idle_ms=30_000)
+    there = House(tmp_path / "hub", store_dsn=dsn, store_idle_ms=30_000, clock_off_max_s=10**9)
     yield there
     there.close()
 

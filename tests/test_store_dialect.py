@@ -55,8 +55,9 @@ ONLY_SQLITE = re.compile(
 )
 STATEMENT = re.compile(r"\b(SELECT|INSERT|UPDATE|DELETE|WHERE|SET|FROM)\b")
 OWN = {  # files that speak to SQLite alone
-    "hub/identity/local_store.py", "hub/operations/doctor.py", "hub/operations/drill.py", "hub/store/migrate.py",
-    "hub/store/sqlite.py", "hub/store/wal.py",
+    "hub/identity/local_store.py", "hub/operations/backup.py", "hub/operations/doctor.py", "hub/operations/drill.py",
+    "hub/operations/restore.py", "hub/store/migrate.py", "hub/store/move_source.py", "hub/store/sqlite.py",
+    "hub/store/wal.py",
 }  # fmt: skip
 
 

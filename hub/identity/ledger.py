@@ -85,8 +85,11 @@ class Ledger:
 
     def _read(self) -> int | None:
         """Read it; returns the bytes to keep where the last line is not whole."""
-        self._erased, self._last, self._bytes, torn = _read(self.path, self._key)
-        return self._bytes if torn else None
+        erased, last, whole_bytes, torn = _read(self.path, self._key)
+        if len(erased) < len(self._erased):
+            raise _unusable(self.path, "lacks lines that were there", _RESTORE)
+        self._erased, self._last, self._bytes = erased, last, whole_bytes
+        return whole_bytes if torn else None
 
     def _mend(self, descriptor: int) -> None:
         """Read it, and cut off half a line: one that a crash cut short was never relied on. Under the file's lock."""
