@@ -38,7 +38,11 @@ def to() -> Iterator[Machine]:
 def pair(tmp_path: Path) -> Iterator[tuple[Post, Post]]:
     """Open two processes' worth of a hub over one database."""
     stores.server()
-    shared: dict[str, Any] = {"store_dsn": stores.dsn_of(tmp_path / "hub.sqlite"), "key_file": tmp_path / "root.key"}
+    shared: dict[str, Any] = {
+        "store_dsn": stores.dsn_of(tmp_path / "hub.sqlite"),
+        "key_file": tmp_path / "root.key",
+        "clock_off_max_s": 10**9,  # tests bring their own clocks
+    }
     shared |= {"store_idle_ms": stores.PATIENT_MS}
     one = Post(tmp_path / "one", settings=shared)
     two = Post(tmp_path / "two", settings=shared | {"only": ("handout",)})
@@ -316,7 +320,11 @@ def test_two_processes_share_the_senders_and_one_that_ends_leaves_them_to_the_ot
 ) -> None:
     """With the threads running: every shard has one sender, and what is published afterwards arrives once."""
     stores.server()
-    given: dict[str, Any] = {"store_dsn": stores.dsn_of(tmp_path / "hub.sqlite"), "key_file": tmp_path / "root.key"}
+    given: dict[str, Any] = {
+        "store_dsn": stores.dsn_of(tmp_path / "hub.sqlite"),
+        "key_file": tmp_path / "root.key",
+        "clock_off_max_s": 10**9,  # tests bring their own clocks
+    }
     given |= {"lease_s": 2, "webhook_shards": 2}
     one = Post(tmp_path / "one", settings=given)
     two = Post(tmp_path / "two", settings=given | {"only": ("webhooks",)})
