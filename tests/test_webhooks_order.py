@@ -12,6 +12,8 @@ from hub.core.errors import HubError
 from hub.exchange.acknowledge import Acknowledgement, acknowledge
 from hub.exchange.endpoints import Reach
 from hub.exchange.webhooks import register, show
+from hub.store.deliveries import QueueState
+from tests.interleaving import doing_at
 from tests.webhook_world import AGENCY, BY_CONSENT, Machine, Message, Post, Say, agree, machine, tell
 from tests.world import birth, link_family, town, until
 
@@ -123,6 +125,25 @@ def test_after_a_restart_nothing_passes_what_was_not_taken_before_it(post: Post,
     mine = [one["number"] for one in to.deliveries if one["subject"] == "FB-C-1"]
     assert mine == [first, first, mine[-1]]
     assert mine[-1] > first
+
+
+def test_a_page_that_was_chosen_before_an_earlier_one_was_due_again_does_not_pass_it(post: Post, to: Machine) -> None:
+    """It falls due between the hand-out and the first byte: the earlier one is not in the page, and goes first."""
+    post.prove(to)
+    post.born("1", child="C-1")
+    post.born("2", child="C-2")
+    to.answers = [lambda message: Say(422 if message.document["subject"] == "FB-C-1" else 200)] * 2
+    post.post()
+    post.born("3", child="C-1")
+    with post.hub.store.read() as tx:
+        (due_us,) = tx.rows("SELECT max(due_us) FROM queue WHERE state = ?", (QueueState.OPENED.value,))[0]
+    post.clock.pass_by((due_us - post.clock()) / 1_000_000 - 0.5)
+    with doing_at("handout.committed", lambda: post.clock.pass_by(1)):
+        post.post()
+    post.post(rounds=3)
+    mine = [one["number"] for one in to.deliveries if one["subject"] == "FB-C-1"]
+    assert mine == [mine[0], mine[0], mine[-1]]
+    assert mine[-1] > mine[0]
 
 
 class Crash(Exception):

@@ -71,6 +71,7 @@ class Round:
     row: WebhookRow
     turn: Turn
     signers: Sequence[Signer]
+    handed_us: int  # before the page was chosen: what was put off until later than this is not in it
     committed_us: int
     work: deque[list[tuple[Opened, dict[str, Any]]]]
     lock: Lock = field(default_factory=Lock)
@@ -164,7 +165,8 @@ class Sender:
         label = self._metrics.agency(self._agency)
         for kind, count in Counter(one.kind for one, _ in events).items():
             self._metrics.deliveries.labels(label, DeliveryKind(kind).name.lower()).inc(count)
-        each = Round(row, turn, signers_of(self._desk, self._agency), page.committed_us, _by_person(events))
+        signers = signers_of(self._desk, self._agency)
+        each = Round(row, turn, signers, handed_us, page.committed_us, _by_person(events))
         left = {one.number for one, _ in events}
         each.unsent += [one for one in page.opened if one.number not in left]
         lanes = min(len(self._lines), len(each.work))
@@ -192,7 +194,7 @@ class Sender:
             world.way.give()
             now_us = world.clock()
             late = not is_fresh(each.committed_us, now_us)
-            if each.over or late or now_us < waits_us or not self._may_go_on(each):
+            if each.over or late or each.handed_us < waits_us or not self._may_go_on(each):
                 break
             if not self._post(world, each, lane, one, event):
                 at += 1
