@@ -102,13 +102,15 @@ def _database(
     import psycopg  # loaded only where it is used
 
     from hub.store.migrate_postgres import migrate, opened, revision, role_of, upgrade
+    from hub.store.under_way import connected
 
     dsn = owner_dsn or settings.store_owner_dsn or settings.store_dsn
     password = settings.store_password() if dsn == settings.store_dsn else ""
     aside = ""
     try:
         with opened(dsn, password) as connection:
-            _refuse_running(connection)
+            if connected(connection):
+                raise _running()
             if revision(connection) and _rows(connection):
                 if not replace:
                     raise _not_empty("the database")
@@ -127,15 +129,6 @@ def _database(
         what = f"the database refused it ({type(cause).__name__})"
         raise _refused(what, "Run it as the schema's owner: HUB_STORE_OWNER_DSN, or --dsn.") from cause
     return aside
-
-
-def _refuse_running(connection: "psycopg.Connection") -> None:
-    row = connection.execute(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        " AND (application_name = 'hub' OR application_name LIKE 'hub %')"
-    ).fetchone()
-    if row is None or row[0]:
-        raise _running()
 
 
 def _rows(connection: "psycopg.Connection") -> bool:

@@ -64,15 +64,19 @@ def run(
             time.sleep(PAUSE_S)
 
 
-def older(connection: psycopg.Connection, than: str) -> list[str]:
-    """Name the schemas of connected hubs that were written for an older one than this; "" is one that does not say."""
+def connected(connection: psycopg.Connection) -> list[str]:
+    """Name the schemas that the connected hubs were written for; "" is one that does not say."""
     rows = connection.execute(
         "SELECT DISTINCT application_name FROM pg_stat_activity WHERE datname = current_database()"
         " AND pid <> pg_backend_pid() AND (application_name = %s OR application_name LIKE %s)",
         (NAME, f"{NAME} %"),
     )
-    said = [str(name).removeprefix(NAME).strip() for (name,) in rows.fetchall()]
-    return sorted(one for one in said if one < than)
+    return sorted(str(name).removeprefix(NAME).strip() for (name,) in rows.fetchall())
+
+
+def older(connection: psycopg.Connection, than: str) -> list[str]:
+    """Name those of `connected` that are older than this one."""
+    return [one for one in connected(connection) if one < than]
 
 
 def refuse_older(connection: psycopg.Connection, than: str) -> None:

@@ -222,9 +222,7 @@ class Sender:
             line = self._line(each.row.url, lane)
             answer = line.post(headers, MEDIA_TYPE, body, partial(self._may_begin, world, each, one))
             reason = failure_of(answer)
-        except (
-            NotBegun
-        ):  # somebody in it was erased, it is late or another's by now: handed out anew it is decided anew
+        except NotBegun:  # erased since, late, or another's by now: handed out anew it is decided anew
             with each.lock:
                 each.unsent.append(one)
             return False
