@@ -17,7 +17,6 @@ from hub.exchange.erase import erase_person, eraser
 from hub.exchange.gate import Gate, Undecided
 from hub.exchange.opening import BELIEVED_S, BYTES_FRESH_S, ELSEWHERE_S
 from hub.exchange.publish import Accepted, publish
-from hub.failpoints import disarm
 from hub.identity.day_keys import US_PER_DAY
 from hub.identity.ledger import open_ledger
 from hub.identity.token_keys import KEPT_S
@@ -25,7 +24,6 @@ from hub.identity.used_assertions import CLAIM_S, SharedClaims, forget_used
 from hub.store.news import Topic, tell
 from hub.web.apps import public_app
 from hub.workers.news import News
-from tests import stores
 from tests.doors import client_of
 from tests.engines import own
 from tests.interleaving import Doing, doing_at, paused
@@ -35,13 +33,8 @@ from tests.webhook_world import BY_CONSENT, NOTICE, Calendar, machine
 
 @pytest.fixture
 def both(tmp_path: Path) -> Iterator[Two]:
-    stores.server()
-    try:
-        with two(tmp_path) as made:
-            yield made
-            disarm()
-    finally:
-        stores.drop_all()
+    with two(tmp_path) as made:
+        yield made
 
 
 def signs_in(hub: Hub, said: str) -> str:

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from hub.core.errors import HubError
-from hub.failpoints import disarm
 from hub.identity.day_keys import US_PER_DAY
 from hub.identity.keys import make_key_file
 from hub.identity.people import NewLink, link, person_of
@@ -23,13 +22,8 @@ from tests.webhook_world import Post
 
 @pytest.fixture
 def both(tmp_path: Path) -> Iterator[Two]:
-    stores.server()
-    try:
-        with two(tmp_path) as made:
-            yield made
-            disarm()
-    finally:
-        stores.drop_all()
+    with two(tmp_path) as made:
+        yield made
 
 
 def linked(post: Post, name: str) -> int:

@@ -5,7 +5,7 @@ Their threads stand still, so that a test says who hears of what, and when. `lis
 
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, NamedTuple
@@ -14,6 +14,7 @@ from cryptography.exceptions import InvalidTag
 from joserfc import jwk
 
 from hub.app import Hub
+from hub.failpoints import disarm
 from hub.identity.wrapping import SEALED, SETTLES_US, progress, wrap_anew
 from hub.operations.steered import rotate_wrapping_of
 from hub.store import wrapped
@@ -35,16 +36,15 @@ class Two(NamedTuple):
 
 @contextmanager
 def two(directory: Path) -> Iterator[Two]:
+    """Open both over a database of their own, which goes with them."""
+    stores.server()
     clock = Calendar()
-    one = process(directory, "one", clock)
     try:
-        other = process(directory, "other", clock)
-        try:
+        with closing(process(directory, "one", clock)) as one, closing(process(directory, "other", clock)) as other:
             yield Two(one, other, clock)
-        finally:
-            other.close()
+            disarm()
     finally:
-        one.close()
+        stores.drop_all()
 
 
 def process(directory: Path, name: str, clock: Calendar, **settings: Any) -> Post:
