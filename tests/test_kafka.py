@@ -329,6 +329,20 @@ def test_an_agency_that_floods_its_topic_holds_nobody_else_up(store: Store, acce
     assert max(took) < 2.0
 
 
+def test_a_partition_that_had_to_wait_goes_on_after_a_smaller_one_came_to_its_end(
+    store: Store, access: KafkaAccess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the library has fetched of it is handed out, and the next is fetched, though nobody else has anything."""
+    monkeypatch.setattr("hub.bus.kafka_intake.KEPT_RECORDS", 10)
+    flood = [one._replace(key=bytes(16)) for one in records(200)]
+    with a_bus(store, access) as bus:
+        gate = Gate(bus, store, Counter())
+        until(lambda: partitions_of(bus) == 8 or not gate.step())
+        bus.publish(flood + records(5, QUIET))
+        until(lambda: sum(gate.effects.values()) == 205 or not gate.step(limit=4))
+    assert gate.late == 0
+
+
 def test_a_topic_that_is_made_later_is_followed_from_then_on(store: Store, access: KafkaAccess) -> None:
     """A catalogue brings another dataset while the gate runs."""
     with a_bus(store, access) as bus:

@@ -141,6 +141,7 @@ class Intake:
         """Take over what is new, fetch, and hand out fairly. May return early, with nothing."""
         self._join()
         self._settle()
+        self._let_parked_on()
         enough = any(part.kept for part in self.parts.values())
         fetched = self._consumer.poll(timeout_ms=0 if enough else int(wait_s * 1000), max_records=KEPT_RECORDS)
         for at, records in fetched.items():
@@ -257,6 +258,16 @@ class Intake:
         part.kept.extend(records)
         part.bytes += sum(len(one.value or b"") for one in records)
         part.fetched = records[-1].offset + 1
+
+    def _let_parked_on(self) -> None:
+        """Let the library hand out what it had fetched of a partition that was paused, and is not any more.
+
+        kafka-python 3.0.12 puts such records back in line where nobody stands there, and takes a partition that it has
+        handed out to the end for somebody: then they would lie there, and nothing more would be fetched of theirs.
+        """
+        fetcher = self._consumer._fetcher
+        if not fetcher._next_partition_records:
+            fetcher._next_partition_records = None
 
     def _throttle(self) -> None:
         """Fetch no more of what is far behind anyway, so that the others' turns are not spent waiting for it."""
