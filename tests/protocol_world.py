@@ -266,11 +266,11 @@ class Hub:
         gate = gate or self.gate
         done = Counts(*(0,) * len(Counts._fields))
         quiet, ends, until_s = 0, ends_of(self.bus), monotonic() + PATIENCE_S
-        while quiet < 2:  # a batch is reported by the step after its own
+        while quiet < 2:  # a batch is reported two steps after its own
             behind = bool(ends) and not self._reached(ends)
             assert not behind or monotonic() < until_s, "the gate does not come to the end of the bus"
             step = gate.step(WAIT_S if behind else 0.0)
-            quiet = quiet + 1 if step is None and not behind else 0
+            quiet = quiet + 1 if step is None and gate.idle() and not behind else 0
             if step is not None:
                 done = Counts(*[a + b for a, b in zip(done, step, strict=True)])
         return done

@@ -92,7 +92,7 @@ def consenting(whole: WholeHub, matter: Matter, local_id: str) -> tuple[int, str
 def settle(gate: Gate) -> None:
     quiet = 0
     while quiet < 2:
-        quiet = quiet + 1 if gate.step(0.0) is None else 0
+        quiet = quiet + 1 if gate.step(0.0) is None and gate.idle() else 0
 
 
 # The catalogue changes while something is under way.

@@ -83,6 +83,11 @@ class Two(NamedTuple):
         return [one for one in PEOPLE if partition_of(local_of(self.hub.keys, CONSENT.publisher, one), 2) in mine]
 
 
+def submitted(gate: Gate) -> bool:
+    """Say whether a batch of this gate is on its way into the store."""
+    return gate._commit is not None
+
+
 @contextmanager
 def on_kafka(directory: Path) -> Iterator[Hub]:
     """Open an exchange whose bus is a member of this directory's group."""
@@ -136,7 +141,7 @@ def test_a_partition_that_is_taken_away_while_its_batch_is_prepared(two: Two) ->
     """The former owner's batch counts as a whole or not at all; the new owner decides what is left, once (I2)."""
     alone(two)
     with paused("gate.prepared") as preparing:
-        first = Doing(lambda: two.run(two.one, until=lambda: not two.one.idle()))
+        first = Doing(lambda: two.run(two.one, until=lambda: submitted(two.one)))
         preparing.reached()
         second = Doing(lambda: two.run(two.two, until=lambda: two.seen() > 0))
         assert second.returned(TAKEN_S)  # the first stands still for longer than a member may
@@ -151,7 +156,7 @@ def test_a_partition_that_is_taken_away_from_a_gate_in_its_transaction(two: Two)
     """The group gives it to the other; to own it that one waits for the commit, and begins behind it (I2, I3)."""
     alone(two)
     with paused("gate.before_commit") as committing:
-        two.run(two.one, until=lambda: not two.one.idle())
+        two.run(two.one, until=lambda: submitted(two.one))
         committing.reached()
         second = Doing(lambda: two.run(two.two, until=lambda: two.owns(two.two) > 0))
         end_s = monotonic() + TAKEN_S
@@ -197,7 +202,7 @@ def test_a_withdrawal_waits_for_the_gate_that_has_its_person_and_for_no_other(tw
     consents = {name: consent_of(two.hub, name) for name in (mine, others)}
     publish_all(two.hub)
     with paused("gate.before_commit") as deciding:
-        two.run(two.one, until=lambda: not two.one.idle())
+        two.run(two.one, until=lambda: submitted(two.one))
         deciding.reached()
         two.other.withdraw(two.hub.person(others), consents[others])
         withdrawing = Doing(lambda: two.other.withdraw(two.hub.person(mine), consents[mine]))

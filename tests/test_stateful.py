@@ -232,7 +232,7 @@ class Walk(RuleBasedStateMachine):
         quiet = 0
         while quiet < 2:
             try:
-                quiet = quiet + 1 if self.hub.gate.step(0.0) is None else 0
+                quiet = quiet + 1 if self.hub.gate.step(0.0) is None and self.hub.gate.idle() else 0
             except (HubError, Undecided):
                 assert self.may_wait, "nothing keeps the gate from deciding"
                 self.taken = None

@@ -103,15 +103,14 @@ def decide_all(gate: Gate, events: int) -> None:
     done, tries = 0, TRIES
     while done < events:
         try:
-            counts = gate.step(0.1)
+            gate.step(0.1)
         except HubError:
             tries -= 1
             if not tries:
                 raise
-            continue
-        if counts is not None:
-            done += counts.events
-            assert counts.repeats + counts.parked + counts.unreadable == 0  # every event is new and linked
+        for one in gate.done:
+            done += one.counts.events
+            assert one.counts.repeats + one.counts.parked + one.counts.unreadable == 0  # every event is new and linked
 
 
 def _statements(sizes: Sizes, directory: Path, say: Say) -> dict[str, float]:

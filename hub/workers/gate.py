@@ -1,12 +1,13 @@
 """The gate's thread: batch after batch off the bus, and now and then the events that waited for a link."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from threading import Event
 from time import monotonic
 
 from hub.core.errors import HubError
 from hub.exchange.bell import Bell
-from hub.exchange.gate import Counts, Gate, Undecided
+from hub.exchange.gate import Done, Gate, Undecided
 from hub.exchange.world import World
 from hub.logs import Log
 from hub.metrics import Metrics
@@ -30,16 +31,21 @@ class GateLoop:
         self._of: World | None = None
         self._gate: Gate | None = None
         self._revisit_at_s = 0.0
+        self._failed = False  # the last step
 
     def step(self, _stop: Event) -> float:
         """Take one batch; every `REVISIT_S` see what of the waiting is linked now."""
         gate = self._present()
         began_s, polled_s = monotonic(), gate.phases["poll"]
-        counts = gate.step(POLL_S)
+        with self._noting(gate):
+            counts = gate.step(POLL_S)
+        if self._failed:  # see that batch through before this step counts as one that went well
+            with self._noting(gate):
+                counts = gate.finish()
+        self._failed = False
         if counts is not None:
             waited_s = gate.phases["poll"] - polled_s
             self._metrics.gate_batch_s.observe(monotonic() - began_s - waited_s)
-        self._note(counts)
         if monotonic() >= self._revisit_at_s:
             self._revisit(gate)
         return 0.0
@@ -51,12 +57,15 @@ class GateLoop:
             publishers = [agency.number for agency in self._of.catalogue.agencies.values()]
             any_linked = bool(linked_now(tx, 1, publishers))
         if any_linked:
-            self._note(gate.finish())
-            self._note(gate.revisit())
+            with self._noting(gate):
+                gate.finish()
+            with self._noting(gate):
+                gate.revisit()
         self._revisit_at_s = monotonic() + max(REVISIT_S, REVISIT_SHARE * (monotonic() - began_s))
 
     def failed(self, error: Exception) -> None:
         """Count, and start over from the stored positions: what was polled and not decided is polled again."""
+        self._failed = True
         if isinstance(error, HubError) and error.code == "policy-unavailable":
             self._metrics.policy_unavailable.inc()
         if self._of is not None and not isinstance(error, HubError | Undecided | Superseded):
@@ -64,27 +73,34 @@ class GateLoop:
             self._of.bus.rewind()
 
     def _present(self) -> Gate:
-        """Return the gate of the world in force. The former one's last batch is seen off first."""
+        """Return the gate of the world in force. The former one's batches are seen off first."""
         world = self._world()
         if self._gate is None or self._of is not world:
             former, self._gate = self._gate, None
             if former is not None:
-                self._note(former.finish())  # under a new policy it may fail; then the bus is rewound, and decided anew
+                with self._noting(former):  # under a new policy it may fail; then the bus is rewound, and decided anew
+                    former.finish()
             self._gate, self._of = Gate(world), world
         return self._gate
 
-    def _note(self, counts: Counts | None) -> None:
-        if counts is None:
-            return
-        metrics = self._metrics
+    @contextmanager
+    def _noting(self, gate: Gate) -> Iterator[None]:
+        """Tell of what a call of the gate saw through, also of one that raised."""
+        try:
+            yield
+        finally:
+            for done in gate.done:
+                self._note(done)
+
+    def _note(self, done: Done) -> None:
+        metrics, counts = self._metrics, done.counts
         metrics.gate_events.inc(counts.events)
         for outcome, count in (("release", counts.releases), ("hold", counts.holds), ("refusal", counts.refusals)):
             metrics.decisions.labels(outcome).inc(count)
         metrics.decisions.labels("wait").inc(counts.parked)
-        if self._traces is not None and self._of is not None and self._gate is not None:
-            self._trace(self._traces, self._of, self._gate, counts)
-        if counts.releases or counts.conflicts:
-            self._ring(counts)
+        if self._traces is not None and self._of is not None:
+            self._trace(self._traces, self._of, done)
+        self._ring(done)
         if counts.unreadable:
             self._log.error("gate.unreadable", events=counts.unreadable)
         if counts.poisoned:
@@ -95,17 +111,17 @@ class GateLoop:
             waits=counts.parked,
         )  # fmt: skip
 
-    def _ring(self, counts: Counts) -> None:
+    def _ring(self, done: Done) -> None:
         """Wake those for whom there is something; all, where a notice may be for somebody else."""
-        if counts.conflicts or self._gate is None:
+        if done.counts.conflicts:
             self._bell.ring_all()
             return
-        for recipient in {one[2] for one in self._gate.done[0].deliveries}:
+        for recipient in {one[2] for one in done.wrote.deliveries}:
             self._bell.ring(recipient)
 
-    def _trace(self, traces: Traces, world: World, gate: Gate, counts: Counts) -> None:
+    def _trace(self, traces: Traces, world: World, done: Done) -> None:
         """Record a batch that has committed: from its first look-up on, with every event and delivery it made."""
-        decided, began_us = gate.done
+        counts, decided, began_us = done
         events = [event for event, _ in decided.seen] + decided.late + [event.event for event, _ in decided.parked]
         traces.record(
             "gate.batch", began_us, world.clock(),
