@@ -98,6 +98,10 @@ $(HELM): deploy/tools/install_helm.sh deploy/tools/find_go.sh
 	PYTHON=$(PYTHON) deploy/tools/install_helm.sh
 	@touch $@
 
+.tools/bin/promtool: deploy/tools/install_promtool.sh
+	deploy/tools/install_promtool.sh
+	@touch $@
+
 chart: install $(HELM)
 	ENGINES=required $(BIN)/python -m pytest -q tests/test_helm.py
 
