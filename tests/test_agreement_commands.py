@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 from agency_adapters.__main__ import app as agency_app
 from agency_adapters.errors import AgencyError
 from hub.__main__ import app as hub_app
-from hub.app import CATALOGUE
 from hub.core.errors import HubError
+from hub.engines import CATALOGUE
 from tests.test_serve import START_S, environment
 
 Run = Callable[..., "Ran"]

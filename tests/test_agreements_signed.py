@@ -11,8 +11,9 @@ from joserfc.jwk import OKPKey
 
 from agency_adapters import agreements as theirs
 from agency_adapters.errors import AgencyError, HubProblem
-from hub.app import build, shipped_catalogue
+from hub.app import build
 from hub.core.errors import HubError
+from hub.engines import shipped_catalogue
 from hub.exchange import officers
 from hub.exchange.agreements import move, propose, sign
 from hub.exchange.officers import invented_keys

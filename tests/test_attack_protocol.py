@@ -9,12 +9,13 @@ import pytest
 
 from hub import failpoints
 from hub.app import Hub as WholeHub
-from hub.app import build, shipped_catalogue
+from hub.app import build
 from hub.citizens.choices import grant_unasked
 from hub.citizens.withdraw import withdraw_it
 from hub.core.agreement import Catalogue
 from hub.core.catalogue import from_document, to_document
 from hub.core.errors import HubError
+from hub.engines import shipped_catalogue
 from hub.exchange.feed import cloud_event
 from hub.exchange.gate import Gate, Undecided
 from hub.exchange.handout import hand_out

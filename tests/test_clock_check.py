@@ -130,14 +130,14 @@ def test_a_wrong_clock_destroys_no_keys(house: House) -> None:
     from threading import Event
 
     house.published()
-    if house.hub.leases is not None:
-        house.hub.leases.start()  # of several processes one lets go
-    house.hub.retention._step(Event())
+    if house.hub.threads.leases is not None:
+        house.hub.threads.leases.start()  # of several processes one lets go
+    house.hub.threads.retention._step(Event())
     assert day_keys(house.hub) > 0
     before = day_keys(house.hub)
     house.clock.off_us = 30 * DAY_US if house.hub.store.path is None else -DAY_US
     with pytest.raises(HubError) as caught:
-        house.hub.retention._step(Event())
+        house.hub.threads.retention._step(Event())
     assert caught.value.code == "clock-off"
     assert day_keys(house.hub) == before
 

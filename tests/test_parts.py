@@ -109,7 +109,7 @@ def test_a_process_runs_the_threads_of_its_parts_only(tmp_path: Path, dsn: str, 
     """Keys of the day are kept where events are sealed or opened; who never touches intake has no bus."""
     hub = one_of(tmp_path, dsn, part)
     try:
-        assert {worker.name for worker in hub._workers()} == WORKERS[part] | EVERYWHERE
+        assert {worker.name for worker in hub.threads.here} == WORKERS[part] | EVERYWHERE
         if part in (Part.HANDOUT, Part.WEBHOOKS, Part.RETENTION):
             with pytest.raises(HubError) as refused:
                 hub.bus.ends("in.tax.any")
@@ -121,7 +121,7 @@ def test_a_process_runs_the_threads_of_its_parts_only(tmp_path: Path, dsn: str, 
 def test_several_parts_in_one_process_are_their_sum(tmp_path: Path, dsn: str) -> None:
     hub = one_of(tmp_path, dsn, "handout", "webhooks", "retention")
     try:
-        assert {worker.name for worker in hub._workers()} == {"webhooks", "retention"} | EVERYWHERE
+        assert {worker.name for worker in hub.threads.here} == {"webhooks", "retention"} | EVERYWHERE
     finally:
         hub.close()
 

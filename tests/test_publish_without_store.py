@@ -204,7 +204,7 @@ def test_a_day_key_that_is_destroyed_is_gone_from_the_local_store(house: House) 
 
 def sweep(hub: Hub) -> None:
     """Let the retention worker make one round."""
-    hub.retention._step(Event())
+    hub.threads.retention._step(Event())
 
 
 def readable(record: Record, number: int, keys: DayKeys) -> bool:

@@ -14,13 +14,13 @@ from kafka.structs import TopicPartition
 
 from deploy.engines import launch
 from deploy.engines.process import Engine
-from hub.app import shipped_catalogue
 from hub.bus.kafka import KafkaBus
 from hub.bus.kafka_access import KafkaAccess
 from hub.bus.kafka_plan import EVERYBODY, Grant, Plan, Seen, Topic, Wanted, barred, plan_of, wanted_of
 from hub.bus.kafka_topics import acl_of, barring, carry_out, plan_now
 from hub.commands import topics as topics_command
 from hub.core.errors import HubError, Kind
+from hub.engines import shipped_catalogue
 from hub.ports import Record
 from hub.settings import Settings
 from tests.engines import own

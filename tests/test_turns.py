@@ -289,7 +289,7 @@ def test_a_ring_in_one_process_is_heard_in_the_other_within_milliseconds(pair: t
     """For the recipient that it is for; what it costs is printed."""
     one, two = pair
     for post in pair:
-        for worker in post.hub.wires:
+        for worker in post.hub.threads.wires:
             worker.start()
     mine, others = ThreadEar(), ThreadEar()
     two.hub.bell.attend(7, mine)
@@ -332,13 +332,13 @@ def test_two_processes_share_the_senders_and_one_that_ends_leaves_them_to_the_ot
         one.prove(to)
         one.hub.start()
         two.hub.start()
-        senders: list[WebhookWorkers] = [one.hub.webhook_senders, two.hub.webhook_senders]
+        senders: list[WebhookWorkers] = [one.hub.threads.webhooks, two.hub.threads.webhooks]
         assert until(lambda: [lines(each) for each in senders], lambda found: found == [1, 1]) == [1, 1]
         for number in range(6):
             one.born(str(number), child=f"C-{number}")
         assert len(until(lambda: to.deliveries, lambda found: len(found) >= 6)) == 6
         two.close()
-        assert until(lambda: lines(one.hub.webhook_senders), lambda found: found == 2) == 2
+        assert until(lambda: lines(one.hub.threads.webhooks), lambda found: found == 2) == 2
         for number in range(6):
             one.born(f"{number}-again", child=f"C-{number}")
         assert len(until(lambda: to.deliveries, lambda found: len(found) >= 12)) == 12

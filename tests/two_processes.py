@@ -61,11 +61,11 @@ def process(directory: Path, name: str, clock: Calendar, **settings: Any) -> Pos
 @contextmanager
 def listening(post: Post) -> Iterator[None]:
     """Let a process hear of news by its own thread until the block ends."""
-    post.hub.news_watcher.start()
+    post.hub.threads.news.start()
     try:
         yield
     finally:
-        assert post.hub.news_watcher.stop(10.0)
+        assert post.hub.threads.news.stop(10.0)
 
 
 def soon(ask: Any, wanted: Any) -> bool:

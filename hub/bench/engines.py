@@ -17,7 +17,6 @@ import psycopg
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from psycopg import sql
 
-from hub.app import COMPILED
 from hub.bus.kafka import LINGER_MS, KafkaBus
 from hub.bus.kafka_access import KafkaAccess, connected
 from hub.bus.kafka_plan import Topic, Wanted
@@ -35,6 +34,7 @@ from hub.demo.engines import (
     make_topics,
     store_settings,
 )
+from hub.engines import COMPILED
 from hub.exchange.intake import topic
 from hub.logs import Log, open_log
 from hub.policy.compiled import read_compiled

@@ -5,10 +5,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hub.app import COMPILED
 from hub.bench.measure import Sizes
 from hub.bench.synthetic import Synthetic, assemble, build, catalogue
 from hub.bus.embedded import EmbeddedBus
+from hub.engines import COMPILED
 from hub.identity.keys import Keyring
 from hub.interpreter import settle_in
 from hub.policy.embedded import EmbeddedPolicy

@@ -51,8 +51,8 @@ def propose(
 ) -> None:
     """Check the catalogue's files and open agreements for signature. What is in force stays so meanwhile."""
     from hub import catalogue_files
-    from hub.app import CATALOGUE
     from hub.core.catalogue import to_document
+    from hub.engines import CATALOGUE
     from hub.exchange.agreements import propose as propose_here
 
     files = [Path(one) for one in what or () if one.endswith(".yaml")]

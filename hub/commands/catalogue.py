@@ -19,7 +19,7 @@ Directory = Annotated[Path | None, typer.Argument(help="The catalogue's folder; 
 def check(directory: Directory = None) -> None:
     """Check the files and print every finding with file and line; exit code 1 where there are any."""
     from hub import catalogue_files
-    from hub.app import CATALOGUE
+    from hub.engines import CATALOGUE
 
     findings = catalogue_files.check(directory or CATALOGUE)
     for item in findings:
@@ -37,9 +37,9 @@ def apply(
 ) -> None:
     """Show what would change, ask, and put the catalogue in force. What was approved once is never rewritten."""
     from hub import catalogue_files
-    from hub.app import CATALOGUE
     from hub.commands.operator import ask, opened, running, settings_now
     from hub.core.catalogue import from_document, to_document
+    from hub.engines import CATALOGUE
     from hub.exchange.agreement_views import signed_digests
 
     proposed = catalogue_files.load(directory or CATALOGUE)

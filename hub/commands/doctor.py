@@ -143,9 +143,9 @@ def _away(settings: "Settings") -> "Iterable[Finding]":
 
 def _policy(settings: "Settings", approved: "Approved | None") -> "Iterable[Finding]":
     """Load the compiled policy, over the approved catalogue where there is one; where a server decides, ask it."""
-    from hub.app import engine
     from hub.core.catalogue import from_document
     from hub.core.errors import HubError
+    from hub.engines import engine
     from hub.operations.findings import fail, passed
     from hub.store.catalogue import NOTHING
 

@@ -11,13 +11,13 @@ from typing import Any
 from rich.console import Console
 
 from hub import catalogue_files
-from hub.app import CATALOGUE
 from hub.demo.cast import read_cast
 from hub.demo.country import Country
 from hub.demo.errands import counter, early_help, licence
 from hub.demo.host import PLACE, address_of, clear, hub_process
 from hub.demo.pages import Pages
 from hub.demo.stories import begin, birth, move
+from hub.engines import CATALOGUE
 from hub.ports import Clock
 from hub.settings import DEMO_MARK, Settings
 

@@ -5,7 +5,7 @@ from time import monotonic
 from typing import Any, Protocol
 
 from hub.core.agreement import Catalogue
-from hub.core.errors import HubError, Kind
+from hub.core.errors import HubError, Item, Kind
 from hub.exchange.world import World
 from hub.identity.day_keys import DayKeys
 from hub.identity.keys import Keyring
@@ -33,6 +33,7 @@ class Intake(Protocol):
     def behind(self) -> Behind: ...
     def decided(self) -> int: ...
     def drop_decided(self, limit: int) -> int: ...
+    def troubles(self) -> tuple[Item, ...]: ...
 
 
 class Steered(Protocol):
