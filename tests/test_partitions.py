@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from hub.clock import system_clock
+from hub.exchange.choose import gather
 from hub.operations.partitioning import look, partitioning
 from hub.settings import Settings
 from hub.store.delivered import EMPTIED
@@ -19,12 +20,13 @@ from hub.store.partitions import RENEW_ROWS, ahead_days, make_ahead, partitions,
 from hub.store.postgres import PgStore
 from tests import stores
 from tests.interleaving import Doing
-from tests.protocol_world import Hub
+from tests.protocol_world import CONSENT, Hub
 
 TABLES = ("audit", "delivery", "history")
 DAY_US = 86_400_000_000
 BITS = 38  # a day's ids begin at its number, shifted by so many
 AUDIT = "audit(id, kind, at_us, leaf, fences, detail)"
+PLANNED = 12  # so often a statement is asked before PostgreSQL keeps its plan: twice unprepared, five times for itself
 DELIVERY = "delivery(id, public, kind, recipient, subscription, version, audit, time_us, parts, payload)"
 
 
@@ -323,3 +325,58 @@ def test_a_query_by_id_reads_one_partition(store: PgStore, path: Path) -> None:
     assert "audit_before" in text
     assert "audit_2" not in text
     assert "audit_other" not in text
+
+
+def touched(tx: Tx, table: str) -> set[str]:
+    """Return the partitions whose rows this transaction's statements could have read: their indexes are locked."""
+    found = tx.rows(
+        "SELECT t.relname FROM pg_locks l JOIN pg_index i ON i.indexrelid = l.relation JOIN pg_class t ON t.oid ="
+        " i.indrelid WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND t.relispartition"
+    )
+    return {name for (name,) in found if name.startswith(f"{table}_")}
+
+
+def test_a_hand_out_leaves_the_partitions_before_its_first_delivery_alone(path: Path) -> None:
+    """However many there are: once its statement stays planned, those that nothing waits in are not even opened."""
+    hub = Hub(path.parent)
+    make_ahead(hub.store, 7, 300)
+    hub.grant(hub.link("A"))
+    recipient = hub.catalogue.agencies[CONSENT.recipient].number
+    with hub.store.read() as tx:
+        assert gather(hub.world, tx, recipient, 10).candidates == []
+        assert touched(tx, "delivery") == set()
+    late = (today() + 200) << BITS
+    hub.store.write(lambda tx: tx.rows("SELECT setval('delivery_id_seq', ?)", (late,)))
+    hub.publish("e1")
+    hub.decide()
+    for _ in range(PLANNED):
+        with hub.store.read() as tx:
+            assert len(gather(hub.world, tx, recipient, 10).candidates) == 1
+    with hub.store.read() as tx:
+        gather(hub.world, tx, recipient, 10)
+        found = touched(tx, "delivery")
+    spans = parts(path, "delivery")
+    since = {name for name, (_, until) in spans.items() if until is None or until > today() + 200}
+    assert len(since) < len(spans) - 2
+    assert found == since
+    hub.close()
+
+
+def test_a_delivery_that_waits_from_long_ago_leaves_with_those_of_today(path: Path) -> None:
+    """In the events' order, opened again or for the first time, whatever partitions lie between."""
+    hub = Hub(path.parent)
+    make_ahead(hub.store, 7, 300)
+    hub.grant(hub.link("A"))
+    hub.publish("opened")
+    hub.decide()
+    assert len(hub.pull().opened) == 1
+    for days, event in ((100, "ready"), (200, "late")):
+        hub.store.write(
+            lambda tx, days=days: tx.rows("SELECT setval('delivery_id_seq', ?)", ((today() + days) << BITS,))  # type: ignore[misc]  # each its own
+        )
+        hub.publish(event)
+        hub.decide()
+    hub.pass_by(hub.limits.redeliver_us / 1e6 + 1)
+    assert [one.number for one in hub.pull().opened] == [1, 2, 3]
+    assert len({id_ >> BITS for id_, _ in hub.states()}) == 3
+    hub.close()
