@@ -124,6 +124,10 @@ class House:
         """Start a process for each of these, and wait until all take requests."""
         return [one.started() for one in [self._begin(each) for each in parts]]
 
+    def dying(self, parts: str, failpoints: str, *, within_s: float = 40.0) -> int:
+        """Start a process that kills itself at a failpoint, and wait for that; returns how it ended."""
+        return self._begin(parts, HUB_FAILPOINTS=failpoints).process.wait(within_s)
+
     def of(self, part: str) -> list[Running]:
         return [one for one in self.processes if part in one.parts.split(",") and one.alive and one.door]
 
@@ -171,10 +175,10 @@ class House:
         longer(more, lambda got: got >= number, within_s)
         return list(found.values())
 
-    def _begin(self, parts: str) -> Running:
+    def _begin(self, parts: str, **more: str) -> Running:
         place = self.directory / f"{parts.replace(',', '-')}-{next(self.numbers)}"
         place.mkdir()
-        environ = environment(place, HUB_ONLY=parts, HUB_OPERATIONS_PORT="0", **self.variables)
+        environ = environment(place, HUB_ONLY=parts, HUB_OPERATIONS_PORT="0", **self.variables, **more)
         if not set(parts.split(",")) & {"web", "gate", "files"}:
             environ = {name: value for name, value in environ.items() if "KAFKA" not in name and name != "HUB_BUS"}
         log = place / "log"
