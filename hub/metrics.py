@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from hub.parts import Part
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"  # Prometheus text format
 OUTCOMES = ("release", "hold", "refusal", "wait")
 KINDS = ("data", "correction", "stop", "delete", "test", "notice")
@@ -56,6 +58,7 @@ class Metrics:
     disk_free_bytes: Gauge
     disk_total_bytes: Gauge
     troubles: Gauge
+    parts_missing: Gauge  # by part: 1 where no process runs it
     releases_stopped: Gauge
     backfills_open: Gauge  # by provider, as the next four
     backfill_persons: Gauge
@@ -117,6 +120,7 @@ def open_metrics(agencies: Callable[[], Collection[str]]) -> Metrics:
         disk_free_bytes=gauge("disk_free_bytes", "Free on the disk of the data directory."),
         disk_total_bytes=gauge("disk_total_bytes", "Size of the disk of the data directory."),
         troubles=gauge("troubles", "Reasons for which the hub is not ready; 0 when it is."),
+        parts_missing=gauge("parts_missing", "1 for a part that no process of this hub runs.", "part"),
         releases_stopped=gauge("releases_stopped", "Things that an operator has stopped by the flag file."),
         backfills_open=gauge("backfills_open", "Open backfills that a provider fills.", "agency"),
         backfill_persons=gauge("backfill_persons", "Persons of open backfills, as their provider said.", "agency"),
@@ -132,6 +136,8 @@ def open_metrics(agencies: Callable[[], Collection[str]]) -> Metrics:
 
 
 def _start_at_zero(metrics: Metrics, agencies: list[str]) -> None:
+    for part in Part:
+        metrics.parts_missing.labels(part)
     for outcome in OUTCOMES:
         metrics.decisions.labels(outcome)
     for code in [*agencies, OTHER]:

@@ -13,6 +13,7 @@ from hub.clock import system_clock
 from hub.core.errors import HubError
 from hub.identity.ledger import Ledger
 from hub.logs import open_log
+from hub.metrics import render
 from hub.parts import ALL, Part, read, shown
 from hub.settings import Settings
 from hub.store.workers import beat
@@ -140,6 +141,10 @@ def test_status_says_which_part_nobody_runs_and_who_has_fallen_silent(tmp_path: 
             ("one/1", False), ("two/2", True),
         ]  # fmt: skip
         assert found["parts"] == ["handout"]
+        hub.measure()
+        shown = render(hub.metrics).decode()
+        missing = {part for part in Part if f'hub_parts_missing{{part="{part}"}} 1.0' in shown}
+        assert missing == {Part.GATE, Part.WEBHOOKS, Part.RETENTION}
         assert not any("no process" in item.what for item in hub.troubles())
     finally:
         hub.close()

@@ -18,7 +18,7 @@ WATCH = Path(__file__).resolve().parents[1] / "deploy" / "watch"
 GROUPS: list[dict[str, Any]] = yaml.safe_load((WATCH / "alerts.yaml").read_text(encoding="utf-8"))["groups"]
 RULES = {rule["alert"]: rule for group in GROUPS for rule in group["rules"]}
 NAME = re.compile(r"\bhub_[a-z_]+\b")
-LABELS = {"agency", "outcome", "kind", "le", "instance", "state"}
+LABELS = {"agency", "outcome", "kind", "le", "instance", "state", "part"}
 PROMTOOL = shutil.which("promtool") or shutil.which("promtool", path=WATCH.parents[1] / ".tools" / "bin")
 
 ASKED = {  # what is to be watched, and the alarm for it
@@ -33,6 +33,7 @@ ASKED = {  # what is to be watched, and the alarm for it
     "intake that is not worked off": "HubIntakeNeverEmpty",
     "time until the disk is full": "HubDiskFills",
     "dead letters": "HubDeadLetters",
+    "a part that nobody runs": "HubPartMissing",
 }
 
 

@@ -13,6 +13,7 @@ from hub.clock import system_clock
 from hub.exchange.intake import POISON
 from hub.logs import open_log
 from hub.metrics import render
+from hub.parts import Part
 from hub.settings import Settings
 from hub.store.operations import held_oldest
 from tests.agency_world import CANARY
@@ -105,3 +106,9 @@ def test_the_disk_and_what_keeps_the_hub_from_its_work_are_measured(hub: Hub) ->
     """Its threads were never started here: each is a reason. The disk has some room and a size."""
     assert measured(hub, "hub_troubles") == len(hub.troubles()) > 0
     assert 0 < measured(hub, "hub_disk_free_bytes") < measured(hub, "hub_disk_total_bytes")
+
+
+def test_where_one_process_is_the_hub_no_part_is_missing(hub: Hub) -> None:
+    """Each part has its series from the first scrape on, so that an alarm over it has data."""
+    for part in Part:
+        assert measured(hub, "hub_parts_missing", f'{{part="{part}"}}') == 0

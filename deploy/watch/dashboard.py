@@ -36,7 +36,15 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
         (
             Panel("Revocation barrier", "s", quantiles("hub_withdraw_seconds"), 0.1),
             Panel("Oldest person standing still", "s", (("max(hub_oldest_halted_seconds)", "halted"),), 900),
-            Panel("Not ready, because of", "short", (("max by (instance) (hub_troubles)", "{{instance}}"),), 1),
+            Panel(
+                "Not ready, because of; parts that nobody runs",
+                "short",
+                (
+                    ("max by (instance) (hub_troubles)", "{{instance}}"),
+                    ("max by (part) (hub_parts_missing)", "nobody runs {{part}}"),
+                ),
+                1,
+            ),
         ),
     ),
     (

@@ -229,7 +229,7 @@ def _others(settings: "Settings") -> "Iterable[Finding]":
     from hub.core.errors import HubError
     from hub.operations import doctor as steps
     from hub.operations.findings import passed, warn
-    from hub.operations.running import missing_parts, running_parts
+    from hub.operations.running import missed, missing_parts, running_parts
 
     if not settings.on_postgres:
         return
@@ -244,7 +244,7 @@ def _others(settings: "Settings") -> "Iterable[Finding]":
             yield warn("processes", what, "It hangs or was killed: see its log, and start another.")
     if running:
         absent = missing_parts(running, settings)
-        yield from (warn("processes", item.what, item.remedy) for item in absent)
+        yield from (warn("processes", item.what, item.remedy) for item in missed(absent))
         if not absent:
             yield passed("processes", "every part is run by one that was heard of")
 

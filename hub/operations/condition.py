@@ -11,7 +11,7 @@ from hub.exchange.clock_check import ClockCheck
 from hub.exchange.dead_letters import letters_status, measure_letters
 from hub.metrics import Metrics
 from hub.operations import state
-from hub.operations.running import missing_parts, running_parts
+from hub.operations.running import missed, missing_parts, running_parts
 from hub.operations.standstill import Reason, Watch
 from hub.operations.steered import Steered, standstill_of, status_of, without_store
 from hub.parts import DECIDE, Part
@@ -151,7 +151,7 @@ def status(hub: Watched) -> dict[str, Any]:
             letters = letters_status(tx, hub.clock(), hub.settings.dead_letter_alarm_hours)
             running = running_parts(tx) if several else []
         absent = missing_parts(running, hub.settings) if several else ()
-        said["troubles"] += [_shown(item) for item in absent]
+        said["troubles"] += [_shown(item) for item in missed(absent)]
         return {**said, "processes": running, **status_of(hub), **letters}
     except HubError as error:
         if error.kind is not Kind.UNAVAILABLE:
@@ -169,10 +169,13 @@ def measure(hub: Watched) -> None:
     with hub.store.read() as tx:
         waiting, since_us = oldest(tx)
         measure_letters(metrics, tx, now_us)
+        absent = missing_parts(running_parts(tx), hub.settings) if hub.threads.several else ()
     metrics.waiting_events.set(waiting)
     metrics.oldest_waiting_s.set((now_us - since_us) / US if waiting else 0)
     metrics.intake_backlog.set(hub.bus.backlog())
     metrics.wal_bytes.set(hub.store.wal_bytes())
     metrics.long_polls.set(hub.bell.listeners())
     metrics.troubles.set(len(troubles(hub)))
+    for part in Part:
+        metrics.parts_missing.labels(part).set(part in absent)
     state.measure(metrics, hub.settings, hub.store, hub.approved(), read_stops(hub.stop_flag), now_us)

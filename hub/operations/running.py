@@ -1,5 +1,6 @@
 """Which processes make up this hub, for an operator: what each runs, who has fallen silent, which part nobody runs."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from hub.core.errors import Item
@@ -32,11 +33,17 @@ def running_parts(tx: Tx) -> list[dict[str, Any]]:
     ]
 
 
-def missing_parts(running: list[dict[str, Any]], settings: Settings) -> tuple[Item, ...]:
-    """Say in words which part no living process runs. Files are missed only where this process knows of file drop."""
+def missing_parts(running: list[dict[str, Any]], settings: Settings) -> tuple[Part, ...]:
+    """Say which parts no living process runs. Files are missed only where this process knows of file drop."""
     there = {part for one in running if not one["silent_s"] for part in one["parts"]}
     return tuple(
-        Item(f"no process runs the part {part}: {said}", remedy=f"Start one: hub serve --only {part}.")
-        for part, said in WITHOUT.items()
-        if part not in there and (part is not Part.FILES or settings.file_drop_dir is not None)
+        part for part in Part if part not in there and (part is not Part.FILES or settings.file_drop_dir is not None)
+    )
+
+
+def missed(parts: Iterable[Part]) -> tuple[Item, ...]:
+    """Say in words what does not happen while nobody runs these, and what to do."""
+    return tuple(
+        Item(f"no process runs the part {part}: {WITHOUT[part]}", remedy=f"Start one: hub serve --only {part}.")
+        for part in parts
     )
