@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 from joserfc.jwk import OKPKey
+from kafka.errors import NoOffsetForPartitionError
+from kafka.structs import TopicPartition
 
 from agency_adapters.bridge.cluster import ClusterRefused
 from agency_adapters.bridge.config import read_config
@@ -89,6 +91,43 @@ def test_a_refused_record_halts_before_it_and_goes_on_once_it_is_taken(
     for event in hub.events:
         ids[event["data"]["n"]].add(event["id"])
     assert {n: len(one) for n, one in ids.items()} == {0: 1, 1: 1, 3: 1}
+
+
+class Slow:
+    """A cluster's consumer whose poll ends before the group's offsets are known: on a busy machine, one in some."""
+
+    def __init__(self) -> None:
+        self.part = TopicPartition("rows", 0)
+        self.at: int | None = None
+
+    def poll(self, timeout_ms: int) -> dict[object, object]:
+        return {}
+
+    def assignment(self) -> set[TopicPartition]:
+        return {self.part}
+
+    def end_offsets(self, parts: list[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(parts, 0)
+
+    def position(self, part: TopicPartition) -> int:
+        if self.at is None:
+            raise NoOffsetForPartitionError({part})
+        return self.at
+
+    def seek_to_beginning(self, *parts: TopicPartition) -> None:
+        assert parts == (self.part,)
+        self.at = 0
+
+
+def test_a_group_without_offsets_is_begun_with_however_slow_the_cluster_is(tmp_path: Path) -> None:
+    """What it is asked for after a poll may be the first that finds out."""
+    key = new_key()
+    (tmp_path / "key").write_bytes(key.as_pem(private=True))
+    there = Cluster("127.0.0.1:9", "t")
+    with client_with(tmp_path / "key", "http://127.0.0.1:9", "lindum") as client:
+        intake = Intake(client, there.access, there.publish(), publisher("lindum"))
+        intake._consumer = Slow()
+        assert intake.to_the_end() == {"published": 0, "refused": 0}
 
 
 def test_a_topic_that_is_not_there_is_told(place: tuple[ContractHub, HubClient, Cluster]) -> None:

@@ -106,7 +106,7 @@ class Intake:
                 assigned = self._consumer.assignment()
                 if assigned and assigned != set(ends):
                     ends = self._consumer.end_offsets(list(assigned))
-                if assigned and all(self._consumer.position(part) >= end for part, end in ends.items()):
+                if assigned and self._is_at(ends):
                     return Counter(published=counts["published"], refused=counts["refused"])
             if not assigned and monotonic() > until_s:
                 raise ClusterRefused(
@@ -132,7 +132,7 @@ class Intake:
             try:
                 polled: Mapping[Any, Sequence[Record]] = self._consumer.poll(timeout_ms=int(wait_s * 1000))
             except refused_by.NoOffsetForPartitionError as error:
-                self._consumer.seek_to_beginning(*error.args[0])
+                self._begin(error)
                 polled = {}
             except refused_by.OffsetOutOfRangeError:
                 raise Halted(
@@ -141,6 +141,17 @@ class Intake:
                     " `kafka-consumer-groups.sh --reset-offsets --to-earliest`, and start again.",
                 ) from None
         return [record for part in polled.values() for record in part]
+
+    def _begin(self, unknown: refused_by.NoOffsetForPartitionError) -> None:
+        """Read partitions that the group has no offset of from their beginning."""
+        self._consumer.seek_to_beginning(*unknown.args[0])
+
+    def _is_at(self, ends: Mapping[TopicPartition, int]) -> bool:
+        try:
+            return all(self._consumer.position(part) >= end for part, end in ends.items())
+        except refused_by.NoOffsetForPartitionError as error:  # the poll ended before it had asked for them
+            self._begin(error)
+            return False
 
     def _answers(self, records: Sequence[Record]) -> tuple[dict[int, Answer], PublishStopped | None]:
         """Publish what can be; return an answer for each record that has one, by its place in the batch."""
