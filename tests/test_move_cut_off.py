@@ -154,6 +154,20 @@ def test_a_move_that_is_killed_between_its_last_two_steps_is_served_by_neither(l
     taken_up_again(lived, before)
 
 
+@pytest.mark.parametrize("back", [False, True], ids=["taken up again", "taken back"])
+def test_a_move_may_be_cut_off_once_more_after_that(lived: Lived, back: bool) -> None:
+    """However often it is killed in between, neither store is lost to the other."""
+    before = content(lived)
+    for point in ("move.left", "move.marked", "move.compared"):
+        assert command(lived, HUB_FAILPOINTS=f"{point}=kill").returncode == -signal.SIGKILL
+        assert [starts(lived), starts_there(lived)] == ["store-moved", "store-half-moved"]
+    if not back:
+        taken_up_again(lived, before)
+        return
+    take_back(lived.journey())
+    assert [starts(lived), starts_there(lived)] == ["", "store-half-moved"]
+
+
 def taken_up_again(lived: Lived, before: dict[str, list[Row]]) -> None:
     again = command(lived)
     assert again.returncode == 0, again.stderr

@@ -76,7 +76,8 @@ def move(journey: Journey) -> Moved:
             if (gone := mark_of(source)) is not None and _arrived(gone, there):
                 assert there is not None
                 return Moved(there.move, there.rows, there.digest, 0.0)
-            filled, copying = _filled(journey, source, ends, planned)
+            name = secrets.token_hex(4) if gone is None else gone.move  # cut off again, it still is this source's
+            filled, copying = _filled(journey, source, ends, planned, name)
             store.write(lambda tx: leave(tx, filled.move, journey.clock()))  # 6.
             reach("move.left")
             ready = Mark(filled.move, State.READY, journey.clock(), filled.rows, filled.digest)
@@ -100,7 +101,7 @@ def rehearse(journey: Journey) -> Moved:
                     remedy="Name the owner of its schema: --owner-dsn postgresql://OWNER@HOST/NAME.",
                     code="move-rights",
                 )
-            filled, _ = _filled(journey, source, ends, planned)
+            filled, _ = _filled(journey, source, ends, planned, secrets.token_hex(4))
             target.empty(ends.owner, planned)
             return filled
 
@@ -221,10 +222,10 @@ def _reached(journey: Journey) -> Iterator[Ends]:
         yield Ends(hub, owning)
 
 
-def _filled(journey: Journey, source: Tx, ends: Ends, planned: Sequence[Table]) -> tuple[Moved, Mark]:
+def _filled(journey: Journey, source: Tx, ends: Ends, planned: Sequence[Table], name: str) -> tuple[Moved, Mark]:
     """Fill the target and compare. Returns what arrived, and the mark that the target has until it is let go."""
     began_s = perf_counter()
-    copying = Mark(secrets.token_hex(4), State.COPYING, journey.clock())
+    copying = Mark(name, State.COPYING, journey.clock())
     if target.prepare(ends.owner, ends.hub.info.user, planned, copying) == "half":
         journey.say("The database held what a move had left that did not end; it was emptied.")
     reach("move.marked")
