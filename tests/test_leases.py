@@ -215,6 +215,21 @@ def test_what_a_process_does_not_want_any_more_it_is_to_give_up(store: Store) ->
     assert taken(store, "b", NAMES[1]) is not None
 
 
+def test_one_whose_work_does_not_end_runs_out_and_goes_to_another(store: Store) -> None:
+    """Until then nobody else has it, and this process begins nothing under it; it is renewed no more."""
+    stuck = keeper(store, lease_s=2.0)
+    stuck.want("webhook", NAMES[:1])
+    stuck._keep()
+    stuck.want("webhook", [])
+    stuck.let_run_out(NAMES[0])
+    assert mine(stuck) == set()
+    assert taken(store, "b", NAMES[0]) is None
+    sleep(1.2)
+    stuck._keep()
+    sleep(1.0)
+    assert taken(store, "b", NAMES[0]) is not None
+
+
 def test_the_clock_is_the_databases(store: Store) -> None:
     """Within a second of this machine's, for both run on it."""
     with store.read() as tx:

@@ -19,8 +19,10 @@ from hub.exchange.turns import Turn
 from hub.exchange.webhook_proof import proofs_wanted, prove, prove_for
 from hub.exchange.webhooks import show
 from hub.store.leases import Lease, LeaseLost, renew, take, taking
+from hub.workers.leases import Alone
 from hub.workers.webhook_sender import Sender
-from hub.workers.webhooks import WebhookWorkers
+from hub.workers.webhooks import Line, WebhookWorkers
+from hub.workers.worker import Worker
 from tests import stores
 from tests.webhook_world import AGENCY, Machine, Post, Say, agree, machine, tell
 from tests.world import until
@@ -346,6 +348,38 @@ def test_two_processes_share_the_senders_and_one_that_ends_leaves_them_to_the_ot
     finally:
         one.close()
         stores.drop_all()
+
+
+class Noted(Alone):
+    """Has everything, and notes what is done with it in the end."""
+
+    def __init__(self) -> None:
+        self.ends: list[tuple[str, str]] = []
+
+    def done_with(self, name: str) -> None:
+        self.ends.append(("given up", name))
+
+    def let_run_out(self, name: str) -> None:
+        self.ends.append(("runs out", name))
+
+
+def test_a_sender_that_does_not_end_keeps_its_lease_no_longer_than_it_lasts(pair: tuple[Post, Post]) -> None:
+    """It may be in a look-up of a name that nobody cuts off: another process goes on meanwhile, but not beside it."""
+    one, _ = pair
+    noted, goes_on = Noted(), Event()
+    workers = WebhookWorkers(
+        one.hub.webhooks, bell=one.hub.bell, metrics=one.hub.metrics, connections=1, log=one.hub.log, shared=noted
+    )  # fmt: skip
+    for shard, step in enumerate((lambda _stop: 0.01, lambda _stop: float(goes_on.wait(30)))):
+        worker = Worker(f"webhook-{shard}", step, log=one.hub.log)
+        workers._running[Line(AGENCY, shard)] = sender(one, lambda: None), worker
+        worker.start()
+    try:
+        assert workers._end(Line(AGENCY, 0))
+        assert not workers._end(Line(AGENCY, 1))
+    finally:
+        goes_on.set()
+    assert noted.ends == [("given up", f"webhook/{AGENCY}/1/0"), ("runs out", f"webhook/{AGENCY}/1/1")]
 
 
 def lines(workers: WebhookWorkers) -> int:

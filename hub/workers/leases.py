@@ -45,6 +45,9 @@ class Shared(Protocol):
     def done_with(self, name: str) -> None:
         """Give one up, once all that worked under it has ended. Nothing where it is not held."""
 
+    def let_run_out(self, name: str) -> None:
+        """Renew one no more: what works under it does not end, and another process is to go on once it ran out."""
+
 
 class Alone:
     """The only process there is: everything is its to do."""
@@ -59,6 +62,9 @@ class Alone:
         return Turn(shard, shards)
 
     def done_with(self, name: str) -> None:
+        """Nobody waits for it."""
+
+    def let_run_out(self, name: str) -> None:
         """Nobody waits for it."""
 
 
@@ -116,6 +122,11 @@ class Leases:
             found = self._held.pop(name, None)
         if found is not None:
             self._release([found[0]])
+
+    def let_run_out(self, name: str) -> None:
+        """See `Shared.let_run_out`."""
+        with self._lock:
+            self._held.pop(name, None)
 
     def start(self) -> None:
         """Say at once that this process is there, and begin. The thread tries again what the store did not take."""

@@ -110,7 +110,8 @@ class WebhookWorkers:
         ended = worker.stop(STOP_SENDER_S)
         if ended:
             self._shared.done_with(self._lease(line))
-        else:  # the lease runs out by itself: whatever this one does until then it does alone
+        else:  # whatever this one does until the lease has run out it does alone
+            self._shared.let_run_out(self._lease(line))
             self._log.error("worker.stuck", worker=worker.name)
         sender.close()
         return ended
