@@ -13,6 +13,7 @@ from hub.exchange.clock_check import ClockCheck, off_by
 from hub.exchange.gate import Gate
 from hub.exchange.handout import hand_out
 from hub.exchange.publish import Accepted, publish
+from hub.identity.day_keys import LOCAL
 from hub.identity.keys import read_key_file
 from hub.identity.people import NewLink, link
 from hub.operations import doctor
@@ -140,6 +141,21 @@ def test_a_wrong_clock_destroys_no_keys(house: House) -> None:
         house.hub.threads.retention._step(Event())
     assert caught.value.code == "clock-off"
     assert day_keys(house.hub) == before
+
+
+def test_a_wrong_clock_destroys_no_copies_of_keys_either(house: House) -> None:
+    """Each process of a hub has its own, and a store that was restored knows the youngest from nowhere else."""
+    from threading import Event
+
+    house.published()
+    house.hub.own_keys._step(Event())
+    before = set(house.hub.local_store.names(LOCAL))
+    assert before
+    house.clock.off_us = 30 * DAY_US if house.hub.store.path is None else -DAY_US
+    with pytest.raises(HubError) as caught:
+        house.hub.own_keys._step(Event())
+    assert caught.value.code == "clock-off"
+    assert set(house.hub.local_store.names(LOCAL)) >= before
 
 
 def day_keys(hub: Hub) -> int:

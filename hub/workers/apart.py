@@ -23,13 +23,15 @@ class OwnKeys:
         self._cleared_day = 0
 
     def step(self, _stop: Event) -> float:
-        """Make ahead what is missing; once a day destroy what is over."""
+        """Make ahead what is missing; once a day destroy what is over. Raises HubError(UNAVAILABLE)."""
         world = self._world()
+        self._day_keys.prepare(publishers(world), world.clock())
         today = world.clock() // US_PER_DAY
         if today != self._cleared_day:
+            if world.timely is not None:
+                world.timely.require()  # by a wrong clock copies would go that a restored store may need
             self._day_keys.forget_before(today - self._keep_days + 1)
             self._cleared_day = today
-        self._day_keys.prepare(publishers(world), world.clock())
         return ROUND_S
 
 
