@@ -9,6 +9,7 @@ import pytest
 
 from hub.core.errors import HubError
 from hub.identity.marks import BLOCK, Marks, acts_path, marks_path
+from hub.operations.counted import doubt
 from hub.store.outside import Act
 
 KEY = b"k" * 32
@@ -71,6 +72,36 @@ def test_altered_marks_another_hubs_and_open_ones_are_refused(tmp_path: Path) ->
     path.chmod(0o640)
     with pytest.raises(HubError, match="open to others"):
         opened(tmp_path)
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_acts_that_are_gone_under_a_running_hub_are_missed(tmp_path: Path, left: int) -> None:
+    """Nothing is written behind what is not there: as if all was well, or in a way that no start could read."""
+    marks = opened(tmp_path)
+    marks.note(ACT)
+    marks.note(ACT._replace(at_us=ACT.at_us + 1))
+    path = acts_path(tmp_path / "root.key")
+    there = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(there[:left]))
+    with pytest.raises(HubError, match="lacks lines"):
+        marks.note(ACT)
+    with pytest.raises(HubError, match="lacks lines"):
+        marks.agree(2, "")
+    assert path.read_bytes() == b"".join(there[:left])
+
+
+def test_marks_that_are_gone_under_a_running_hub_are_not_made_anew(tmp_path: Path) -> None:
+    """They would say nothing of the other numbers; only who puts the store into quarantine makes new ones."""
+    marks = opened(tmp_path)
+    marks.reserve("numbers 7", 3)
+    marks.path.unlink()
+    with pytest.raises(HubError, match="is gone"):
+        marks.reserve("numbers 8", 1)
+    with pytest.raises(HubError, match="is gone"):
+        marks.agree(5, "")
+    assert marks.known() is None
+    marks.agree(5, None)
+    assert marks.known() is not None
 
 
 def test_a_line_that_a_crash_cut_short_is_dropped(tmp_path: Path) -> None:
@@ -168,3 +199,15 @@ def test_another_process_that_saw_to_the_failover_is_believed(tmp_path: Path) ->
     assert not theirs.trusts("7/00000002")
     ours.agree(2, "7/00000002")
     assert theirs.trusts("7/00000002")
+
+
+def test_who_still_reaches_the_former_primary_lets_nothing_go_there(tmp_path: Path) -> None:
+    """Another process has followed the failover: a withdrawal of since then is not there. Nor is it a new primary."""
+    ours, theirs = opened(tmp_path), opened(tmp_path)
+    ours.agree(1, "7/00000001")
+    assert theirs.trusts("7/00000001")
+    ours.agree(2, "7/00000002")
+    assert not theirs.trusts("7/00000001")
+    known = theirs.known()
+    assert [doubt(known, 2, f"7/0000000{line}") for line in (1, 2, 3)] == ["older", "", "moved"]
+    assert doubt(known, 2, "8/00000003") == "elsewhere"

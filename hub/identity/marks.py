@@ -30,6 +30,7 @@ BEGIN = bytes(MAC_BYTES)  # what the first line's MAC covers in place of the one
 BLOCKS = {"audit": 1_000_000, "delivery": 1_000_000}  # numbers reserved at once: at 25,000 a second, 40 s of them
 BLOCK = 10_000  # of all others, a recipient's running numbers among them: what a restore skips at most
 _RESTORE = "Restore both files from the backup of the key's volume. Only where they are lost: remove them, start, and"
+_RESTORE_BOTH = "Stop the hub, and restore both files from the backup of the key's volume."
 _LOST = f"{_RESTORE} see what `hub restore reconcile` says."
 
 
@@ -54,9 +55,10 @@ class Marks:
         self._key, self._lock = key, Lock()
         self._last, self._lines, self._read_to = BEGIN, 0, 0
         self._reserved: dict[str, int] = {}
-        self._origin = ""
+        self._origin, self._seen = "", _UNSEEN
         self._carried: Path | None = None  # beside another root key, until a start with that one
         known = self.known()
+        self._there = known is not None
         try:
             with self._held() as descriptor:
                 self._catch_up(descriptor)
@@ -76,7 +78,7 @@ class Marks:
             return
         try:
             with self._held():
-                known = self.known() or Known()
+                known = self._still_known()
                 there = known.given.get(name, 0)
                 if upto > there:
                     there = upto + BLOCKS.get(name, BLOCK)
@@ -100,25 +102,26 @@ class Marks:
             raise self._down(cause) from cause
 
     def trusts(self, origin: str) -> bool:
-        """See `Outside.trusts`; another process may have looked into it already."""
-        if origin != self._origin:
+        """See `Outside.trusts`. Another process may have followed a failover already: what it wrote counts at once.
+
+        So a process that still reaches the former primary lets go nothing more there. A look costs microseconds.
+        """
+        seen = _version(self.path)  # before the content: what is written in between is seen the next time
+        if seen != self._seen:
             known = self.known()
-            if known is None or known.origin != origin:
-                return False
-            self._origin = origin
-        return True
+            self._origin, self._seen = (known.origin if known else ""), seen
+        return origin == self._origin
 
     def agree(self, beats: int, origin: str | None) -> None:
         """Write down that the store counted so far, in a transaction that is durable; None: its origin is in doubt."""
         try:
             with self._held() as descriptor:
                 self._catch_up(descriptor)
-                known = self.known() or Known()
+                known = self._still_known() if origin is not None else self.known() or Known()
                 here = known.origin if origin is None else origin
                 self._replace(known._replace(beats=max(beats, known.beats), acts=self._lines, origin=here))
         except OSError as cause:
             raise self._down(cause) from cause
-        self._origin = here
         if self._carried is not None:
             self.carry(self._carried)
 
@@ -160,6 +163,8 @@ class Marks:
         status = os.fstat(descriptor)
         if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             raise _unusable(self._acts, "is open to others", "Run chmod 600 on it.")
+        if status.st_size < self._read_to:  # of another hub, or restored under this one: nothing is put behind its end
+            raise _unusable(self._acts, "lacks lines that were there", _RESTORE_BOTH)
         while whole := os.pread(descriptor, _PIECE, self._read_to):
             whole = whole[: whole.rfind(b"\n") + 1]
             if not whole:
@@ -169,10 +174,21 @@ class Marks:
                 self._lines += 1
             self._read_to += len(whole)
 
+    def _still_known(self) -> Known:
+        """Read the marks, to go on from them. Raises HubError(STARTUP) where they are gone that were there.
+
+        Made anew they would lack what other names had been given out, and nobody would notice.
+        """
+        known = self.known()
+        if known is None and self._there:
+            raise _unusable(self.path, "is gone", _RESTORE_BOTH)
+        return known or Known()
+
     def _replace(self, known: Known) -> None:
         """Put other marks in the place of these; whoever reads sees the former or these."""
         body = orjson.dumps(known._asdict(), option=orjson.OPT_SORT_KEYS)
         _write(self.path, body + b" " + _mac(self._key, b"marks", body).hex().encode() + b"\n")
+        self._there = True
 
     def _down(self, cause: OSError) -> HubError:
         return HubError(
@@ -182,6 +198,18 @@ class Marks:
             remedy="Let the hub's user write both files and their folder, check the disk's space, and try again.",
             code="marks-down",
         )
+
+
+_UNSEEN = (0, 0)
+
+
+def _version(path: Path) -> tuple[int, int]:
+    """Say which file it is: whoever writes the marks puts another one in its place. Why there is none, `known` says."""
+    try:
+        found = path.stat()
+    except OSError:
+        return _UNSEEN
+    return found.st_ino, found.st_mtime_ns
 
 
 _PIECE = 1 << 20  # bytes read at once; a line has some two hundred

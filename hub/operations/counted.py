@@ -66,4 +66,7 @@ def doubt(known: Known | None, here: int, origin: str) -> str:
         return "older"
     if not known.origin or known.origin == origin:
         return ""
-    return "moved" if known.origin.partition("/")[0] == origin.partition("/")[0] else "elsewhere"
+    (cluster, _, line), (cluster_here, _, line_here) = known.origin.partition("/"), origin.partition("/")
+    if cluster != cluster_here:
+        return "elsewhere"
+    return "moved" if line_here > line else "older"  # a former primary that was cut off and still answers
