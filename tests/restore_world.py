@@ -1,7 +1,7 @@
 """A hub put together and not started, that is backed up, lost and restored: its acts in the order of a test's words."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -66,10 +66,17 @@ class House:
         """Link each and have them consent; returns the consents."""
         return [self.grant(self.link(who, matter), matter) for who in people]
 
-    def grant(self, person: int, matter: Matter = CONSENT) -> str:
+    def grant(
+        self,
+        person: int,
+        matter: Matter = CONSENT,
+        *,
+        items: Sequence[tuple[str, str]] | None = None,
+        until_us: int | None = None,
+    ) -> str:
         done = grant_unasked(
-            self.hub.citizens, principal(person), recipient=matter.recipient, purpose=matter.purpose, items=None,
-            notice=NOTICE,
+            self.hub.citizens, principal(person), recipient=matter.recipient, purpose=matter.purpose, items=items,
+            notice=NOTICE, until_us=until_us,
         )  # fmt: skip
         return done.consent
 
@@ -159,6 +166,15 @@ class House:
     def quarantined(self) -> str:
         """Say in which quarantine it is, by the hub's own words."""
         return "; ".join(one.what for one in self.hub.troubles() if "nothing is released" in one.what)
+
+
+def required(ours: House) -> list[tuple[str, str]]:
+    """Return the least that can be given of what the consents are about."""
+    (line,) = (
+        one for one in ours.hub.approved().by_dataset[CONSENT.dataset]
+        if (one.recipient, one.purpose.code) == (CONSENT.recipient, CONSENT.purpose)
+    )  # fmt: skip
+    return [(CONSENT.dataset, name) for name in sorted(line.required)]
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from hub.store.outside import CATALOGUE, Act
 from hub.store.quarantine import beats, enter, put_beats
 from tests import stores
 from tests.protocol_world import CONSENT, OBJECTION
-from tests.restore_world import house
+from tests.restore_world import house, required
 
 pytestmark = pytest.mark.engines
 SEALING_KEY = {"kty": "OKP", "crv": "X25519", "x": "hSDwCYkwp1R0i33ctD73Wg2_Og0mOBr066SpjqqbTmo"}  # RFC 7748 6.1's own
@@ -102,11 +102,7 @@ def test_what_was_paused_or_narrowed_since_is_paused(tmp_path: Path) -> None:
         paused, narrowed, _ = ours.consents("A", "B", "C")
         backup = ours.back_up()
         ours.pause(ours.person("A"), paused)
-        (line,) = (
-            one for one in ours.hub.approved().by_dataset[CONSENT.dataset]
-            if (one.recipient, one.purpose.code) == (CONSENT.recipient, CONSENT.purpose)
-        )  # fmt: skip
-        ours.narrow(ours.person("B"), narrowed, [(CONSENT.dataset, name) for name in sorted(line.required)])
+        ours.narrow(ours.person("B"), narrowed, required(ours))
         ours.lose_to(backup)
         assert ours.reconcile()["acts"] == {"paused": 2}
         assert ours.told("A", "B", "C") == {ours.person("C")}

@@ -16,8 +16,12 @@ from deploy.engines import launch
 from deploy.engines.process import Engine, free_port, ran
 from hub.core.errors import HubError
 from hub.exchange.handout import hand_out
+from hub.failpoints import arm, disarm
 from hub.identity.keys import read_key_file
 from hub.operations.newest import newest
+from hub.operations.reconcile import reconcile
+from hub.store.outside import Act
+from hub.store.quarantine import enter
 from hub.workers.marks import Counting
 from tests.engines import own
 from tests.protocol_world import CONSENT
@@ -134,6 +138,31 @@ def test_what_a_lagging_standby_lost_is_withdrawn_again_before_the_first_release
     assert ours.rows("SELECT state FROM consent WHERE public = ?", (withdrawn,)) == [("given",)]
     Counting(ours.hub).step(threading.Event())
     assert ours.rows("SELECT state FROM consent WHERE public = ?", (withdrawn,)) == [("withdrawn",)]
+    assert ours.told("A", "B") == {ours.person("B")}
+
+
+def test_a_failover_in_the_middle_of_reconciling_is_one_more_to_look_into(pair: Pair, ours: House) -> None:
+    """The standby has the quarantine and not what was done again since: another server is not the one compared."""
+    ours.consents("A", "B")
+    withdrawn, hub = ours.person("A"), ours.hub
+    numbers = (hub.approved().agencies[CONSENT.recipient].number, hub.approved().purposes[CONSENT.purpose].number)
+    hub.marks.note(Act("withdrawn", str(withdrawn), ours.clock() + 1, *numbers))  # as a lost transaction did
+    hub.store.write(lambda tx: enter(tx, "older", ours.clock()))
+    until(pair.caught_up)
+    pair.standby.stop()
+
+    def fail_over() -> None:
+        disarm()
+        pair.primary.kill()
+        pair.standby.start_again()
+        asked(pair.standby, "SELECT pg_promote(true)")
+
+    arm("withdraw.committed", fail_over)
+    assert reconcile(hub)["acts"] == {"withdrawn": 1}
+    with pytest.raises(HubError) as refused:
+        hand_out(hub.world, CONSENT.recipient, 500)
+    assert refused.value.code == "quarantined"
+    Counting(hub).step(threading.Event())
     assert ours.told("A", "B") == {ours.person("B")}
 
 

@@ -207,6 +207,8 @@ def _end_followed(tx: Tx, key: OpenKey, record: Record, principal: Principal) ->
     row = consent_by_public(tx, record.continues)
     assert row is not None  # it was read in this transaction
     old = record_of(tx, key, row)
+    if not old.items <= record.items or record.until_us < old.until_us:  # a yes that takes something back
+        tx.outside.note(Act("lessened", str(row.person), record.at_us, row.recipient, row.purpose))
     same = old.terms.items == record.terms.items and old.state is State.GIVEN  # what is paused is not prolonged
     end = renew if same else supersede
     ended, event = end(old, successor=record, by=by(principal), at_us=record.at_us)

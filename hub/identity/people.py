@@ -190,7 +190,7 @@ def _link(register: Register, tx: Tx, linker: str, one: NewLink) -> Outcome:
     if acts or changed:
         raise_fence(tx, PERSON_FENCE, person)
     for act in dict.fromkeys(acts):
-        _record(register, tx, person, act, one.agency, one.level)
+        _record(register, tx, person, act, one.agency, one.level, at_us=register.clock())
     return "linked" if "linked" in acts else changed or "known"
 
 
@@ -228,12 +228,13 @@ def _change_level(register: Register, tx: Tx, person: int, one: NewLink) -> str:
     if row[0] == one.level:
         return ""
     tx.run("UPDATE link SET level = ? WHERE local = ? AND until_us IS NULL", (one.level, local))
-    tx.outside.note(Act("raised" if one.level > row[0] else "lowered", local.hex(), register.clock()))
+    now_us = register.clock()
     if one.level > row[0]:
-        _record(register, tx, person, "level-raised", one.agency, one.level)
+        _record(register, tx, person, "level-raised", one.agency, one.level, at_us=now_us)
         return "level-raised"
+    tx.outside.note(Act("lowered", local.hex(), now_us))
     resting = on_level(register.catalogue, agency=one.agency, person=person, above=one.level)
-    _take_off(register, tx, person, "level-lowered", one.agency, one.level, resting)
+    _take_off(register, tx, person, "level-lowered", one.agency, one.level, resting, at_us=now_us)
     return "level-lowered"
 
 
@@ -280,13 +281,16 @@ def _unlink(register: Register, tx: Tx, agency: str, local: bytes) -> None:
     now_us = register.clock()
     tx.outside.note(Act("unlinked", local.hex(), now_us))
     tx.run("UPDATE link SET until_us = ? WHERE local = ? AND until_us IS NULL", (now_us, local))
-    _take_off(register, tx, person, "unlinked", agency, 0, on_link(register.catalogue, agency=agency, person=person))
+    resting = on_link(register.catalogue, agency=agency, person=person)
+    _take_off(register, tx, person, "unlinked", agency, 0, resting, at_us=now_us)
 
 
-def _take_off(register: Register, tx: Tx, person: int, act: str, agency: str, level: int, resting: Resting) -> None:
+def _take_off(
+    register: Register, tx: Tx, person: int, act: str, agency: str, level: int, resting: Resting, *, at_us: int
+) -> None:
     """Put an act on record, take off the queues what rests on what it changed, and stop what had been opened of it."""
     taken, cancelled = take_off(tx, resting)
-    audit = _record(register, tx, person, act, agency, level, cancelled)
+    audit = _record(register, tx, person, act, agency, level, cancelled, at_us=at_us)
     stop_taken(register.keys, tx, taken, audit=audit, now_us=register.clock())
     lines = None if act == "unlinked" else asked_on_level(register.catalogue, agency=agency, above=level)
     asks = open_asks_of(tx, person=person, agency=register.catalogue.agencies[agency].number, lines=lines)
@@ -300,11 +304,12 @@ def _doubt(register: Register, tx: Tx, agency: str, local: bytes, *, disputed: b
         raise _unknown()
     if bool(row[1]) == disputed:
         return "known"
-    act = "disputed" if disputed else "settled"
-    tx.outside.note(Act(act, local.hex(), register.clock()))
+    act, now_us = "disputed" if disputed else "settled", register.clock()
+    if disputed:
+        tx.outside.note(Act(act, local.hex(), now_us))
     raise_fence(tx, PERSON_FENCE, row[0])
     tx.run("UPDATE link SET disputed = ? WHERE local = ? AND until_us IS NULL", (int(disputed), local))
-    _record(register, tx, row[0], act, agency, 0)
+    _record(register, tx, row[0], act, agency, 0, at_us=now_us)
     return act
 
 
@@ -316,10 +321,15 @@ def _erased(remedy: str) -> HubError:
     return HubError(Kind.GONE, "this person was erased", remedy=remedy, code="person-erased")
 
 
-def _record(register: Register, tx: Tx, person: int, act: str, agency: str, level: int, cancelled: int = 0) -> int:
-    """Put a link on record for the person it is about; returns the audit row."""
+def _record(
+    register: Register, tx: Tx, person: int, act: str, agency: str, level: int, cancelled: int = 0, *, at_us: int
+) -> int:
+    """Put a link on record for the person it is about; returns the audit row.
+
+    `at_us` is the moment that was noted outside the store, by which a restored one finds what it lacks.
+    """
     detail = {"act": act, "agency": agency, "cancelled": cancelled, "level": level}
-    return write_audit(tx, _key(register, tx, person), person, LeafKind.LINK, detail, at_us=register.clock())
+    return write_audit(tx, _key(register, tx, person), person, LeafKind.LINK, detail, at_us=at_us)
 
 
 def _key(register: Register, tx: Tx, person: int) -> OpenKey:

@@ -19,6 +19,7 @@ from hub.citizens.objections import object_to
 from hub.citizens.withdraw import withdraw_it
 from hub.core.agreement import Catalogue
 from hub.core.errors import HubError, Kind
+from hub.core.leaf import LeafKind
 from hub.exchange.bell import Bell
 from hub.exchange.erase import Erases, erase_again, eraser
 from hub.exchange.feed import rfc3339
@@ -29,6 +30,7 @@ from hub.identity.people import Register, undo_again
 from hub.identity.principal import Principal
 from hub.identity.registered_keys import RegisteredKeys
 from hub.operations.steered import Steered
+from hub.settings import CLOCK_OFF_MOST_S
 from hub.stop_flag import Stop, stop
 from hub.store.engine import Lane, Tx
 from hub.store.facts import CHOICE_STATES
@@ -40,7 +42,12 @@ from hub.store.signatures import end_officer
 PERSONS_AT_ONCE = 5_000
 SESSION = "restored"  # stands where a sign-in's name would: the person's act is repeated, not made
 RUNS = ("given", "paused")
-STRENGTH = {"withdrawn": 2, "objected": 2, "paused": 1, "narrowed": 1}  # what was narrowed is paused: to what, is lost
+RECEIPTS = {  # an act's, by kind
+    "withdrawn": "withdraw", "objected": "object", "paused": "pause", "narrowed": "narrow", "lessened": "grant",
+}  # fmt: skip
+APART_US = 2 * CLOCK_OFF_MOST_S * 1_000_000  # between two processes: each clock may be so far from the store's
+STRENGTH = {"withdrawn": 2, "objected": 2, "paused": 1, "narrowed": 1, "lessened": 1}
+PAUSED = ("narrowed", "lessened")  # to what, is lost
 
 
 class Reconciled(Steered, Erases, Protocol):
@@ -75,6 +82,8 @@ def shown(hub: Reconciled) -> dict[str, Any]:
 
 def reconcile(hub: Reconciled) -> dict[str, Any]:
     """Do it all and let go on; returns what was done. It may be repeated after a crash. Raises HubError."""
+    with hub.store.read() as tx:
+        origin = tx.origin()  # of what is compared: after a failover in between it is to be looked into anew
     held = _held(hub)
     _check_catalogue(hub)
     erased = erase_again(eraser(hub), hub.log)  # 2.
@@ -92,8 +101,6 @@ def reconcile(hub: Reconciled) -> dict[str, Any]:
         reason = "restored: it was changed after the backup"
         stop(hub.stop_flag, Stop("agency" if scope == "agency" else "agreement", code, hub.clock(), reason))
     done = _said(held, found) | {"erased": erased}
-    with hub.store.read() as tx:
-        origin = tx.origin()
     hub.marks.agree(0, origin)
     hub.store.write(lambda tx: _let_go(hub, tx, held, done), lane=Lane.URGENT, patient=True)  # 6.
     hub.log.warning("store.reconciled", count=len(found.choices))
@@ -118,16 +125,18 @@ def _group(kind: str) -> str:
     """Name what acts of one thing follow one another in."""
     if kind in CHOICES:
         return "choice"
-    if kind in ("disputed", "settled"):
-        return "doubt"
-    return "level" if kind in ("lowered", "raised") else kind
+    return "link" if kind in LINKS else kind
 
 
 Acts = Mapping[tuple[str, ...], list[Act]]
 
 
 def _choices(hub: Reconciled, tx: Tx, catalogue: Catalogue, acts: Acts) -> Iterator[tuple[int, str, str, str]]:
-    """Find the choices that allow more here than their persons last allowed."""
+    """Find the choices that allow more here than their persons last allowed.
+
+    What the store has is told by its receipts and not by time: an act of a process whose clock is behind may be newer
+    than what stands here.
+    """
     by_person: dict[str, list[list[Act]]] = {}
     for (group, name, *_), of in acts.items():
         if group == "choice":
@@ -137,11 +146,11 @@ def _choices(hub: Reconciled, tx: Tx, catalogue: Catalogue, acts: Acts) -> Itera
     for person in _persons(tx) if by_person else ():
         for of in by_person.get(hub.marks.hidden(str(person)), ()):
             state, since_us = _standing(tx, person, of[0])
-            newer = [one for one in of if one.at_us >= since_us and one.kind in STRENGTH]
-            strongest = max(newer, key=lambda one: STRENGTH[one.kind], default=None)
+            newer = [one for one in of if one.at_us >= since_us - APART_US and one.kind in STRENGTH]
+            strongest = max(_lost(tx, person, newer), key=lambda one: STRENGTH[one.kind], default=None)
             if strongest is None or strongest.recipient not in agencies or strongest.purpose not in purposes:
                 continue
-            kind = "paused" if strongest.kind == "narrowed" else strongest.kind
+            kind = "paused" if strongest.kind in PAUSED else strongest.kind
             open_ = state != "objected" if kind == "objected" else state in RUNS and state != kind
             if open_:
                 yield person, agencies[strongest.recipient], purposes[strongest.purpose], kind
@@ -176,22 +185,49 @@ def _standing(tx: Tx, person: int, act: Act) -> tuple[str, int]:
     return state, int(since[0])
 
 
+def _lost(tx: Tx, person: int, acts: list[Act]) -> list[Act]:
+    """Leave out the acts of one matter that the store has: each gave a receipt of its kind and moment."""
+    if not acts:
+        return []
+    kept = Counter(
+        tx.rows(
+            "SELECT r.kind, r.at_us FROM consent c JOIN receipt r ON r.consent = c.number"
+            " WHERE c.person = ? AND c.recipient = ? AND c.purpose = ?"
+            " UNION ALL SELECT r.kind, r.at_us FROM history h JOIN receipt r ON r.consent = -h.audit"
+            " WHERE h.person = ?",
+            (person, acts[0].recipient, acts[0].purpose, person),
+        )
+    )
+    lost = []
+    for one in acts:
+        kept[said := (RECEIPTS[one.kind], one.at_us)] -= 1
+        if kept[said] < 0:
+            lost.append(one)
+    return lost
+
+
 def _links(hub: Reconciled, tx: Tx, catalogue: Catalogue, acts: Acts) -> Iterator[tuple[str, bytes, str]]:
-    """Find the links that stand here and were undone, doubted or lowered."""
-    last = {(group, name): of[-1] for (group, name, *_), of in acts.items() if of[-1].kind in LINKS}
-    if not last:
+    """Find the links that stand here and were undone, doubted or lowered, whatever was said of them after that."""
+    by_name = {name: of for (group, name, *_), of in acts.items() if group == "link"}
+    if not by_name:
         return
     agencies = {one.number: one.code for one in catalogue.agencies.values()}
-    for local, agency, from_us, disputed in tx.rows(
-        "SELECT local, agency, from_us, disputed FROM link WHERE until_us IS NULL"
+    for local, agency, person, from_us, disputed in tx.rows(
+        "SELECT local, agency, person, from_us, disputed FROM link WHERE until_us IS NULL"
     ):
-        name = hub.marks.hidden(bytes(local).hex())
-        of = [act for group in ("unlinked", "doubt", "level") if (act := last.get((group, name)))]
-        kinds = {act.kind for act in of if act.at_us >= from_us}
+        of = [one for one in by_name.get(hub.marks.hidden(bytes(local).hex()), ()) if one.at_us >= from_us - APART_US]
+        kept = _linked(tx, person) if of else ()
+        kinds = {one.kind for one in of if one.at_us not in kept}
         if "unlinked" in kinds and agency in agencies:
             yield agencies[agency], bytes(local), "unlinked"
         elif kinds & {"disputed", "lowered"} and not disputed and agency in agencies:
             yield agencies[agency], bytes(local), "disputed"
+
+
+def _linked(tx: Tx, person: int) -> set[int]:
+    """Return the moments of all acts on a person's links that the store has."""
+    sql = "SELECT a.at_us FROM history h JOIN audit a ON a.id = h.audit WHERE h.person = ? AND a.kind = ?"
+    return {int(at_us) for (at_us,) in tx.rows(sql, (person, LeafKind.LINK.value))}
 
 
 def _keys(tx: Tx, acts: Acts) -> Iterator[tuple[str, str, str]]:

@@ -43,6 +43,7 @@ def put_key(tx: Tx, row: KeyRow, *, most: int) -> None:
     Beyond `most` the agency's ended ones go, then its oldest.
     """
     tell(tx, Topic.AGENCY_KEYS)
+    before = tx.rows("SELECT kid, jwk FROM agency_key WHERE agency = ? AND until_us > ?", (row.agency, row.from_us))
     tx.run("DELETE FROM agency_key WHERE agency = ? AND kid = ?", (row.agency, row.kid))
     tx.insert(f"agency_key({COLUMNS})", [row])
     tx.run(
@@ -50,3 +51,6 @@ def put_key(tx: Tx, row: KeyRow, *, most: int) -> None:
         " (SELECT kid FROM agency_key WHERE agency = ? ORDER BY until_us DESC, from_us DESC, kid = ? DESC LIMIT ?)",
         (row.agency, row.agency, row.kid, most),
     )
+    after = set(tx.rows("SELECT kid, jwk FROM agency_key WHERE agency = ?", (row.agency,)))
+    for kid, _ in sorted(set(before) - after):  # as of just before: the one that takes a place is not meant
+        tx.outside.note(Act("agency-key", f"{row.agency}/{kid}", row.from_us - 1))

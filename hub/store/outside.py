@@ -6,8 +6,9 @@ back. The composition root says who keeps these (`hub/identity/marks.py`); a sto
 
 from typing import NamedTuple, Protocol
 
-CHOICES = ("withdrawn", "refused", "paused", "narrowed", "objected")  # a person's own; `name` is the person's number
-LINKS = ("unlinked", "disputed", "settled", "lowered", "raised")  # `name`: the keyed hash it is found by, hexadecimal
+CHOICES = ("withdrawn", "refused", "paused", "narrowed", "lessened", "objected")  # a person's own; `name`: its number
+# lessened: another consent took its place that allows less, or for a shorter time
+LINKS = ("unlinked", "disputed", "lowered")  # `name`: the keyed hash it is found by, hexadecimal
 KEYS = ("agency-key", "officer-key")  # ended; `name` is AGENCY/KID
 HALTS = ("agency", "agreement")  # suspended or ended; `name` is the number
 WAYS = ("webhook", "sealing-key")  # an agency's own was changed or removed; `name` is its code
@@ -16,7 +17,10 @@ PERSONAL = frozenset((*CHOICES, *LINKS))  # their names are kept as a keyed hash
 
 
 class Act(NamedTuple):
-    """Something taken back, ended or stopped, or of a link put right again. `recipient`, `purpose`: a choice's."""
+    """Something taken back, ended or stopped. `recipient`, `purpose`: a choice's.
+
+    Never what allows something again: it is noted before its commit, and may then not come to it.
+    """
 
     kind: str
     name: str
