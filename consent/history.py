@@ -1,6 +1,6 @@
 """Rebuild a record from its events, believing none of them before it was checked."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 
 from consent.canonical import sha256
@@ -37,16 +37,23 @@ def fold(events: Iterable[Event], *, head: bytes | None = None) -> Record:
     """
     record: Record | None = None
     count = 0
-    for index, event in enumerate(events):
-        if sha256(event.canonical) != event.hash:
-            raise _broken(index, "its bytes do not have its hash")
-        record = _replayed(record, event, index)
-        count = index + 1
+    for count, record in enumerate(replay(events), start=1):  # noqa: B007 - both are read after the last one
+        pass
     if record is None:
         raise _broken(0, "there is no event at all")
     if head is not None and record.head != head:
         raise _broken(count, "the latest event is missing, or the chain is not the one that was kept")
     return record
+
+
+def replay(events: Iterable[Event]) -> Iterator[Record]:
+    """Yield the record as each event left it, checked as `fold` does. Raises `ConsentError(CHAIN)`."""
+    record: Record | None = None
+    for index, event in enumerate(events):
+        if sha256(event.canonical) != event.hash:
+            raise _broken(index, "its bytes do not have its hash")
+        record = _replayed(record, event, index)
+        yield record
 
 
 def _replayed(record: Record | None, event: Event, index: int) -> Record:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from consent.coverage import NOTHING, covers
-from consent.receipt import Opened, Receipt, Signature, receipt_from_bytes
+from consent.receipt import SCHEMA, Opened, Receipt, receipt_from_bytes, scope_of
 from consent.record import narrow, pause, resume, withdraw
 from consent.states import State
 from tests.consent_examples import (
@@ -106,10 +106,38 @@ def test_a_receipt_names_what_was_opened_just_before_and_the_event_it_is_for() -
     assert (said["state"], said["moment_us"], said["event"]) == ("withdrawn", NOON_US + 9, receipt().event.hex())
 
 
-def test_a_signature_stands_beside_the_bytes_and_changes_none_of_them() -> None:
-    signed = receipt_from_bytes(receipt().canonical, signature=Signature("key-1", b"\x01"))
-    assert signed.canonical == receipt().canonical
-    assert signed != receipt()
+def issued() -> Receipt:
+    """One as a hub issues it: with its address, and with what the consent covers."""
+    kept = agreed()
+    given = kept.record
+    return Receipt(
+        "r-2",
+        given.id,
+        "grant",
+        given.state,
+        given.stretch,
+        given.at_us,
+        given.head,
+        issuer="https://hub.example",
+        status="https://hub.example/v1/receipts/r-2/status",
+        scope=scope_of(given),
+    )
+
+
+def test_a_receipt_that_a_hub_issues_says_what_the_consent_covers_and_where_to_ask_what_became_of_it() -> None:
+    kept, said = agreed().record, json.loads(issued().canonical)
+    assert receipt_from_bytes(issued().canonical) == issued()
+    assert (said["v"], said["schema"], said["issuer"]) == (2, SCHEMA, "https://hub.example")
+    assert said["status"].endswith("/v1/receipts/r-2/status")
+    assert said["scope"]["items"] == sorted([dataset, name] for dataset, name in kept.items)
+    assert (said["scope"]["until_us"], said["scope"]["terms"]) == (kept.until_us, kept.terms.digest.hex())
+    assert kept.notice is not None
+    assert said["scope"]["notice"] == kept.notice.as_json()
+
+
+def test_a_receipt_of_before_they_were_signed_keeps_its_bytes() -> None:
+    said = json.loads(receipt().canonical)
+    assert (said["v"], said.keys() & {"schema", "issuer", "status", "scope"}) == (1, set())
 
 
 def test_a_promise_is_part_of_what_would_be_signed() -> None:

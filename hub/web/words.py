@@ -1,6 +1,7 @@
 """Codes in words for the person they concern: gettext, msgid = the code, four languages.
 
-The domain `reasons` says why something was not released, `citizens` what the citizens' own door says.
+The domain `reasons` says why something was not released, `citizens` what the citizens' own door says, `records` what
+the page of a consent's record does.
 
 A code may carry a parameter after a colon (`required.lost:dob`); its text then has the named place `{field}`.
 """
@@ -11,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 LANGUAGES = ("en", "ru", "ar", "zh")
-DOMAINS = ("reasons", "citizens")
+DOMAINS = ("reasons", "citizens", "records")
 LOCALES = Path(__file__).resolve().parent / "locales"
 RIGHT_TO_LEFT = frozenset({"ar"})
 FIRST_STRONG_ISOLATE, POP_ISOLATE = "\u2068", "\u2069"  # Unicode 6.3: a Latin name does not reorder the text around it
@@ -31,7 +32,7 @@ def words(code: str, language: str, *, titles: Mapping[str, str] | None = None) 
     return text.replace("{field}", f"{FIRST_STRONG_ISOLATE}{title}{POP_ISOLATE}" if known in RIGHT_TO_LEFT else title)
 
 
-@cache  # eight small files, the same for the life of the process
+@cache  # twelve small files, the same for the life of the process
 def _texts(language: str) -> gettext.NullTranslations:
     first, *others = (gettext.translation(domain, LOCALES, languages=[language]) for domain in DOMAINS)
     for one in others:
