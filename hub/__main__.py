@@ -25,6 +25,7 @@ from hub.commands import (
     status,
     stop_release,
     topics,
+    verify,
     why,
 )
 from hub.commands.bench import bench
@@ -57,6 +58,7 @@ app.add_typer(demo.app, name="demo")
 app.add_typer(backfill.app, name="backfill")
 app.add_typer(backup.app, name="backup")
 app.add_typer(restore.app, name="restore")
+app.add_typer(verify.app, name="verify")
 
 
 def main() -> None:

@@ -148,6 +148,7 @@ class Keyring:
     erasure: bytes
     bundle: bytes
     marks: bytes
+    receipt: bytes
 
 
 def keyring(root: bytes) -> Keyring:

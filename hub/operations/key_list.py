@@ -6,6 +6,7 @@ import orjson
 
 from hub.store.engine import Tx
 from hub.store.operations import fact, roots
+from hub.store.receipt_keys import receipt_rotations
 from hub.store.token_keys import FACT
 from hub.store.wrapped import Rotation, rotation_of
 
@@ -42,6 +43,7 @@ SECRETS = {  # of hub/identity/keys.py `Keyring`: what for, and how it is rotate
         "Not rotated: OPA is configured with its public half; it signs nothing about people.",
     ),
     "token": ("signs access tokens, by a number", "hub keys rotate token"),
+    "receipt": ("signs citizens' receipts, by a number; the former ones verify for ever", "hub keys rotate receipt"),
 }
 
 
@@ -49,7 +51,7 @@ def list_keys(tx: Tx, root: bytes, now_us: int) -> list[dict[str, Any]]:
     """Describe every key, without a byte of any. `since_us` is 0 where nothing says when it was made."""
     known = roots(tx)
     first_us = min((since for _, since in known), default=0)
-    moments = orjson.loads(fact(tx, FACT) or "[]")
+    numbered = {"token": orjson.loads(fact(tx, FACT) or "[]"), "receipt": receipt_rotations(tx)}
     row = tx.one(
         "SELECT (SELECT count(*) FROM person WHERE key IS NOT NULL), (SELECT count(*) FROM waiting_key),"
         " (SELECT count(*) FROM day_key WHERE key IS NOT NULL), (SELECT count(*) FROM agency_key WHERE until_us > ?),"
@@ -69,8 +71,8 @@ def list_keys(tx: Tx, root: bytes, now_us: int) -> list[dict[str, Any]]:
         if name == "wrapping" and wrapping is not None:
             found.append(_rotated_wrapping(what_for, rotated, wrapping))
             continue
-        since_us = moments[-1] if name == "token" and moments else first_us
-        found.append(_key(name, what_for, since_us, rotated, count=1 + len(moments) if name == "token" else 1))
+        moments = numbered.get(name, ())
+        found.append(_key(name, what_for, moments[-1] if moments else first_us, rotated, count=1 + len(moments)))
     found += [
         _key("persons", "seal what is about a person", 0, "Destroyed by erasure, one by one.", count=row[0]),
         _key("waiting", "seal what waits for a link", 0, "Destroyed with the last event that waits.", count=row[1]),
