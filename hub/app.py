@@ -37,6 +37,7 @@ from hub.identity.ledger import open_ledger
 from hub.identity.local_store import LocalStore
 from hub.identity.marks import Marks
 from hub.identity.people import Register
+from hub.identity.receipt_keys import rotate_receipt_key
 from hub.identity.registered_keys import RegisteredKeys
 from hub.identity.ring import RingWatch, act_salt, open_ring, root_name
 from hub.identity.sealing import SealingKeys
@@ -305,6 +306,12 @@ class Hub:
     def rotate_token_key(self) -> dict[str, Any]:
         """Sign access tokens with the next key from now on. Raises HubError(CONFLICT) shortly after the last time."""
         return self.token_keys.rotate(self.clock())._asdict()
+
+    def rotate_receipt_key(self) -> dict[str, Any]:
+        """Sign receipts with the next key from now on; those of before verify for ever."""
+        done = rotate_receipt_key(self.store, self.keys, self.clock)
+        self.log.warning("receipt_key.rotated", count=done.published)
+        return done._asdict()
 
     def stop_releases(self, stop: bool, *, scope: Scope = "all", code: str = "", reason: str = "") -> dict[str, Any]:
         """Stop, or resume. When this returns after a stop, no hand-out under it commits any more. Raises HubError."""

@@ -96,7 +96,9 @@ def assemble(hub: Lasting, approved: Approved, policy: Engine | None = None) -> 
         world=_world(hub, approved, policy),
         desk=_desk(hub, approved),
         register=Register(hub.store, hub.keys, hub.open_keys, catalogue, hub.clock, keep_days),
-        citizens=CitizenDesk(hub.store, hub.keys, hub.open_keys, catalogue, hub.clock, hub.bell.ring),
+        citizens=CitizenDesk(
+            hub.store, hub.keys, hub.open_keys, catalogue, hub.clock, hub.bell.ring, hub.settings.issuer
+        ),
     )
 
 

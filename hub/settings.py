@@ -83,6 +83,23 @@ class Settings(BaseSettings):
         description="Holds what a restored store would have forgotten, on another volume. Unset: beside the key.",
     )
     timezone: str = Field("UTC", description="Legal time zone: ages and days are counted in it. An IANA name.")
+    jurisdiction: str = Field(
+        "EU",
+        pattern=r"^[A-Z]{2}$",
+        description="Whose law consent records name, and where recipients store: ISO 3166-1 alpha-2, or EU.",
+    )
+    data_authority: str = Field(
+        "Data Protection Authority",
+        min_length=1,
+        max_length=200,
+        description="The supervisory authority's name, as consent records give it (GDPR article 13).",
+    )
+    data_authority_contact: str = Field(
+        "complaints@data-protection.example, 1 Assembly Square, 10000 Capital",
+        min_length=1,
+        max_length=200,
+        description="How a person complains to it: contact and postal address. The default is an invented one.",
+    )
     languages: Annotated[tuple[str, ...], NoDecode] = Field(
         LANGUAGES, description="Offered to citizens, first is the fallback; comma-separated, of en, ru, ar, zh."
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from hub.citizens.desk import own_receipt
+from hub.citizens.receipts import own_receipt
 from hub.citizens.inbox import consents
 from hub.citizens.objections import object_to, take_back
 from hub.core.errors import HubError

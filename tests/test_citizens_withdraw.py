@@ -9,7 +9,7 @@ import pytest
 
 from consent.receipt import receipt_from_bytes
 from hub.citizens.choices import pause_it
-from hub.citizens.desk import own_receipt
+from hub.citizens.receipts import own_receipt
 from hub.citizens.withdraw import withdraw_it
 from hub.core.errors import HubError
 from hub.exchange.world import Limits

@@ -199,7 +199,7 @@ def test_a_yes_is_answered_with_a_receipt_and_moves_the_request_to_the_consents(
     assert receipt["moment"] == "2026-11-02T09:00:00.000000Z"
     assert child.get("/v1/me/inbox").json() == {"requests": []}
     (given,) = child.get("/v1/me/consents").json()["consents"]
-    assert (given["state"], given["actions"]) == ("given", ["narrow", "pause", "withdraw"])
+    assert (given["state"], given["actions"]) == ("given", ["extend", "narrow", "pause", "withdraw"])
     assert given["receipts"] == [receipt["receipt"]]
     assert child.get(f"/v1/me/receipts/{receipt['receipt']}").json() == receipt
     number = int(request["notice"][:16], 16) >> 1

@@ -86,6 +86,7 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/v1/me/asks"): {"recipient": "lindum", "purpose": "KINDER-PLACE", "dataset": "pop.residence"},
     ("POST", "/v1/me/consents"): {"recipient": "lindum", "purpose": "KINDER-PLACE"},
     ("POST", "/v1/me/consents/{consent}/narrow"): ITEMS,
+    ("POST", "/v1/me/consents/{consent}/extend"): {"until": "2030-01-01T00:00:00Z"},
     ("POST", "/v1/me/objections"): {"recipient": "family-benefits", "purpose": "FAM-ALLOW"},
     ("POST", "/dev/sign-in"): {"person": "population-register:R-1"},
     ("POST", "/demo/agency-keys"): {"agency": "tax", "jwk": {}},
@@ -240,6 +241,7 @@ def test_nobody_without_a_credential_reaches_anything_but_the_open_routes() -> N
     """What answers without one is metadata, health, signing in, and the demo's shortcuts."""
     reached = [head for head, outcomes in by_route() if head.startswith("public") and outcomes["nobody"][0] == "2"]
     assert set(reached) == {
+        "public: GET /.well-known/consent-receipt-keys.json",
         "public: GET /.well-known/jwks.json",
         "public: GET /.well-known/oauth-authorization-server",
         "public: GET /healthz",

@@ -1,4 +1,4 @@
-"""A consent's life after the question: given or refused; narrowed, paused and resumed; withdrawn (withdraw.py).
+"""A consent's life after the question: given or refused; narrowed, prolonged, paused, resumed; withdrawn (withdraw.py).
 
 Each act is one transaction: the record's next event, what decisions read of it, the person's fence, the audit row and
 the receipt stand or fall together.
@@ -13,6 +13,7 @@ from consent.notice import Notice
 from consent.receipt import Receipt
 from consent.record import (
     Record,
+    extend,
     give,
     give_unasked,
     narrow,
@@ -28,7 +29,6 @@ from consent.terms import Pair, Terms, named
 from hub.citizens.desk import (
     CitizenDesk,
     act_detail,
-    keep_receipt,
     key_within,
     lines_of,
     new_public,
@@ -39,6 +39,7 @@ from hub.citizens.desk import (
     save_step,
     terms_of,
 )
+from hub.citizens.receipts import issue
 from hub.citizens.requests import first_row, purpose_asked
 from hub.core.errors import HubError, Item, Kind
 from hub.core.leaf import LeafKind
@@ -158,6 +159,17 @@ def narrow_it(desk: CitizenDesk, principal: Principal, public: str, *, items: Se
     return _act(desk, principal, public, "narrow", step, lane=Lane.URGENT)
 
 
+def extend_it(desk: CitizenDesk, principal: Principal, public: str, *, until_us: int) -> Done:
+    """Let it last longer, at most as long from now as was asked; the stretch goes on. Under a sign-in as at the yes."""
+
+    def step(_tx: Tx, _key: OpenKey, _row: ConsentRow, record: Record) -> tuple[Record, tuple[Event, ...]]:
+        _check_strong_enough(desk, principal, record.terms)
+        extended, event = extend(record, until_us=until_us, by=by(principal), at_us=desk.clock())
+        return extended, (event,)
+
+    return _act(desk, principal, public, "extend", step)
+
+
 Step = Callable[[Tx, OpenKey, ConsentRow, Record], tuple[Record, tuple[Event, ...]]]
 After = Callable[[CitizenDesk, Tx, OpenKey, ConsentRow, Record, Principal], None]
 
@@ -181,7 +193,7 @@ def _nothing(
 def _begin(desk: CitizenDesk, tx: Tx, key: OpenKey, row: ConsentRow, record: Record, principal: Principal) -> None:
     """End the consent that this one continues, and let go what was held for it."""
     if record.continues:
-        _end_followed(tx, key, record, principal)
+        _end_followed(desk, tx, key, record, principal)
     _let_go(desk, tx, key, row, record, principal)
 
 
@@ -203,7 +215,7 @@ def _let_go(desk: CitizenDesk, tx: Tx, _key: OpenKey, row: ConsentRow, record: R
     )
 
 
-def _end_followed(tx: Tx, key: OpenKey, record: Record, principal: Principal) -> None:
+def _end_followed(desk: CitizenDesk, tx: Tx, key: OpenKey, record: Record, principal: Principal) -> None:
     row = consent_by_public(tx, record.continues)
     assert row is not None  # it was read in this transaction
     old = record_of(tx, key, row)
@@ -212,7 +224,8 @@ def _end_followed(tx: Tx, key: OpenKey, record: Record, principal: Principal) ->
     same = old.terms.items == record.terms.items and old.state is State.GIVEN  # what is paused is not prolonged
     end = renew if same else supersede
     ended, event = end(old, successor=record, by=by(principal), at_us=record.at_us)
-    save_step(tx, key, row, ended, (event,))
+    row = save_step(tx, key, row, ended, (event,))
+    issue(desk, tx, key, row, ended, "renew" if same else "supersede", moment_us=event.said.at_us)
 
 
 def _act(
@@ -255,11 +268,7 @@ def _finish(
     if record.state in RUNNING or _running(tx, key, _matter(row), moment_us, but=row.number) is None:
         project(tx, row, record)  # a no to a second question leaves the consent that runs as it is
     after(desk, tx, key, row, record, principal)
-    receipt = Receipt(new_public(), record.id, kind, record.state, record.stretch, moment_us, record.head)
-    keep_receipt(
-        tx, key, receipt=receipt.id, record=row.number, kind=kind, at_us=moment_us, person=row.person,
-        said=receipt.canonical,
-    )  # fmt: skip
+    receipt = issue(desk, tx, key, row, record, kind, moment_us=moment_us)
     write_audit(tx, key, row.person, LeafKind.CONSENT, act_detail(record, kind), at_us=moment_us)
     return Done(record.id, record.state.value, receipt, row.recipient)
 

@@ -14,15 +14,11 @@ from hub.core.agreement import Catalogue, Purpose, Subscription
 from hub.core.errors import HubError, Item, Kind
 from hub.core.leaf import canonical
 from hub.identity.keys import Keyring, OpenKey, OpenKeys, seal_with, unseal_with
-from hub.identity.principal import Principal
 from hub.ports import Clock
 from hub.store.consents import (
     ConsentRow,
     add_events,
-    add_receipt,
     consent_by_public,
-    receipt_by_id,
-    receipt_of,
     save_choice,
     save_consent,
     sealed_events,
@@ -62,6 +58,7 @@ class CitizenDesk:
     catalogue: Catalogue
     clock: Clock
     ring: Callable[[int], None] = lambda _recipient: None
+    issuer: str = "http://127.0.0.1:8000"  # the hub's own address, as receipts and records name it
 
 
 class NotTheirs(HubError):
@@ -122,11 +119,15 @@ def is_there(desk: CitizenDesk, tx: Tx, person: int) -> bool:
 
 def record_of(tx: Tx, key: OpenKey, row: ConsentRow) -> Record:
     """Rebuild a record from its sealed events; a chain that does not hold is refused, never repaired."""
-    events = [
+    return fold(events_of(tx, key, row), head=row.head)
+
+
+def events_of(tx: Tx, key: OpenKey, row: ConsentRow) -> list[Event]:
+    """Open a record's events, oldest first. Believe them only after `fold` did."""
+    return [
         Event(unseal_with(key, sealed, _place(row.number, seq)), hash_)
         for seq, (sealed, hash_) in enumerate(sealed_events(tx, row.number))
     ]
-    return fold(events, head=row.head)
 
 
 def save_step(tx: Tx, key: OpenKey, row: ConsentRow, record: Record, events: tuple[Event, ...]) -> ConsentRow:
@@ -191,33 +192,6 @@ def refused(error: ConsentError) -> HubError:
 def new_public() -> str:
     """Return a fresh public id of a record or a receipt."""
     return secrets.token_urlsafe(15)
-
-
-def keep_receipt(
-    tx: Tx, key: OpenKey, *, receipt: str, record: int, kind: str, at_us: int, person: int, said: bytes
-) -> None:
-    """Keep a receipt as its canonical bytes, sealed for the person: asked again, it is the same."""
-    sealed = seal_with(key, said, _receipt_place(receipt))
-    add_receipt(tx, receipt=receipt, consent=record, kind=kind, at_us=at_us, person=person, sealed=sealed)
-
-
-def kept_receipt(tx: Tx, key: OpenKey, record: int, kind: str) -> bytes | None:
-    """Return the canonical bytes of a record's first receipt of a kind."""
-    kept = receipt_of(tx, record, kind)
-    return None if kept is None else unseal_with(key, kept[1], _receipt_place(kept[0]))
-
-
-def own_receipt(desk: CitizenDesk, principal: Principal, receipt: str) -> bytes:
-    """Return a receipt of this person's own as its canonical bytes. Raises NotTheirs."""
-    with desk.store.read() as tx:
-        kept = receipt_by_id(tx, receipt)
-    if kept is None or kept[0] != principal.person:
-        raise NotTheirs
-    return unseal_with(key_of(desk, principal.person), kept[1], _receipt_place(receipt))
-
-
-def _receipt_place(receipt: str) -> bytes:
-    return b"receipt" + receipt.encode()
 
 
 def _place(consent: int, seq: int) -> bytes:

@@ -2,8 +2,8 @@
 
 Decisions know it at the instant, from the row they read (hub/exchange/standing.py), so writing it down changes none.
 Here it becomes the record's own last event, some at a time, so that its history and its log say it too. The event is
-of the instant at which the time was over: it says when, however late it is written. The audit row is of the moment of
-writing, as every row of the log is.
+of the instant at which the time was over: it says when, however late it is written, and so does the person's receipt.
+The audit row is of the moment of writing, as every row of the log is.
 """
 
 from typing import NamedTuple
@@ -15,6 +15,7 @@ from consent.errors import ConsentError
 from consent.record import Record, due_us, expire, lapse, state_at
 from consent.states import State
 from hub.citizens.desk import US_PER_DAY, CitizenDesk, act_detail, project, record_of, save_step
+from hub.citizens.receipts import issue
 from hub.core.leaf import LeafKind
 from hub.identity.acts import write_audit
 from hub.identity.keys import OpenKey
@@ -50,14 +51,14 @@ def _end_overdue(desk: CitizenDesk, tx: Tx, now_us: int) -> Ended:
             save_consent(tx, row._replace(due_us=None))
             continue
         try:
-            _end(tx, keys[row.person], row, now_us)
+            _end(desk, tx, keys[row.person], row, now_us)
         except (ConsentError, InvalidTag):  # raised before anything is written; the others are not to wait for it
             save_consent(tx, row._replace(due_us=now_us + BROKEN_REST_US))
             broken += 1
     return Ended(len(rows), broken)
 
 
-def _end(tx: Tx, key: OpenKey, row: ConsentRow, now_us: int) -> None:
+def _end(desk: CitizenDesk, tx: Tx, key: OpenKey, row: ConsentRow, now_us: int) -> None:
     record = record_of(tx, key, row)
     state, over_us = state_at(record, now_us), due_us(record)
     if state is record.state or over_us is None:  # an older store did not note when; now this one does
@@ -68,6 +69,7 @@ def _end(tx: Tx, key: OpenKey, row: ConsentRow, now_us: int) -> None:
     end, act = (lapse, "lapse") if state is State.LAPSED else (expire, "expire")
     ended, event = end(record, by=By(row.person, 0, Capacity.SYSTEM, 0, ""), at_us=over_us)
     row = save_step(tx, key, row, ended, (event,))
+    issue(desk, tx, key, row, ended, act, moment_us=event.said.at_us)
     _project(tx, row, ended)
     write_audit(tx, key, row.person, LeafKind.CONSENT, act_detail(ended, act, ended_us=over_us), at_us=now_us)
 

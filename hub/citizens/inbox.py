@@ -20,6 +20,7 @@ DOORS = {  # what the person can do, as the addresses call it; the rest of the a
     Action.PAUSE: "pause",
     Action.RESUME: "resume",
     Action.NARROW: "narrow",
+    Action.EXTEND: "extend",
     Action.WITHDRAW: "withdraw",
 }
 

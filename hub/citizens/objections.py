@@ -4,24 +4,22 @@ The choice's row is all there is of it: its state says objected or not, its stre
 and its `consent` is minus the id of the audit row of the latest act, under which the act's receipt is kept as well.
 """
 
-from dataclasses import dataclass
-
+from consent.objection import Objection
 from consent.receipt import Opened
 from hub.citizens.desk import (
     CitizenDesk,
     NotTheirs,
-    keep_receipt,
-    kept_receipt,
     key_of,
     key_within,
     lines_of,
     new_public,
 )
 from hub.citizens.inbox import objection_id
+from hub.citizens.receipts import keep_signed, kept_receipt, status_address
 from hub.citizens.stops import opened_under, queue_stop
 from hub.core.agreement import Basis, Purpose
 from hub.core.errors import HubError, Kind
-from hub.core.leaf import LeafKind, canonical
+from hub.core.leaf import LeafKind
 from hub.failpoints import reach
 from hub.identity.acts import write_audit
 from hub.identity.keys import keyed
@@ -30,36 +28,6 @@ from hub.store.consents import ChoiceRow, choice_of, save_choice
 from hub.store.engine import Fences, Lane, Tx
 from hub.store.facts import NEVER_US, PERSON_FENCE, of_persons, raise_fence
 from hub.store.outside import Act
-
-
-@dataclass(frozen=True, slots=True)
-class Objection:
-    """The receipt for an act, as a consent's receipt is: its holder knows whose it is."""
-
-    id: str
-    record: str  # recipient:PURPOSE
-    action: str  # object | take-back
-    state: str  # objected | none
-    moment_us: int
-    opened_before: tuple[Opened, ...] = ()
-
-    @property
-    def canonical(self) -> bytes:
-        """Canonical bytes, as they are kept."""
-        opened = [one.as_json() for one in self.opened_before]
-        return canonical(
-            {
-                "kind": "objection-receipt",
-                "v": 1,
-                "id": self.id,
-                "record": self.record,
-                "action": self.action,
-                "state": self.state,
-                "moment_us": self.moment_us,
-                "opened_before": opened,
-                "promise": {},
-            }
-        )
 
 
 def object_to(desk: CitizenDesk, principal: Principal, *, recipient: str, purpose: str) -> bytes:
@@ -189,9 +157,11 @@ def _write(
         assurance=0,
         consent=-audit,
     )
-    receipt = Objection(new_public(), objection_id(recipient, purpose.code), act, state, now_us, opened)
-    keep_receipt(
-        tx, key, receipt=receipt.id, record=-audit, kind=act, at_us=now_us, person=principal.person,
+    public, matter = new_public(), objection_id(recipient, purpose.code)
+    address = status_address(desk, public)
+    receipt = Objection(public, matter, act, state, now_us, opened, issuer=desk.issuer, status=address)
+    keep_signed(
+        desk, tx, key, receipt=receipt.id, record=-audit, kind=act, at_us=now_us, person=principal.person,
         said=receipt.canonical,
     )  # fmt: skip
     return receipt.canonical, audit, now_us

@@ -9,22 +9,20 @@ Queues are left alone: every hand-out decides again under the same fence, and ca
 """
 
 from consent.errors import ConsentError
-from consent.receipt import Receipt, receipt_from_bytes
+from consent.receipt import receipt_from_bytes
 from consent.record import withdraw
 from hub.citizens.choices import Done
 from hub.citizens.desk import (
     CitizenDesk,
     act_detail,
-    keep_receipt,
-    kept_receipt,
     key_within,
-    new_public,
     own_consent,
     project,
     record_of,
     refused,
     save_step,
 )
+from hub.citizens.receipts import issue, kept_receipt
 from hub.citizens.stops import opened_under, queue_stop
 from hub.core.leaf import LeafKind
 from hub.failpoints import reach
@@ -72,11 +70,7 @@ def _withdraw(desk: CitizenDesk, tx: Tx, principal: Principal, public: str) -> D
         stretch=record.stretch,
     )  # fmt: skip
     reach("withdraw.recorded")
-    receipt = Receipt(new_public(), record.id, "withdraw", record.state, record.stretch, moment_us, record.head, opened)
-    keep_receipt(  # 4.
-        tx, key, receipt=receipt.id, record=row.number, kind="withdraw", at_us=moment_us, person=row.person,
-        said=receipt.canonical,
-    )  # fmt: skip
+    receipt = issue(desk, tx, key, row, record, "withdraw", moment_us=moment_us, opened=opened)  # 4.
     detail = act_detail(record, "withdraw", opened_before=len(opened))
     audit = write_audit(tx, key, row.person, LeafKind.CONSENT, detail, at_us=moment_us)
     queue_stop(

@@ -39,11 +39,12 @@ def list_() -> None:
 
 @app.command()
 def rotate(
-    what: Annotated[Literal["token", "root", "wrapping"], typer.Argument(help="Which key.")] = "token",
+    what: Annotated[Literal["token", "receipt", "root", "wrapping"], typer.Argument(help="Which key.")] = "token",
     new_file: Annotated[Path | None, typer.Option(help="For root: where the new key is, or is to be made.")] = None,
 ) -> None:
-    """Rotate a key, beside a running hub or without one: `token` signs access tokens, `root` opens everything,
-    `wrapping` wraps the keys of persons, days and waiting events, which a running hub then wraps anew by itself.
+    """Rotate a key, beside a running hub or without one: `token` signs access tokens, `receipt` citizens' receipts,
+    of which former keys go on verifying theirs, `root` opens everything, `wrapping` wraps the keys of persons, days
+    and waiting events, which a running hub then wraps anew by itself.
     """
     from hub.commands.operator import settings_now
 
@@ -52,6 +53,11 @@ def rotate(
         done = _act(settings, "/token-keys", None)
         print(f"Access tokens are signed with the key {done['kid']} from now on.")
         print(f"The former one, {done['former']}, verifies until its last token is over: {done['kept_s']} s from now.")
+        return
+    if what == "receipt":
+        done = _act(settings, "/receipt-keys", None)
+        print(f"Receipts are signed with the key {done['kid']} from now on.")
+        print(f"The former one, {done['former']}, stays in the published set and verifies its receipts for ever.")
         return
     if what == "wrapping":
         done = _act(settings, "/wrapping-key", None)
@@ -144,6 +150,8 @@ def _act(settings: "Settings", path: str, file: Path | None) -> dict[str, Any]:
     with opened(settings) as hub:
         if path == "/wrapping-key":
             return rotate_wrapping_of(hub)
+        if path == "/receipt-keys":
+            return hub.rotate_receipt_key()
         return rotate_root_of(hub, file) if file else hub.rotate_token_key()
 
 

@@ -35,6 +35,7 @@ class Agency:
     titles: Mapping[str, str]  # per language
     rights: frozenset[str] = frozenset()  # of "publish", "subscribe", "link"
     contact: str = ""  # whom to call about its agreements; printed on them
+    address: str = ""  # postal; in the records of consents to it (ISO/IEC TS 27560:2023 6.3.6)
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,6 +131,45 @@ def receipt_by_id(tx: Tx, receipt: str) -> tuple[int, bytes] | None:
     return None if row is None else (row[0], row[1])
 
 
+class ReceiptHead(NamedTuple):
+    """What a receipt's row says in the clear. `consent` is the record's number; below 0 an objection's audit row."""
+
+    receipt: str
+    consent: int
+    kind: str
+    at_us: int
+    person: int
+
+
+_HEAD = "r.id, r.consent, r.kind, r.at_us, r.person"
+
+
+def receipt_head(tx: Tx, receipt: str) -> ReceiptHead | None:
+    """Return a receipt's head; None where there is none, or its person was erased."""
+    row = tx.one(
+        f"SELECT {_HEAD} FROM receipt r JOIN person p ON p.id = r.person WHERE r.id = ? AND p.key IS NOT NULL",
+        (receipt,),
+    )
+    return None if row is None else ReceiptHead._make(row)
+
+
+def receipt_heads(tx: Tx, consent: int) -> list[ReceiptHead]:
+    """Return the heads of a record's receipts, oldest first."""
+    rows = tx.rows(f"SELECT {_HEAD} FROM receipt r WHERE r.consent = ? ORDER BY r.at_us, r.id", (consent,))
+    return [ReceiptHead._make(row) for row in rows]
+
+
+def consent_by_number(tx: Tx, number: int) -> ConsentRow | None:
+    row = tx.one(f"SELECT {_COLUMNS} FROM consent WHERE number = ?", (number,))
+    return None if row is None else ConsentRow._make(row)
+
+
+def choice_after(tx: Tx, person: int, consent: int) -> str | None:
+    """Return the state of a person's choice that an act left, while no later act has changed it; else None."""
+    row = tx.one("SELECT state FROM choice WHERE person = ? AND consent = ?", (person, consent))
+    return None if row is None else CHOICE_STATES[row[0]]
+
+
 def receipts_of(tx: Tx, consent: int) -> list[str]:
     """Return the ids of a record's receipts, oldest first."""
     return [row[0] for row in tx.rows("SELECT id FROM receipt WHERE consent = ? ORDER BY at_us, id", (consent,))]

@@ -77,6 +77,11 @@ def admin_routes() -> APIRouter:
         """Sign access tokens with the next key from now on; the former one goes when its last token is over."""
         return _answer(await to_thread.run_sync(_hub(request).rotate_token_key))
 
+    @router.post("/receipt-keys")
+    async def rotate_receipt_key(request: Request) -> Response:
+        """Sign receipts with the next key from now on; the former ones verify for ever."""
+        return _answer(await to_thread.run_sync(_hub(request).rotate_receipt_key))
+
     @router.post("/webhook-keys")
     async def rotate_webhook_key(request: Request, agency: Annotated[str, Body(embed=True)]) -> Response:
         """Sign an agency's webhooks with a new key as well; the former one signs for a day more."""

@@ -12,13 +12,14 @@ from typing import Annotated, TypeVar
 from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Query, Request, Response
 
-from hub.citizens.choices import Done, grant, grant_unasked, narrow_it, pause_it, resume_it, say_no
-from hub.citizens.desk import CitizenDesk, own_receipt
+from hub.citizens.choices import Done, extend_it, grant, grant_unasked, narrow_it, pause_it, resume_it, say_no
+from hub.citizens.desk import CitizenDesk
 from hub.citizens.history import NEWEST, history
 from hub.citizens.inbox import consents, open_requests
 from hub.citizens.notices import notice_of_purpose, notice_of_request
 from hub.citizens.objections import object_to, take_back
 from hub.citizens.offers import Titles
+from hub.citizens.receipts import own_receipt
 from hub.citizens.withdraw import withdraw_it
 from hub.core.errors import HubError, Kind
 from hub.identity.people import person_of
@@ -28,6 +29,7 @@ from hub.identity.sessions import COOKIE, CSRF_HEADER, SignedIn, check_csrf, end
 from hub.settings import Settings
 from hub.store.engine import Tx
 from hub.web.citizen_forms import (
+    ExtendForm,
     GrantForm,
     NarrowForm,
     ObjectionForm,
@@ -42,11 +44,11 @@ from hub.web.citizen_forms import (
     receipt_json,
     request_json,
 )
+from hub.web.receipts import PORTAL, receipt_routes
 
 T = TypeVar("T")
 URGENT_THREADS = 8  # what stops a release holds one for a few milliseconds; the store's fast lane takes one at a time
 US_PER_HOUR = 3_600_000_000
-PORTAL = "citizens' portal"  # no agency can have this code, so what names a person here names nobody elsewhere
 After = Annotated[int, Query(ge=0, le=NEWEST)]
 
 
@@ -59,6 +61,7 @@ def citizen_routes(*, dev_sign_in: bool) -> APIRouter:
     router.include_router(_looking())
     router.include_router(_answering())
     router.include_router(_stopping())
+    router.include_router(receipt_routes())
     if dev_sign_in:
         router.include_router(_dev_sign_in())
     return router
@@ -134,6 +137,12 @@ def _answering() -> APIRouter:
     @router.post("/consents/{consent}/resume")
     def post_resume(request: Request, consent: str) -> Response:
         return _receipt(resume_it(_desk(request), _changing(request).principal, consent))
+
+    @router.post("/consents/{consent}/extend")
+    def post_extend(request: Request, consent: str, form: ExtendForm) -> Response:
+        desk, principal, until_us = _desk(request), _changing(request).principal, instant_us(form.until)
+        assert until_us is not None  # the form has it
+        return _receipt(extend_it(desk, principal, consent, until_us=until_us))
 
     @router.delete("/objections/{objection}")
     def delete_objection(request: Request, objection: str) -> Response:

@@ -43,6 +43,10 @@ class UnaskedForm(GrantForm):
     purpose: Text
 
 
+class ExtendForm(Form):
+    until: AwareDatetime
+
+
 class NarrowForm(Form):
     items: Annotated[list[ItemForm], Field(max_length=ITEMS_MOST)]
 

@@ -123,8 +123,8 @@ def _json(value: Any) -> Any:
 
 
 def _agency_document(agency: Agency) -> Document:
-    """Leave an absent contact out: what was approved before there were any keeps its digest."""
-    return {name: value for name, value in _plain(agency).items() if name != "contact" or value}
+    """Leave an absent contact or address out: what was approved before there were any keeps its digest."""
+    return {name: value for name, value in _plain(agency).items() if name not in ("contact", "address") or value}
 
 
 def _dataset(dataset: Dataset) -> Document:

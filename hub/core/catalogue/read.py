@@ -50,7 +50,7 @@ def read_agencies(node: Node, findings: list[Item]) -> list[Marked[Agency]]:
 
 
 def _agency(code: str, node: Node, findings: list[Item]) -> Marked[Agency]:
-    sheet = Sheet(node, name=code, keys=keys("number titles rights contact"), findings=findings)
+    sheet = Sheet(node, name=code, keys=keys("number titles rights contact address"), findings=findings)
     if not re.fullmatch(AGENCY_CODE, code):
         sheet.note(f'The agency code "{code}" has not the form it must have', remedy="Write it like civil-registry.")
     rights = sheet.words("rights")
@@ -59,8 +59,8 @@ def _agency(code: str, node: Node, findings: list[Item]) -> Marked[Agency]:
             remedy = did_you_mean(right, RIGHTS) or f"One of {listed(RIGHTS)}."
             sheet.note(f'{code} has the unknown right "{right}"', "rights", remedy=remedy)
     number = sheet.whole("number", least=1)
-    contact = sheet.text("contact", default="")
-    return sheet.marked(Agency(code, number, sheet.texts("titles"), frozenset(rights), contact))
+    contact, address = sheet.text("contact", default=""), sheet.text("address", default="")
+    return sheet.marked(Agency(code, number, sheet.texts("titles"), frozenset(rights), contact, address))
 
 
 def read_dataset(node: Node, findings: list[Item]) -> Marked[Dataset]:
