@@ -18,6 +18,7 @@ from typing import Any
 
 from hub.core.errors import HubError, Kind
 from hub.identity.keys import Keyring, make_key_file, read_key_file
+from hub.identity.receipt_keys import public_keys, rotate_receipt_key, signing_key
 from hub.identity.ring import open_ring, prove, root_name, rotate_root
 from hub.identity.token_keys import KEPT_US, RotatingKeys
 from hub.identity.wrapping import SETTLES_US, progress, rotate_wrapping, wrap_anew
@@ -58,6 +59,7 @@ def rehearse(settings: Settings, folder: Path | None, *, clock: Clock) -> list[F
         if found[0].level == "PASS":
             ensure(copy)
             found.append(_timed("token", lambda: _token(copy, root, clock)))
+            found.append(_timed("receipt", lambda: _receipt(copy, root, clock)))
             found.append(_timed("root, cut off", lambda: _cut(copy, root, clock)))
             found.append(_timed("wrapping", lambda: _wrapping(copy, root, clock)))
             found.append(_timed("root", lambda: _root(copy, root, clock)))
@@ -97,6 +99,19 @@ def _token(copy: Path, root: bytes, clock: Clock) -> str:
         _expect(former in [one.thumbprint() for one in now.verifying()], "the former key verifies no more at once")
         _expect(former not in [one.thumbprint() for one in later.verifying()], "the former key verifies for ever")
     return f"the next key signs, the former verifies for {KEPT_US // US_PER_S} s"
+
+
+def _receipt(copy: Path, root: bytes, clock: Clock) -> str:
+    with closing(SqliteStore(copy)) as store:
+        ring = open_ring(store, root, clock)
+        with store.read() as tx:
+            former = signing_key(tx, ring.receipt)
+        done = rotate_receipt_key(store, ring, clock)
+        with store.read() as tx:
+            signing, listed = signing_key(tx, ring.receipt), public_keys(tx, ring.receipt)["keys"]
+        _expect(signing.kid == done.kid != former.kid, "the next key does not sign")
+        _expect(former.kid in [one["kid"] for one in listed], "the former key verifies no more")
+    return f"the next key signs, the former stays among the {done.published} that are published"
 
 
 def _cut(copy: Path, root: bytes, clock: Clock) -> str:

@@ -124,6 +124,8 @@ def receipt_json(said: bytes) -> dict[str, Any]:
             for moment in (rfc3339(one["opened_us"]),)
         ],
         "promise": receipt["promise"],
+        "signed": f"/v1/me/receipts/{receipt['id']}/jws",
+        **({"status": receipt["status"]} if "status" in receipt else {}),  # absent before receipts were signed
     }
 
 
