@@ -50,7 +50,8 @@ BINARY = {  # every binary column there is, and what it holds: a new one has to 
     "event_conflict.content": HASH, "event_unheard.event": HASH, "waiting.subject": HASH, "waiting.local": HASH,
     "waiting.event": HASH, "waiting_key.subject": HASH, "delivery.public": HASH, "delivery_aim.of": HASH,
     "ask.public": HASH, "backfill.public": HASH, "file_batch.sha256": HASH, "hub_key.root": HASH, "audit.leaf": HASH,
-    "used_assertion.digest": HASH,
+    "used_assertion.digest": HASH, "session.local": HASH, "account.subject": HASH, "account.local": HASH,
+    "one_time_code.code": HASH, "kept_form.token": HASH, "kept_form.sealed": PERSON,
     "audit.fences": PUBLIC, "delivery.parts": PUBLIC, "file_batch.named": PUBLIC, "webhook_key.public": PUBLIC,
     "sealing_key.public": PUBLIC,
 }  # fmt: skip

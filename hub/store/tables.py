@@ -283,12 +283,59 @@ class Receipt(SQLModel, table=True):
 
 
 class Session(SQLModel, table=True):
-    """A citizen's sign-in, kept on the server. The cookie's value is stored as a hash only."""
+    """A citizen's sign-in, kept on the server. The cookie's value is stored as a hash only.
+
+    `actor` signed in; unset where a hub of before this column wrote the row. `local` is the link that said who that is.
+    """
 
     __tablename__ = "session"
+    __table_args__ = (Index("session_actor", "actor"), Index("session_local", "local"))
     token: bytes = binary(primary=True)
     principal: str
     csrf: bytes = binary()
+    expires_us: int = integer()
+    actor: int | None = integer(null=True)
+    local: bytes | None = binary(null=True)
+
+
+class Account(SQLModel, table=True):
+    """Whom a provider of sign-ins knows under a name: which link says who that is, and never which person.
+
+    `subject` is a keyed hash of (issuer, its name of them), `local` the key of `link`.
+    """
+
+    __tablename__ = "account"
+    __table_args__ = (PrimaryKeyConstraint("subject"), Index("account_local", "local"), NO_ROWID)
+    subject: bytes = binary()
+    local: bytes = binary()
+    since_us: int = integer()
+
+
+class OneTimeCode(SQLModel, table=True):
+    """The last code that a person was given for an aim, as a keyed hash; how often it was tried, how many there were.
+
+    `code` is empty once it was used, or tried too often. `issued` counts since `window_us`.
+    """
+
+    __tablename__ = "one_time_code"
+    __table_args__ = clustered("person", "aim")
+    person: int = integer()
+    aim: str
+    code: bytes = binary()
+    expires_us: int = integer()
+    attempts: int
+    issued: int
+    window_us: int = integer()
+
+
+class KeptForm(SQLModel, table=True):
+    """What somebody had filled in when their session ended, sealed under a key that their browser alone has."""
+
+    __tablename__ = "kept_form"
+    __table_args__ = (PrimaryKeyConstraint("token"), Index("kept_form_person", "person"))
+    token: bytes = binary()
+    person: int = integer()
+    sealed: bytes = binary()
     expires_us: int = integer()
 
 

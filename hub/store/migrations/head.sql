@@ -1,4 +1,13 @@
 -- Made by deploy/tools/write_schema.py; not to be edited.
+CREATE TABLE account (
+	subject BLOB NOT NULL, 
+	local BLOB NOT NULL, 
+	since_us INTEGER NOT NULL, 
+	PRIMARY KEY (subject)
+)
+ WITHOUT ROWID
+
+;
 CREATE TABLE agency_key (
 	agency VARCHAR NOT NULL, 
 	kid VARCHAR NOT NULL, 
@@ -373,6 +382,13 @@ CREATE TABLE interned (
 	body VARCHAR NOT NULL, 
 	PRIMARY KEY (id)
 );
+CREATE TABLE kept_form (
+	token BLOB NOT NULL, 
+	person INTEGER NOT NULL, 
+	sealed BLOB NOT NULL, 
+	expires_us INTEGER NOT NULL, 
+	PRIMARY KEY (token)
+);
 CREATE TABLE last_heard (
 	dataset INTEGER NOT NULL, 
 	at_us INTEGER NOT NULL, 
@@ -425,6 +441,19 @@ CREATE TABLE officer_key (
 	from_us INTEGER NOT NULL, 
 	until_us INTEGER NOT NULL, 
 	PRIMARY KEY (agency, kid)
+)
+ WITHOUT ROWID
+
+;
+CREATE TABLE one_time_code (
+	person INTEGER NOT NULL, 
+	aim VARCHAR NOT NULL, 
+	code BLOB NOT NULL, 
+	expires_us INTEGER NOT NULL, 
+	attempts INTEGER NOT NULL, 
+	issued INTEGER NOT NULL, 
+	window_us INTEGER NOT NULL, 
+	PRIMARY KEY (person, aim)
 )
  WITHOUT ROWID
 
@@ -493,7 +522,7 @@ CREATE TABLE session (
 	token BLOB NOT NULL, 
 	principal VARCHAR NOT NULL, 
 	csrf BLOB NOT NULL, 
-	expires_us INTEGER NOT NULL, 
+	expires_us INTEGER NOT NULL, actor INTEGER, local BLOB, 
 	PRIMARY KEY (token)
 );
 CREATE TABLE used_assertion (
@@ -569,6 +598,7 @@ CREATE TABLE worker (
  WITHOUT ROWID
 
 ;
+CREATE INDEX account_local ON account (local);
 CREATE INDEX ask_answer ON ask (deadline_us) WHERE answer IS NOT NULL;
 CREATE INDEX ask_open ON ask (deadline_us) WHERE state = 1;
 CREATE INDEX ask_person ON ask (person, subscription);
@@ -578,6 +608,7 @@ CREATE INDEX consent_person ON consent (person);
 CREATE UNIQUE INDEX dead_letter_waiting ON dead_letter (waiting) WHERE waiting > 0;
 CREATE INDEX erasure_open ON erasure (stage) WHERE stage > 0;
 CREATE INDEX file_batch_recipient ON file_batch (recipient);
+CREATE INDEX kept_form_person ON kept_form (person);
 CREATE INDEX legal_hold_person ON legal_hold (person);
 CREATE INDEX link_disputed ON link (person, agency) WHERE disputed = 1 AND until_us IS NULL;
 CREATE INDEX link_ended ON link (person) WHERE until_us IS NOT NULL;
@@ -585,7 +616,9 @@ CREATE INDEX link_person ON link (person, agency, sealed, until_us) WHERE until_
 CREATE INDEX queue_backfill ON queue (subscription, person, state) WHERE state > 3;
 CREATE INDEX queue_held ON queue (person, subscription, delivery) WHERE state = 2;
 CREATE INDEX receipt_consent ON receipt (consent);
+CREATE INDEX session_actor ON session (actor);
+CREATE INDEX session_local ON session (local);
 CREATE INDEX used_assertion_exp ON used_assertion (exp_us);
 CREATE INDEX waiting_local ON waiting (local);
 CREATE INDEX waiting_subject ON waiting (subject, dataset);
-INSERT INTO alembic_version VALUES ('0014');
+INSERT INTO alembic_version VALUES ('0015');

@@ -720,3 +720,33 @@ BEGIN
 END
 $do$;
 UPDATE alembic_version SET version_num='0014' WHERE alembic_version.version_num = '0012';
+ALTER TABLE session ADD COLUMN actor BIGINT;
+ALTER TABLE session ADD COLUMN local BYTEA;
+CREATE INDEX session_actor ON session (actor);
+CREATE INDEX session_local ON session (local);
+CREATE TABLE account (
+    subject BYTEA NOT NULL,
+    local BYTEA NOT NULL,
+    since_us BIGINT NOT NULL,
+    PRIMARY KEY (subject)
+);
+CREATE INDEX account_local ON account (local);
+CREATE TABLE one_time_code (
+    person BIGINT NOT NULL,
+    aim VARCHAR NOT NULL,
+    code BYTEA NOT NULL,
+    expires_us BIGINT NOT NULL,
+    attempts INTEGER NOT NULL,
+    issued INTEGER NOT NULL,
+    window_us BIGINT NOT NULL,
+    PRIMARY KEY (person, aim)
+);
+CREATE TABLE kept_form (
+    token BYTEA NOT NULL,
+    person BIGINT NOT NULL,
+    sealed BYTEA NOT NULL,
+    expires_us BIGINT NOT NULL,
+    PRIMARY KEY (token)
+);
+CREATE INDEX kept_form_person ON kept_form (person);
+UPDATE alembic_version SET version_num='0015' WHERE alembic_version.version_num = '0014';
