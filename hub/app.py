@@ -41,6 +41,7 @@ from hub.identity.receipt_keys import rotate_receipt_key
 from hub.identity.registered_keys import RegisteredKeys
 from hub.identity.ring import RingWatch, act_salt, open_ring, root_name
 from hub.identity.sealing import SealingKeys
+from hub.identity.sign_ins import open_sign_in
 from hub.identity.token_keys import RotatingKeys
 from hub.identity.used_assertions import SharedClaims
 from hub.in_force import InForce, assemble
@@ -83,7 +84,7 @@ class Hub:
         1. the store, and the keys that it keeps sealed      2. is it the newest one? Before anything is given out
         3. the bus, and what is kept in memory               4. what depends on the catalogue in force
         5. who is erased stays so: before anything else runs
-        6. how agencies sign in      7. what is read anew when another process changed it      8. the threads
+        6. how agencies and citizens sign in      7. what is read anew when another process changed it      8. the threads
         """
         self.settings, self.clock, self.log, self.parts = settings, clock, log, settings.parts
         with ExitStack() as opened:
@@ -95,7 +96,7 @@ class Hub:
             self.ledger = open_ledger(settings.key_path, self.keys.erasure)
             erase_again(eraser(self), log)  # 5.
             self._open_metrics(opened)
-            self._sign_agencies_in()  # 6.
+            self._sign_in(opened)  # 6.
             self._attend_to_news()  # 7.
             self._make_threads(opened)  # 8.
             self._opened = opened.pop_all()
@@ -153,7 +154,10 @@ class Hub:
         if self.traces is not None:
             opened.callback(self.traces.close)
 
-    def _sign_agencies_in(self) -> None:
+    def _sign_in(self, opened: ExitStack) -> None:
+        self.sign_in = open_sign_in(self.settings, self.store, self.keys, self.clock)
+        if self.sign_in is not None:
+            opened.callback(self.sign_in.provider.close)
         self.quotas = Quotas(quota_of(self.settings), refused=self._count_refusal)
         self.agency_keys = RegisteredKeys(self.store, self.log)
         self.token_keys = RotatingKeys(self.store, self.keys.token, self.log)

@@ -38,6 +38,11 @@ CLOCK_OFF_MOST_S = 300  # what a publisher's clock may run ahead, too: beyond it
 INTAKE_RETENTION_MOST_DAYS = 7  # promise 8: an erased person's intake is unreadable after a week at the latest
 POSTGRES = "postgresql://"
 LEAST_PREFIX = 8  # of a private network that webhooks may reach: 10.0.0.0/8 is the largest there is
+EIDAS = (  # Implementing Regulation (EU) 2015/1502, by the names that the eIDAS attribute profile gives its levels
+    "http://eidas.europa.eu/LoA/low=1",
+    "http://eidas.europa.eu/LoA/substantial=2",
+    "http://eidas.europa.eu/LoA/high=3",
+)
 LANGUAGES = ("en", "ru", "ar", "zh")  # those that hub/web/locales has every text in
 
 
@@ -299,6 +304,46 @@ class Settings(BaseSettings):
     session_hours: PositiveInt = Field(8, description="A citizen's session ends after this, used or not.")
     dev_sign_in: bool = Field(False, description="Sign in as any demo person without proof. Refused in production.")
 
+    # -- how citizens sign in: OpenID Connect, at any provider
+    sign_in_issuer: str = Field(
+        "", description="The provider's own URL, exactly as its tokens say `iss`; https. Unset: no citizen signs in."
+    )
+    sign_in_client_id: str = Field("", description="What the provider calls this hub.")
+    sign_in_secret_file: Path | None = Field(
+        None, description="Holds the secret that the hub shows to the provider, mode 0600."
+    )
+    sign_in_key_file: Path | None = Field(
+        None,
+        description="Instead of a secret: a private key that the hub signs with (`private_key_jwt`); JWK or PEM, 0600.",
+    )
+    sign_in_ca_file: Path | None = Field(
+        None, description="PEM file of authorities trusted for the provider. Unset: the public ones."
+    )
+    sign_in_scope: str = Field(
+        "openid",
+        pattern=r"^openid( [!#-\[\]-~]+)*$",
+        description="Scopes to ask for; the claim below may need its own.",
+    )
+    sign_in_claim: str = Field(
+        "sub", min_length=1, description="The verified claim that holds a person's id at the agency below."
+    )
+    sign_in_agency: str = Field(
+        "population-register", min_length=1, description="Whose ids that claim holds: its links say who signs in."
+    )
+    sign_in_acr: Annotated[tuple[str, ...], NoDecode] = Field(
+        EIDAS,
+        description="Which `acr` is worth which assurance, `VALUE=1` to `VALUE=3`; eIDAS' own. Any other is worth 0.",
+    )
+    sign_in_least_level: int = Field(
+        1, ge=0, le=3, description="Below this assurance nobody is let in; a purpose may want more, and then says so."
+    )
+    dev_provider_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="A provider of invented people on this port of loopback. Refused in production.",
+    )
+
     delete_due_days: PositiveInt = Field(
         30, le=31, description="Recipients confirm a deletion within this: GDPR 12(3) leaves a month."
     )
@@ -337,7 +382,7 @@ class Settings(BaseSettings):
     def _networks(cls, given: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(str(ipaddress.ip_network(each)) for each in given)
 
-    @field_validator("languages", "webhook_private_networks", "kafka_bootstrap", "only", mode="before")
+    @field_validator("languages", "webhook_private_networks", "kafka_bootstrap", "only", "sign_in_acr", mode="before")
     @classmethod
     def _split(cls, given: object) -> object:
         return tuple(part.strip() for part in given.split(",") if part) if isinstance(given, str) else given
@@ -347,6 +392,14 @@ class Settings(BaseSettings):
     def _brokers(cls, given: tuple[str, ...]) -> tuple[str, ...]:
         if not all(re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^\s:/@]+):[1-9][0-9]{0,4}", each) for each in given):
             raise ValueError("must be host:port, comma-separated")
+        return given
+
+    @field_validator("sign_in_acr")
+    @classmethod
+    def _levels(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        names = [each.rpartition("=")[0] for each in given]
+        if not all(re.fullmatch(r"[!-~]+=[0-3]", each) for each in given) or len(set(names)) != len(names):
+            raise ValueError("must be VALUE=LEVEL with a level of 0 to 3, each value once, comma-separated")
         return given
 
     @field_validator("only")
@@ -370,6 +423,16 @@ class Settings(BaseSettings):
             ZoneInfo(given)
         except (OSError, ValueError, KeyError) as cause:  # a folder's name, a path, a name that is not there
             raise ValueError("must be an IANA time zone, as in Europe/Berlin") from cause
+        return given
+
+    @field_validator("sign_in_issuer")
+    @classmethod
+    def _provider(cls, given: str) -> str:
+        """OpenID Connect Discovery 1.0 section 3: no query, no fragment; a slash at the end is part of the name."""
+        url = urlsplit(given)
+        reachable = url.scheme == "https" or (url.scheme == "http" and _is_loopback(url.hostname or ""))
+        if given and (not reachable or not url.hostname or url.query or url.fragment or url.username or url.password):
+            raise ValueError("must be an https URL without query or fragment; http on loopback only")
         return given
 
     @field_validator("issuer")
@@ -414,6 +477,14 @@ class Settings(BaseSettings):
             raise ValueError(f"HUB_ONLY={shown(on_it)} needs HUB_BUS=kafka: the embedded bus is within one process")
         return self
 
+    @model_validator(mode="after")
+    def _known_to_its_provider(self) -> Self:
+        if self.sign_in_issuer and not self.sign_in_client_id:
+            raise ValueError("HUB_SIGN_IN_ISSUER needs HUB_SIGN_IN_CLIENT_ID: the provider has to know who asks")
+        if self.sign_in_issuer and bool(self.sign_in_secret_file) == bool(self.sign_in_key_file):
+            raise ValueError("HUB_SIGN_IN_ISSUER needs one of HUB_SIGN_IN_SECRET_FILE and HUB_SIGN_IN_KEY_FILE")
+        return self
+
     @property
     def parts(self) -> frozenset[Part]:
         """What this process runs."""
@@ -444,6 +515,11 @@ class Settings(BaseSettings):
         if self.store_dsn and not self.on_postgres:
             return Path(self.store_dsn.removeprefix("sqlite:///"))
         return self.data_dir / "hub.sqlite"
+
+    @property
+    def assurance_of(self) -> dict[str, int]:
+        """What each `acr` is worth, 0 to 3."""
+        return {value: int(level) for value, _, level in (each.rpartition("=") for each in self.sign_in_acr)}
 
     @property
     def key_path(self) -> Path:
@@ -513,6 +589,35 @@ def _no_dev_sign_in(settings: Settings) -> Item | None:
     if not settings.dev_sign_in:
         return None
     return Item("anybody could sign in as anybody", "dev_sign_in", "Unset HUB_DEV_SIGN_IN.")
+
+
+def _no_dev_provider(settings: Settings) -> Item | None:
+    if settings.dev_provider_port is None:
+        return None
+    return Item("anybody could sign in with a password that everybody knows", "dev_provider_port", "Unset it.")
+
+
+def _real_provider(settings: Settings) -> Item | None:
+    url = urlsplit(settings.sign_in_issuer)
+    if not settings.sign_in_issuer or (url.scheme == "https" and not _is_loopback(url.hostname or "")):
+        return None
+    return Item(
+        "who signs in would be said by a provider on this machine, or by whoever is on the way to it",
+        "sign_in_issuer",
+        "Set HUB_SIGN_IN_ISSUER to the provider's public https:// address.",
+    )
+
+
+def _private_sign_in_secret(settings: Settings) -> Item | None:
+    for name in ("sign_in_secret_file", "sign_in_key_file"):
+        path: Path | None = getattr(settings, name)
+        if path is not None and not _is_private(path):
+            return Item(
+                "what the hub shows to the provider is not there, or other users of this machine may read it",
+                name,
+                f"Run chmod 600 on it, or correct {PREFIX}{name.upper()}.",
+            )
+    return None
 
 
 def _no_failpoints(settings: Settings) -> Item | None:
@@ -753,6 +858,9 @@ def _no_demo_data(settings: Settings) -> Item | None:
 
 RULES: tuple[Callable[[Settings], Item | None], ...] = (
     _no_dev_sign_in,
+    _no_dev_provider,
+    _real_provider,
+    _private_sign_in_secret,
     _no_failpoints,
     _public_issuer,
     _named_key_file,

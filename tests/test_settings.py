@@ -27,6 +27,12 @@ def safe_production(folder: Path, **changed: Any) -> Settings:
     return load({}, **(safe | changed))
 
 
+def secret(folder: Path) -> Path:
+    path = folder / "secret"
+    path.touch(mode=0o600)
+    return path
+
+
 def refused(settings: Settings) -> list[str]:
     return [item.where for item in refuse_unsafe(settings)]
 
@@ -46,8 +52,18 @@ def test_a_safe_production_starts(tmp_path: Path) -> None:
     assert checked(settings) is settings
 
 
+SIGN_IN: dict[str, Any] = {
+    "sign_in_issuer": "https://login.example",
+    "sign_in_client_id": "hub",
+    "sign_in_secret_file": Path("secret"),
+}
 UNSAFE: list[tuple[str, dict[str, Any]]] = [
     ("dev_sign_in", {"dev_sign_in": True}),
+    ("dev_provider_port", {"dev_provider_port": 0}),
+    ("sign_in_issuer", SIGN_IN | {"sign_in_issuer": "http://127.0.0.1:8010"}),
+    ("sign_in_issuer", SIGN_IN | {"sign_in_issuer": "https://localhost:8010"}),
+    ("sign_in_secret_file", SIGN_IN | {"sign_in_secret_file": Path("/nowhere/absent")}),
+    ("sign_in_key_file", SIGN_IN | {"sign_in_secret_file": None, "sign_in_key_file": Path("/nowhere/absent")}),
     ("failpoints", {"failpoints": "gate.before_commit=kill:1"}),
     ("issuer", {"issuer": "http://hub.example"}),
     ("issuer", {"issuer": "https://127.0.0.1:8000"}),
@@ -81,6 +97,8 @@ UNSAFE: list[tuple[str, dict[str, Any]]] = [
 @pytest.mark.parametrize(("where", "changed"), UNSAFE, ids=[f"{where}-{n}" for n, (where, _) in enumerate(UNSAFE)])
 def test_production_refuses_what_is_unsafe(tmp_path: Path, where: str, changed: dict[str, Any]) -> None:
     """Each unsafe setting is refused by itself, under its own name, with a remedy."""
+    if changed.get("sign_in_secret_file") == SIGN_IN["sign_in_secret_file"]:
+        changed = changed | {"sign_in_secret_file": secret(tmp_path)}
     settings = safe_production(tmp_path, **changed)
     assert refused(settings) == [where]
     with pytest.raises(HubError) as caught:
@@ -197,6 +215,37 @@ def test_every_rule_has_been_seen_refusing(tmp_path: Path) -> None:
     assert silent == []
 
 
+@pytest.mark.parametrize(
+    ("changed", "where"),
+    [
+        ({"sign_in_issuer": "http://login.example"}, "sign_in_issuer"),
+        ({"sign_in_issuer": "https://login.example?x=1"}, "sign_in_issuer"),
+        ({"sign_in_client_id": ""}, ""),
+        ({"sign_in_secret_file": None}, ""),
+        ({"sign_in_key_file": Path("key")}, ""),
+        ({"sign_in_acr": "high"}, "sign_in_acr"),
+        ({"sign_in_acr": "high=4"}, "sign_in_acr"),
+        ({"sign_in_acr": "high=3,high=2"}, "sign_in_acr"),
+        ({"sign_in_scope": "profile"}, "sign_in_scope"),
+    ],
+)
+def test_a_provider_that_is_half_configured_is_refused(changed: dict[str, Any], where: str) -> None:
+    """Issuer, client and one way to prove who asks belong together; plain http is for loopback alone."""
+    with pytest.raises(HubError) as caught:
+        load({}, mode="development", **(SIGN_IN | changed))
+    assert [item.where for item in caught.value.items] == [where]
+
+
+def test_what_an_acr_is_worth_is_a_setting() -> None:
+    """eIDAS' three levels unless others are named; a value may hold an equals sign."""
+    assert load({}, mode="development").assurance_of == {
+        "http://eidas.europa.eu/LoA/low": 1,
+        "http://eidas.europa.eu/LoA/substantial": 2,
+        "http://eidas.europa.eu/LoA/high": 3,
+    }
+    assert load({}, mode="development", sign_in_acr="urn:x?a=b=2,gold=3").assurance_of == {"urn:x?a=b": 2, "gold": 3}
+
+
 def test_nothing_said_means_production() -> None:
     """A forgotten HUB_MODE refuses to start; it does not open the developers' door."""
     settings = load({})
@@ -290,7 +339,7 @@ def test_settings_never_change_after_they_are_read() -> None:
 
 UNITS = (
     "_s", "_ms", "_bytes", "_days", "_hours", "_events", "_shards", "_max", "_page", "_outstanding", "_burst", "port",
-    "_partitions", "_replication", "_insync",
+    "_partitions", "_replication", "_insync", "_level",
 )  # fmt: skip
 
 

@@ -1,8 +1,8 @@
 """Erase a person: their key is destroyed, and with it everything that was sealed under it, wherever copies lie.
 
 In one transaction, in the fast lane:
-1. the legal holds: under one it is refused               2. the person's fence; key, date of birth, names, sessions,
-   choices, hold keys and waiting events go; the mark that `decide` refuses stays
+1. the legal holds: under one it is refused               2. the person's fence; key, date of birth, names, accounts,
+   sessions, choices, hold keys and waiting events go; the mark that `decide` refuses stays
 3. audit row, the row that says what is left to do        4. the ledger outside the store; commit
 Then, in pieces that can be resumed after a crash (`hub/exchange/erase_rest.py`): every recipient that was handed data
 is told to delete it, events that wait on somebody else forget the person, and the write-ahead log is cut.
@@ -225,6 +225,9 @@ def _destroy(tx: Tx, person: int, now_us: int) -> tuple[list[_Stopped], dict[str
         "UPDATE link SET sealed = x'', disputed = 0 WHERE person = ? AND until_us IS NULL", (person,)
     )
     names += tx.run("UPDATE link SET sealed = x'' WHERE person = ? AND until_us IS NOT NULL", (person,))
+    tx.run("DELETE FROM account WHERE local IN (SELECT local FROM link WHERE person = ?)", (person,))
+    tx.run("DELETE FROM one_time_code WHERE person = ?", (person,))
+    tx.run("DELETE FROM kept_form WHERE person = ?", (person,))
     sessions = tx.run(
         "DELETE FROM session WHERE CAST(json_extract(principal, '$.person') AS BIGINT) = ?"
         " OR CAST(json_extract(principal, '$.actor') AS BIGINT) = ?",

@@ -29,6 +29,7 @@ from hub.identity.keys import (
 )
 from hub.identity.questions import asked_on_level, end_asks
 from hub.identity.resting import Resting, on_level, on_link, stop_taken, take_off
+from hub.identity.sessions import end_by_link
 from hub.ports import Clock
 from hub.store.aims import AskState
 from hub.store.asks import open_asks_of
@@ -281,6 +282,7 @@ def _unlink(register: Register, tx: Tx, agency: str, local: bytes) -> None:
     now_us = register.clock()
     tx.outside.note(Act("unlinked", local.hex(), now_us))
     tx.run("UPDATE link SET until_us = ? WHERE local = ? AND until_us IS NULL", (now_us, local))
+    end_by_link(tx, local)
     resting = on_link(register.catalogue, agency=agency, person=person)
     _take_off(register, tx, person, "unlinked", agency, 0, resting, at_us=now_us)
 
@@ -309,6 +311,8 @@ def _doubt(register: Register, tx: Tx, agency: str, local: bytes, *, disputed: b
         tx.outside.note(Act(act, local.hex(), now_us))
     raise_fence(tx, PERSON_FENCE, row[0])
     tx.run("UPDATE link SET disputed = ? WHERE local = ? AND until_us IS NULL", (int(disputed), local))
+    if disputed:
+        end_by_link(tx, local)
     _record(register, tx, row[0], act, agency, 0, at_us=now_us)
     return act
 

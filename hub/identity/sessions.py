@@ -2,7 +2,10 @@
 
 Signing in always makes a new value, whatever cookie came with the request, and ends the session that one named; so
 nobody can be made to use a session that somebody else knows. Every change also needs the session's CSRF token in a
-header, which another site's page can neither read nor send.
+header or in the form, which another site's page can neither read nor send.
+
+Where there is TLS the cookie's name begins with `__Host-` (RFC 6265bis, 4.1.3.2): a browser takes it from this very
+host over TLS only, so no neighbouring name can plant one; and the bare name is not looked at there.
 """
 
 import secrets
@@ -18,10 +21,11 @@ from hub.store.engine import Fences, Store, Tx
 from hub.store.facts import SESSION_LOCK
 
 COOKIE = "hub_session"
+HOST_PREFIX = "__Host-"
 CSRF_HEADER = "x-csrf-token"
 COOKIE_BYTES = 32
 VALUE_CHARS = 200  # no cookie or token of ours is longer; a longer one is not looked up
-_SESSIONS = Fences(changes=[(SESSION_LOCK, 0)])  # two sign-ins that clear away what has expired meet here
+SESSIONS = Fences(changes=[(SESSION_LOCK, 0)])  # two sign-ins that clear away what has expired meet here
 
 
 class SignedIn(NamedTuple):
@@ -30,6 +34,11 @@ class SignedIn(NamedTuple):
     cookie: str
     csrf: str
     principal: Principal
+
+
+def cookie_name(*, https: bool, name: str = COOKIE) -> str:
+    """Return what a cookie of ours is called."""
+    return HOST_PREFIX + name if https else name
 
 
 def sign_in(
@@ -44,17 +53,35 @@ def sign_in(
     before: str = "",
 ) -> SignedIn:
     """Begin a session in which `actor` acts for `person`. `before` is the cookie that came along: its session ends."""
+    who = (person, actor, acr)
+    return store.write(
+        lambda tx: begin(tx, keys, who=who, local=None, now_us=now_us, life_us=life_us, before=before),
+        fences=SESSIONS,
+    )
+
+
+def begin(
+    tx: Tx,
+    keys: Keyring,
+    *,
+    who: tuple[int, int, int],
+    local: bytes | None,
+    now_us: int,
+    life_us: int,
+    before: str,
+) -> SignedIn:
+    """Begin a session inside a transaction under `SESSIONS`. `who` is (person, actor, assurance).
+
+    `local` is the link that said so: where it is undone or doubted, the session ends with it.
+    """
+    person, actor, acr = who
     cookie = secrets.token_urlsafe(COOKIE_BYTES)
-    capacity = "self" if actor == person else "guardian"
-    principal = Principal(person, actor, capacity, acr, secrets.token_urlsafe(9))
+    principal = Principal(person, actor, "self" if actor == person else "guardian", acr, secrets.token_urlsafe(9))
     csrf = _csrf(keys, cookie)
-
-    def transaction(tx: Tx) -> None:
-        tx.run("DELETE FROM session WHERE expires_us <= ? OR token = ?", (now_us, _token(keys, before)))
-        row = (_token(keys, cookie), orjson.dumps(principal._asdict()).decode(), _hash(keys, csrf), now_us + life_us)
-        tx.insert("session(token, principal, csrf, expires_us)", [row])
-
-    store.write(transaction, fences=_SESSIONS)
+    tx.run("DELETE FROM session WHERE expires_us <= ? OR token = ?", (now_us, _token(keys, before)))
+    said = orjson.dumps(principal._asdict()).decode()
+    row = (_token(keys, cookie), said, _hash(keys, csrf), now_us + life_us, actor, local)
+    tx.insert("session(token, principal, csrf, expires_us, actor, local)", [row])
     return SignedIn(cookie, csrf, principal)
 
 
@@ -91,7 +118,30 @@ def check_csrf(session: SignedIn, given: str | None) -> None:
 
 def end(store: Store, keys: Keyring, cookie: str) -> None:
     """Forget a session; nothing happens where there is none."""
-    store.write(lambda tx: tx.run("DELETE FROM session WHERE token = ?", (_token(keys, cookie),)), fences=_SESSIONS)
+    store.write(lambda tx: tx.run("DELETE FROM session WHERE token = ?", (_token(keys, cookie),)), fences=SESSIONS)
+
+
+def end_everywhere(store: Store, actor: int) -> int:
+    """End every session that this person has begun, on whatever device. Returns how many.
+
+    Those in which somebody else acts for them stay: they are not theirs.
+    """
+    return store.write(lambda tx: _end_of(tx, actor), fences=SESSIONS)
+
+
+def end_by_link(tx: Tx, local: bytes) -> int:
+    """End what rests on a link that is undone or doubted: somebody else may have been signed in as this person.
+
+    Inside a transaction that excludes sign-ins. Returns how many.
+    """
+    return tx.run("DELETE FROM session WHERE local = ?", (local,))
+
+
+def _end_of(tx: Tx, actor: int) -> int:
+    """The second is for rows of a hub that wrote no `actor` yet; they are gone a few hours after an upgrade."""
+    return tx.run("DELETE FROM session WHERE actor = ?", (actor,)) + tx.run(
+        "DELETE FROM session WHERE actor IS NULL AND CAST(json_extract(principal, '$.actor') AS BIGINT) = ?", (actor,)
+    )
 
 
 def _token(keys: Keyring, cookie: str) -> bytes:

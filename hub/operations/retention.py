@@ -12,6 +12,8 @@ from hub.exchange.asked import asked_freely
 from hub.exchange.expiry import PIECE, expire_held, expire_waiting
 from hub.exchange.world import World
 from hub.identity.day_keys import US_PER_DAY, DayKeys
+from hub.identity.kept_forms import forget_forms
+from hub.identity.one_time_codes import HOUR_US, forget_codes
 from hub.ports import Clock
 from hub.settings import Settings
 from hub.store.asks_over import forget, left_to_forget, next_over
@@ -22,7 +24,7 @@ from hub.store.operations import record
 
 RECORDS = 500  # of the bus per piece
 PAUSE_S = 0.02  # between two pieces: a thread that writes without a pause would double everybody's wait for the writer
-NAMES = ("intake", "day-keys", "waiting", "held", "sessions", "delivered", "asks")
+NAMES = ("intake", "day-keys", "waiting", "held", "sessions", "forms", "codes", "delivered", "asks")
 SHORTEST_DAYS = 2  # a key ends with a whole day: after fewer, an event of a minute before midnight might go undecided
 
 
@@ -98,6 +100,16 @@ def classes(kept: Kept) -> tuple[Class, ...]:
         Class(
             "sessions", f"{days.session_hours} hours (HUB_SESSION_HOURS)", "A sign-in ends, used or not.", PIECE,
             lambda: count("session WHERE expires_us <= ?", now_us()), lambda: _end_sessions(store, now_us()),
+        ),
+        Class(
+            "forms", "30 minutes", "What was filled in waits for its person to sign in again, no longer.", PIECE,
+            lambda: count("kept_form WHERE expires_us <= ?", now_us()),
+            lambda: forget_forms(store, now_us(), PIECE),
+        ),
+        Class(
+            "codes", "an hour", "Ten minutes of use; then only how many there were, so that nobody gets too many.",
+            PIECE, lambda: count("one_time_code WHERE window_us <= ?", now_us() - HOUR_US),
+            lambda: forget_codes(store, now_us(), PIECE),
         ),
         Class(
             "delivered", f"{days.delivered_days} days after it was decided (HUB_DELIVERED_DAYS)",

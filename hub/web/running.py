@@ -20,6 +20,7 @@ from hub.identity.ledger import Ledger
 from hub.identity.people import Register
 from hub.identity.registered_keys import RegisteredKeys
 from hub.identity.sealing import SealingKeys
+from hub.identity.sign_ins import SignInDesk
 from hub.logs import Log
 from hub.metrics import Metrics
 from hub.operations.steered import Steered
@@ -48,6 +49,10 @@ class Running(Protocol):
     def traces(self) -> Traces | None: ...
     @property
     def agency_tokens(self) -> AgencyTokens: ...
+    @property
+    def sign_in(self) -> SignInDesk | None:
+        """How citizens sign in; None where no provider is named."""
+
     @property
     def quotas(self) -> Quotas: ...
     @property

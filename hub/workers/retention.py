@@ -15,6 +15,8 @@ from hub.exchange.expiry import PIECE, expire_held, expire_waiting
 from hub.exchange.let_go import CHAINS, LetGo, forget_backfilled
 from hub.exchange.world import World
 from hub.identity.day_keys import SHORTEST_DAYS, US_PER_DAY, DayKeys
+from hub.identity.kept_forms import forget_forms
+from hub.identity.one_time_codes import forget_codes
 from hub.identity.used_assertions import forget_used
 from hub.identity.wrapping import wrap_anew
 from hub.logs import Log
@@ -83,6 +85,8 @@ class Retention:
             ("delivered", PIECE, self._delivered),
             ("asked", PIECE, self._asked),
             ("assertions", PIECE, lambda: forget_used(world.store, world.clock())),
+            ("forms", PIECE, lambda: forget_forms(world.store, world.clock(), PIECE)),
+            ("codes", PIECE, lambda: forget_codes(world.store, world.clock(), PIECE)),
             ("partitions", 1, self._partitions),
             ("wrapping", 1, lambda: wrap_anew(world.store, world.keys, world.clock, world.way)),
         ):
