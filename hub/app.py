@@ -84,7 +84,8 @@ class Hub:
         1. the store, and the keys that it keeps sealed      2. is it the newest one? Before anything is given out
         3. the bus, and what is kept in memory               4. what depends on the catalogue in force
         5. who is erased stays so: before anything else runs
-        6. how agencies and citizens sign in      7. what is read anew when another process changed it      8. the threads
+        6. how people and agencies sign in
+        7. what is read anew when another process changed it      8. the threads
         """
         self.settings, self.clock, self.log, self.parts = settings, clock, log, settings.parts
         with ExitStack() as opened:

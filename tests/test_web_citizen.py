@@ -54,26 +54,38 @@ def test_who_is_signed_in_is_named_by_nothing_that_means_anything_elsewhere(chil
 
 
 def test_the_cookie_is_kept_from_scripts_other_sites_and_bare_http(town: Town) -> None:
-    """HttpOnly, SameSite=Strict, for the whole site; Secure wherever there is TLS."""
+    """HttpOnly, for the whole site; Secure wherever there is TLS, and so called that no neighbour can set it."""
     town.person("child", "lindum")
     cookie = Browser(town.app()).sign_in("child").headers["set-cookie"]
-    assert cookie.startswith("hub_session=")
-    assert {"HttpOnly", "Path=/", "SameSite=strict", "Secure", "Max-Age=28800"} <= set(cookie.split("; "))
+    assert cookie.startswith("__Host-hub_session=")
+    assert {"HttpOnly", "Path=/", "SameSite=lax", "Secure", "Max-Age=28800"} <= set(cookie.split("; "))
     bare = Browser(town.app(), base_url="http://127.0.0.1").sign_in("child").headers["set-cookie"]
+    assert bare.startswith("hub_session=")
     assert "Secure" not in bare
+
+
+def test_over_tls_a_cookie_of_the_bare_name_is_not_looked_at(town: Town) -> None:
+    """A neighbouring host could have set it; the prefixed one it could not."""
+    town.person("child", "lindum")
+    browser = Browser(town.app())
+    browser.sign_in("child")
+    value = browser.http.cookies["__Host-hub_session"]
+    browser.http.cookies.clear()
+    browser.http.cookies.set("hub_session", value, domain="hub.example")
+    assert code_of(browser.get("/v1/me")) == "session-missing"
 
 
 def test_signing_in_always_makes_a_new_session_and_ends_the_one_that_came_along(town: Town) -> None:
     """A cookie planted before the sign-in is worth nothing after it (session fixation)."""
     town.person("child", "lindum")
     browser, thief = Browser(town.app()), Browser(town.app())
-    browser.http.cookies.set("hub_session", "planted", domain="hub.example")
+    browser.http.cookies.set("__Host-hub_session", "planted", domain="hub.example")
     first = browser.sign_in("child").headers["set-cookie"]
     assert "planted" not in first
-    thief.http.cookies.set("hub_session", first.partition("=")[2].partition(";")[0], domain="hub.example")
+    thief.http.cookies.set("__Host-hub_session", first.partition("=")[2].partition(";")[0], domain="hub.example")
     assert thief.get("/v1/me").status_code == 200
     browser.http.cookies.clear()
-    browser.http.cookies.set("hub_session", first.partition("=")[2].partition(";")[0], domain="hub.example")
+    browser.http.cookies.set("__Host-hub_session", first.partition("=")[2].partition(";")[0], domain="hub.example")
     second = browser.sign_in("child").headers["set-cookie"]
     assert second != first
     assert code_of(thief.get("/v1/me")) == "session-ended"
@@ -81,7 +93,7 @@ def test_signing_in_always_makes_a_new_session_and_ends_the_one_that_came_along(
 
 def test_only_a_hash_of_the_cookie_is_stored(town: Town, child: Browser) -> None:
     """Who reads the store can use no session."""
-    cookie = child.http.cookies["hub_session"]
+    cookie = child.http.cookies["__Host-hub_session"]
     ((token, principal, csrf, _),) = town.rows("SELECT token, principal, csrf, expires_us FROM session")
     assert cookie.encode() not in token + csrf + principal.encode()
     assert child.csrf.encode() not in csrf
@@ -107,7 +119,7 @@ def test_without_a_session_there_is_nothing_to_see(town: Town) -> None:
         assert (answered.status_code, code_of(answered)) == (401, "session-missing")
     for path in ("grant", "refuse", "pause", "resume", "withdraw"):
         assert code_of(stranger.post(f"/v1/me/consents/x/{path}")) == "session-missing"
-    stranger.http.cookies.set("hub_session", "x" * 5_000, domain="hub.example")
+    stranger.http.cookies.set("__Host-hub_session", "x" * 5_000, domain="hub.example")
     assert code_of(stranger.get("/v1/me")) == "session-ended"
 
 

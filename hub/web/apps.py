@@ -10,9 +10,11 @@ from hub.web.agency import agency_routers
 from hub.web.bodies import FormLimit
 from hub.web.citizen import citizen_routes
 from hub.web.citizen_asks import citizen_ask_routes
+from hub.web.citizen_sign_in import citizen_sign_in_routes
 from hub.web.demo import demo_routes
 from hub.web.opa import bundle_admin_routes, public_bundle
 from hub.web.operations import metrics_routes, operation_routes, public_metrics
+from hub.web.page_headers import PageHeaders
 from hub.web.problems import install
 from hub.web.running import Administered
 from hub.web.sign_in import sign_in_routes
@@ -42,6 +44,7 @@ def public_app(hub: Administered) -> FastAPI:
         app.include_router(sign_in_routes(hub.agency_tokens))
         app.include_router(citizen_routes(dev_sign_in=hub.settings.dev_sign_in or hub.settings.mode == "demo"))
         app.include_router(citizen_ask_routes())
+        app.include_router(citizen_sign_in_routes())
     app.include_router(operation_routes())
     if (measured := public_metrics(hub.settings)) is not None:
         app.include_router(measured)
@@ -50,6 +53,7 @@ def public_app(hub: Administered) -> FastAPI:
     if hub.settings.mode == "demo" and Part.WEB in parts:
         app.include_router(demo_routes())
     app.add_middleware(FormLimit)
+    app.add_middleware(PageHeaders, https=hub.settings.behind_tls_proxy)
     install(app, hub.log)
     return app
 

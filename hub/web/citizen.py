@@ -25,7 +25,7 @@ from hub.core.errors import HubError, Kind
 from hub.identity.people import person_of
 from hub.identity.principal import Principal
 from hub.identity.pseudonyms import pseudonym
-from hub.identity.sessions import COOKIE, CSRF_HEADER, SignedIn, check_csrf, end, find, sign_in
+from hub.identity.sessions import SignedIn, end, end_everywhere, sign_in
 from hub.settings import Settings
 from hub.store.engine import Tx
 from hub.web.citizen_forms import (
@@ -45,6 +45,9 @@ from hub.web.citizen_forms import (
     request_json,
 )
 from hub.web.receipts import PORTAL, receipt_routes
+from hub.web.signed_in import changing as _changing
+from hub.web.signed_in import cookie_of, drop_cookie, set_cookie
+from hub.web.signed_in import signed_in as _session
 
 T = TypeVar("T")
 URGENT_THREADS = 8  # what stops a release holds one for a few milliseconds; the store's fast lane takes one at a time
@@ -108,7 +111,15 @@ def _answering() -> APIRouter:
         desk, session = _desk(request), _changing(request)
         end(desk.store, desk.keys, session.cookie)
         answered = Response(status_code=204)
-        answered.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict", secure=_is_https(request))
+        drop_cookie(request, answered)
+        return answered
+
+    @router.post("/sign-out/everywhere")
+    def post_sign_out_everywhere(request: Request) -> Response:
+        session = _changing(request)
+        end_everywhere(_desk(request).store, session.principal.actor)
+        answered = Response(status_code=204)
+        drop_cookie(request, answered)
         return answered
 
     @router.post("/consents")
@@ -205,18 +216,10 @@ def _dev_sign_in() -> APIRouter:
             acr=form.assurance,
             now_us=desk.clock(),
             life_us=settings.session_hours * US_PER_HOUR,
-            before=request.cookies.get(COOKIE, ""),
+            before=cookie_of(request),
         )
         answered = answer(_me(desk, session))
-        answered.set_cookie(
-            COOKIE,
-            session.cookie,
-            max_age=settings.session_hours * 3600,
-            path="/",
-            httponly=True,
-            samesite="strict",
-            secure=_is_https(request),
-        )
+        set_cookie(request, answered, session.cookie, life_s=settings.session_hours * 3600)
         return answered
 
     return router
@@ -258,25 +261,8 @@ def _settings(request: Request) -> Settings:
     return settings
 
 
-def _session(request: Request) -> SignedIn:
-    desk = _desk(request)
-    return find(desk.store, desk.keys, request.cookies.get(COOKIE), now_us=desk.clock())
-
-
-def _changing(request: Request) -> SignedIn:
-    """Return the session of a request that changes something."""
-    session = _session(request)
-    check_csrf(session, request.headers.get(CSRF_HEADER))
-    return session
-
-
 def _language(request: Request) -> str:
     return language_of(request, _settings(request).languages)
-
-
-def _is_https(request: Request) -> bool:
-    settings = _settings(request)
-    return settings.behind_tls_proxy or request.url.scheme == "https"
 
 
 def _receipt(done: Done, status: int = 200) -> Response:

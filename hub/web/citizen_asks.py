@@ -9,10 +9,10 @@ from hub.citizens.offers import Titles
 from hub.core.agreement import Catalogue
 from hub.exchange.own_asks import ask_for_oneself, own_ask
 from hub.identity.principal import Principal
-from hub.identity.sessions import COOKIE, CSRF_HEADER, check_csrf, find
 from hub.store.asks import AskRow
 from hub.web.citizen_forms import Form, Text, answer, language_of, rfc3339
-from hub.web.running import Running, hub_of
+from hub.web.running import hub_of
+from hub.web.signed_in import changing, signed_in
 from hub.web.words import words
 
 
@@ -28,7 +28,7 @@ def citizen_ask_routes() -> APIRouter:
 
     @router.post("")
     def post_own_ask(request: Request, form: OwnAskForm) -> Response:
-        hub, principal = hub_of(request), _principal(request, changing=True)
+        hub, principal = hub_of(request), _principal(request, changed=True)
         asked = ask_for_oneself(
             hub.world, principal.person, recipient=form.recipient, purpose=form.purpose, dataset=form.dataset
         )
@@ -82,10 +82,5 @@ def own_ask_json(catalogue: Catalogue, row: AskRow, held: dict[str, Any] | None,
     }
 
 
-def _principal(request: Request, *, changing: bool = False) -> Principal:
-    hub: Running = hub_of(request)
-    desk = hub.citizens
-    session = find(desk.store, desk.keys, request.cookies.get(COOKIE), now_us=desk.clock())
-    if changing:
-        check_csrf(session, request.headers.get(CSRF_HEADER))
-    return session.principal
+def _principal(request: Request, *, changed: bool = False) -> Principal:
+    return (changing(request) if changed else signed_in(request)).principal
