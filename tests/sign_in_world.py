@@ -10,10 +10,11 @@ from html import unescape
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx
 from fastapi import Depends, FastAPI, Request, Response
+from joserfc import jwk
 
 from hub.clock import system_clock
 from hub.demo.provider import LEVELS, Client, Provider, User, hashed
@@ -54,9 +55,6 @@ class Place:
     secret: str = field(default_factory=lambda: secrets.token_hex(32))
     chosen: list[Fields] = field(default_factory=list)  # what the form was sent with, and taken
     state: SimpleNamespace = field(default_factory=SimpleNamespace)  # the door's hub
-
-    def client(self) -> Client:
-        return Client(CLIENT, self.address + BACK, self.secret)
 
     def party(self, issuer: str, **changed: Any) -> Party:
         given = {"secret": self.secret, "claim": CLAIM} | changed
@@ -115,10 +113,16 @@ def a_place(directory: Path) -> Iterator[Place]:
 
 
 @contextmanager
-def a_provider(place: Place, *users: User, port: int = 0, **more: Any) -> Iterator[Provider]:
-    with serving(
-        port, lambda issuer: Provider(issuer, place.client(), users, system_clock, **more), mode="development"
-    ) as provider:
+def a_provider(
+    place: Place, *users: User, port: int = 0, key: jwk.Key | None = None, claims_in_token: bool = True
+) -> Iterator[Provider]:
+    """Serve one on loopback that knows this place; by its public `key` where one is given, else by its secret."""
+    client = Client(CLIENT, place.address + BACK, "" if key else place.secret, key)
+
+    def made(issuer: str) -> Provider:
+        return Provider(issuer, client, users, system_clock, claims_in_token=claims_in_token)
+
+    with serving(port, made, mode="development") as provider:
         yield provider
 
 
@@ -173,7 +177,7 @@ class Browser:
         return said
 
     def cookie(self) -> str:
-        return self.http.cookies.get("hub_session", "")
+        return self.http.cookies.get("hub_session") or ""
 
     def inputs(self, path: str = "/choose") -> list[tuple[str, str]]:
         """Load a page with a form; returns the fields that it is filled with."""
@@ -182,10 +186,9 @@ class Browser:
         return re.findall(r'<input name="([^"]*)" value="([^"]*)">', shown.text)
 
     def send(self, fields: list[tuple[str, str]], *, least: int = 0) -> httpx.Response:
-        body = httpx.QueryParams(fields)
         return self.http.post(
             f"/choose?least={least}",
-            content=str(body),
+            content=urlencode(fields),
             headers={"content-type": "application/x-www-form-urlencoded"},
         )
 

@@ -6,13 +6,16 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
+from joserfc import jwk
 
 from hub.core.errors import HubError
 from hub.demo.provider import Provider
 from hub.demo.provider_door import serving
 from hub.identity.people import dispute, settle, unlink
+from hub.identity.provider import KEYS_AGAIN_S
 from tests.citizen_world import REGISTER
 from tests.sign_in_world import HIGH, LOW, SUBSTANTIAL, Browser, Place, a_place, a_provider, query, user
+from tests.test_demo_provider import new_key
 
 
 @pytest.fixture
@@ -255,6 +258,29 @@ def test_a_claim_that_is_at_the_userinfo_endpoint_alone_is_found(place: Place) -
     """OpenID Connect Core 5.3: asked with the token, and of the same person."""
     with a_provider(place, user("ada"), claims_in_token=False) as provider, Browser(place) as browser:
         place.use(provider.issuer)
+        assert browser.sign_in("ada").status_code == 303
+
+
+@pytest.mark.parametrize("kind", ["EC", "OKP", "RSA"])
+def test_the_hub_shows_a_key_instead_of_a_secret(place: Place, tmp_path: Path, kind: str) -> None:
+    """`private_key_jwt`, with each kind of key."""
+    key = new_key(tmp_path / "key", kind, "jwk")
+    with a_provider(place, user("ada"), key=jwk.import_key(key.key.as_dict(private=False))) as one:
+        place.use(one.issuer, secret="", key=key)
+        with Browser(place) as browser:
+            assert browser.sign_in("ada").status_code == 303
+
+
+def test_a_provider_that_changes_its_keys_is_believed_without_a_restart(place: Place, browser: Browser) -> None:
+    """Its token names a key that the hub does not know yet: the set is read anew, a few seconds after the last time."""
+    with a_provider(place, user("ada")) as other:
+        at = place.use(other.issuer).provider
+        browser.sign_in("ada")
+        other.key = jwk.ECKey.generate_key("P-256", private=True)
+        assert browser.sign_in("ada").status_code == 401
+        assert at._keys is not None
+        kept_at, keys = at._keys
+        at._keys = (kept_at - KEYS_AGAIN_S, keys)  # as if those seconds had gone by
         assert browser.sign_in("ada").status_code == 303
 
 

@@ -42,7 +42,7 @@ def read_client_key(path: Path) -> ClientKey:
     """Read a private key, as JWK or PEM. Raises HubError(STARTUP): it is none, or of a kind that signs nothing here."""
     try:
         content = path.read_bytes()
-        key = jwk.import_key(orjson.loads(content)) if content.lstrip().startswith(b"{") else _of_pem(content)
+        key = _of_jwk(orjson.loads(content)) if content.lstrip().startswith(b"{") else _of_pem(content)
         curve = str(key.as_dict().get("crv", ""))
         algorithm = "PS256" if key.key_type == "RSA" else BY_CURVE[curve]
         if not key.is_private:
@@ -56,6 +56,12 @@ def read_client_key(path: Path) -> ClientKey:
             code="sign-in-key-file",
         ) from cause
     return ClientKey(key, algorithm)
+
+
+def _of_jwk(said: dict[str, str | list[str]]) -> jwk.Key:
+    if said.get("kty") not in ("EC", "RSA", "OKP"):
+        raise ValueError("no key of a pair")
+    return jwk.import_key(said)
 
 
 def _of_pem(content: bytes) -> jwk.Key:
