@@ -129,8 +129,10 @@ def a_provider(
 class Browser:
     """A person's browser, with the cookies of both; it follows no redirect unless it is told to."""
 
-    def __init__(self, place: Place) -> None:
-        self.http = httpx.Client(base_url=place.address, trust_env=False, headers={"accept": "text/html"}, timeout=20)
+    def __init__(self, at: Place | str) -> None:
+        """`at`: a place, or the address of any hub."""
+        address = at if isinstance(at, str) else at.address
+        self.http = httpx.Client(base_url=address, trust_env=False, headers={"accept": "text/html"}, timeout=20)
 
     def close(self) -> None:
         self.http.close()

@@ -74,13 +74,27 @@ def serve(
     hub, (listening, admin, watched) = started
     settle_in()
     try:
-        run(hub, listening, admin, watched, started=lambda: _tell(listening, watched, settings))
+        with beside(settings):
+            run(hub, listening, admin, watched, started=lambda: _tell(listening, watched, settings))
     finally:
         settings.admin_path.unlink(missing_ok=True)
         hub.close()
         hub.log.info("hub.stopped")
         if alone is not None:
             alone.close()
+
+
+@contextmanager
+def beside(settings: "Settings") -> Iterator[None]:
+    """Serve a provider of invented people beside the hub, where the settings ask for one; production refuses that."""
+    if settings.dev_provider_port is None:
+        yield
+        return
+    from hub.clock import system_clock
+    from hub.demo.provider_people import dev_provider  # it loads the demo's world and another HTTP server
+
+    with dev_provider(settings, system_clock):
+        yield
 
 
 def own_directory(settings: "Settings") -> IO[bytes] | None:

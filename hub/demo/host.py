@@ -3,6 +3,7 @@
 import ctypes
 import fcntl
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -17,6 +18,7 @@ from types import MappingProxyType
 import httpx
 
 from hub.core.errors import HubError, Kind
+from hub.demo.cast import REGISTER
 from hub.settings import DEMO_MARK, Settings
 
 ADDRESS = "demo-address"  # in the data directory: where the running demo answers
@@ -26,6 +28,10 @@ STOPPED_WITHIN_S = 15.0
 LOOK_S = 0.02
 LOG_LINES_SHOWN = 5
 PR_SET_PDEATHSIG = 1  # prctl(2), Linux
+PASSWORD = "invented-people"  # noqa: S105 - no secret: the demo prints it, and production refuses its provider
+CLAIM = "register_id"  # of the demo's provider: a person's number at the register
+SECRET = "provider.secret"  # noqa: S105 - a file's name in the data directory
+SECRET_BYTES = 32
 PLACE = "engines"  # in the data directory: what real engines keep, where the demo runs on them
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -110,6 +116,7 @@ def hub_process(
         "HUB_DATA_DIR": str(settings.data_dir.resolve()),
         "HUB_PORT": str(settings.port),
         "HUB_ISSUER": settings.issuer,
+        **provider_beside(settings),
         **more,
     }
     log = settings.data_dir / LOG
@@ -132,6 +139,27 @@ def hub_process(
     finally:
         (settings.data_dir / ADDRESS).unlink(missing_ok=True)
         _stop(process)
+
+
+def provider_beside(settings: Settings) -> dict[str, str]:
+    """Return the variables with which a hub has the demo's provider beside it, and write the secret between the two.
+
+    None where the settings name another provider: people sign in there then. Its port is the settings' or a free one.
+    """
+    if settings.sign_in_issuer:
+        return {}
+    port, secret = settings.dev_provider_port or free_port(), settings.data_dir / SECRET
+    secret.unlink(missing_ok=True)
+    secret.touch(mode=0o600)
+    secret.write_text(secrets.token_hex(SECRET_BYTES))
+    return {
+        "HUB_DEV_PROVIDER_PORT": str(port),
+        "HUB_SIGN_IN_ISSUER": f"http://127.0.0.1:{port}",
+        "HUB_SIGN_IN_CLIENT_ID": "hub",
+        "HUB_SIGN_IN_SECRET_FILE": str(secret.resolve()),
+        "HUB_SIGN_IN_CLAIM": CLAIM,
+        "HUB_SIGN_IN_AGENCY": REGISTER,
+    }
 
 
 def _refuse_taken(settings: Settings) -> None:

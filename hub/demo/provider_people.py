@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 
 from hub.demo.cast import REGISTER, Cast, read_cast
+from hub.demo.host import CLAIM, PASSWORD
 from hub.demo.provider import Client, Provider, User, hashed
 from hub.demo.provider_door import serving
 from hub.identity.sign_ins import BACK
@@ -13,8 +14,6 @@ from hub.ports import Clock
 from hub.settings import Settings
 from hub.token_file import read_token
 
-PASSWORD = "invented-people"  # noqa: S105 - no secret: the demo prints it, and production refuses this provider
-CLAIM = "register_id"
 US = 1_000_000
 
 
@@ -30,10 +29,8 @@ def users_of(cast: Cast) -> list[User]:
 
 @contextmanager
 def dev_provider(settings: Settings, clock: Clock) -> Iterator[None]:
-    """Serve it beside the hub, where the settings ask for that, until the block ends. Raises HubError(STARTUP)."""
-    if settings.dev_provider_port is None:
-        yield
-        return
+    """Serve it at the port that the settings name, until the block ends. Raises HubError(STARTUP)."""
+    assert settings.dev_provider_port is not None
     path = settings.sign_in_secret_file
     secret = (
         read_token(path, "the provider", setting="HUB_SIGN_IN_SECRET_FILE", code="sign-in-secret-file") if path else ""

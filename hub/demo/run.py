@@ -14,7 +14,7 @@ from hub import catalogue_files
 from hub.demo.cast import read_cast
 from hub.demo.country import Country
 from hub.demo.errands import counter, early_help, licence
-from hub.demo.host import PLACE, address_of, clear, hub_process
+from hub.demo.host import PASSWORD, PLACE, address_of, clear, hub_process
 from hub.demo.pages import Pages
 from hub.demo.stories import begin, birth, move
 from hub.engines import CATALOGUE
@@ -117,7 +117,7 @@ def _next_steps(address: str) -> dict[str, str]:
     return {
         f"{address}/readyz": "is the hub at work?",
         f"{address}/metrics": "what it measures",
-        f"{address}/v1/me/history": "a citizen's page; README.md signs in",
+        f"{address}/sign-in?back=/v1/me/history": f"be nora, tom, ...: who got what of mine? Password {PASSWORD}",
         f"hub-agency init lindum --hub {address} --demo": "be Lindum Municipality",
         "hub-agency doctor": "can Lindum work with the hub?",
         "hub demo publish S1 --as TEST-GRANTED": "let another child be born",
