@@ -4,6 +4,8 @@
 #   make demo ENGINES=real   the same over PostgreSQL, Kafka and OPA, which it installs, starts, and ends with the demo
 #   make test      install what is missing, then lint, types, import contracts and every test
 #   make test ENGINES=required   the same, and what needs PostgreSQL, Kafka or OPA fails where it is not to be had
+#   make assets    build what the citizens' pages are dressed in, where it is not up to date (npm packages; node comes as a wheel)
+#   make screenshots   a picture of every page in every language, on a phone and a desktop, under var/screenshots
 #   make engines   bring up PostgreSQL, Kafka and OPA on loopback, and print a hub's settings for them
 #   make engines-down   end exactly these; their data under var/engines stay
 #   make lint      the first three of test only
@@ -21,6 +23,7 @@ BIN := .venv/bin
 OPA := .tools/bin/opa
 KAFKA := .tools/kafka
 HELM := .tools/bin/helm
+STATIC := hub/web/static/built
 ASYNCAPI := .tools/asyncapi/node_modules
 WORKERS ?= 2
 BUDGET_S := 1500
@@ -35,13 +38,13 @@ ARGS ?=
 UV := env -u VIRTUAL_ENV UV_PROJECT_ENVIRONMENT=.venv UV_PYTHON_DOWNLOADS=never UV_SYSTEM_CERTS=1 $(BIN)/uv
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint lint-ruff lint-format lint-types lint-imports lint-sizes
+.PHONY: help install assets screenshots demo test lint lint-ruff lint-format lint-types lint-imports lint-sizes
 .PHONY: engines engines-down chart asyncapi policies policies-check promises bench torture mutants clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
 
-install: .venv/installed
+install: .venv/installed assets
 
 .venv/installed: pyproject.toml uv.lock $(BIN)/uv
 	$(UV) sync --frozen --quiet
@@ -53,6 +56,15 @@ $(BIN)/uv:
 	@$(PYTHON) -m venv .venv || \
 		{ echo "Python's venv package is missing. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+assets: $(STATIC)
+
+# No registry at hand, no style sheets: the pages work without, and whatever else is made here does not wait for them.
+$(STATIC): .venv/installed deploy/build_assets.py $(wildcard hub/web/assets/*)
+	@$(BIN)/python deploy/build_assets.py || echo "make assets: the citizens' pages stay plain for now" >&2
+
+screenshots: install
+	$(BIN)/python -m tests.portal_screenshots $(ARGS)
 
 demo: install $(if $(filter real,$(ENGINES)),$(OPA) $(KAFKA))
 	$(BIN)/hub demo $(if $(filter real,$(ENGINES)),--engines real) $(ARGS)
@@ -130,5 +142,5 @@ mutants: install
 	$(BIN)/python deploy/mutants.py $(ARGS)
 
 clean:
-	rm -rf .venv .tools build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .tools hub/web/static build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -33,6 +33,7 @@ FILE_VARIABLE = "HUB_FILE"  # names the TOML file; not a setting itself
 FOR_TESTS = frozenset({"HUB_REQUIRE_OPA", "HUB_REQUIRE_ASYNCAPI"})  # speak to the tests only
 NOT_SETTINGS = FOR_TESTS | {FILE_VARIABLE}
 DEMO_MARK = "demo-data"  # a file of this name in data_dir says that invented people live there
+DEMO_PEOPLE = "demo-people.json"  # in data_dir: whom the page of the demo's sign-in lists
 OFFICERS = "officers"  # a folder of this name in data_dir holds the keys of invented officers
 CLOCK_OFF_MOST_S = 300  # what a publisher's clock may run ahead, too: beyond it no clock is kept at all
 INTAKE_RETENTION_MOST_DAYS = 7  # promise 8: an erased person's intake is unreadable after a week at the latest

@@ -152,8 +152,11 @@ class House:
         headers = self.headers(caller, path)
         if path == "/v1/events" and body:
             headers["content-type"] = "application/cloudevents+json"
+        sent: dict[str, Any] = {"json": body} if body else {}
+        if path.startswith("/my") and method == "POST":  # a page's form carries the token itself
+            sent = {"data": {"csrf": headers.pop("x-csrf-token", "")}}
         with client_of(self.apps[door]) as client:
-            answer = client.request(method, concrete, headers=headers, **({"json": body} if body else {}))
+            answer = client.request(method, concrete, headers=headers, **sent)
         return said(answer)
 
 
@@ -247,6 +250,7 @@ def test_nobody_without_a_credential_reaches_anything_but_the_open_routes() -> N
         "public: GET /healthz",
         "public: GET /metrics",
         "public: GET /readyz",
+        "public: GET /dev/sign-in",
         "public: POST /dev/sign-in",
     }
 
@@ -261,6 +265,15 @@ def test_no_scope_and_no_csrf_token_is_no(tmp_path: Path) -> None:
         if head.startswith("public") and "/v1/me" in head:
             assert {outcomes[one][:3] for one in CALLERS[:4]} == {"401"}, head
             assert head.startswith("public: GET") or outcomes["citizen without csrf"] == "403 csrf-missing", head
+
+
+def test_a_page_is_for_who_is_signed_in_and_a_form_needs_its_token(tmp_path: Path) -> None:
+    """Whoever is not is led to the sign-in; a form without the token is refused, whatever its address names."""
+    pages = [(head, outcomes) for head, outcomes in by_route() if head.split()[2].startswith("/my")]
+    assert len(pages) > 15
+    for head, outcomes in pages:
+        assert {outcomes[one][:3] for one in CALLERS[:4]} == {"303"}, head
+        assert "GET" in head or outcomes["citizen without csrf"] == "403", head
 
 
 def test_what_belongs_to_operators_is_not_on_the_public_door() -> None:

@@ -123,7 +123,7 @@ def record_of(tx: Tx, key: OpenKey, row: ConsentRow) -> Record:
 
 
 def events_of(tx: Tx, key: OpenKey, row: ConsentRow) -> list[Event]:
-    """Open a record's events, oldest first. Believe them only after `fold` did."""
+    """Open a record's events, oldest first. Believe them only after `record_of` did."""
     return [
         Event(unseal_with(key, sealed, _place(row.number, seq)), hash_)
         for seq, (sealed, hash_) in enumerate(sealed_events(tx, row.number))

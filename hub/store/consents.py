@@ -175,6 +175,12 @@ def receipts_of(tx: Tx, consent: int) -> list[str]:
     return [row[0] for row in tx.rows("SELECT id FROM receipt WHERE consent = ? ORDER BY at_us, id", (consent,))]
 
 
+def receipts_kept(tx: Tx, consent: int) -> list[tuple[str, str, int]]:
+    """Return (id, kind, moment) of a record's receipts, oldest first."""
+    rows = tx.rows("SELECT id, kind, at_us FROM receipt WHERE consent = ? ORDER BY at_us, id", (consent,))
+    return [(row[0], row[1], row[2]) for row in rows]
+
+
 class ChoiceRow(NamedTuple):
     """What a person's choice means now. `consent` is the record's number; below 0 an objection's audit row."""
 

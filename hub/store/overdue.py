@@ -39,6 +39,14 @@ def due_of(tx: Tx, deliveries: Sequence[int]) -> dict[int, int]:
     return found
 
 
+def due_under(tx: Tx, public: bytes) -> int | None:
+    """Return until when the delivery of this name is to be acknowledged; None: it is. Reads what is open, no more."""
+    row = tx.one(
+        "SELECT u.due_us FROM delivery_due u JOIN delivery d ON d.id = u.delivery WHERE d.public = ?", (public,)
+    )
+    return None if row is None else int(row[0])
+
+
 def confirmed(tx: Tx, deliveries: Sequence[int]) -> None:
     """Forget until when acknowledged deliveries were due."""
     tx.run(f"DELETE FROM delivery_due WHERE delivery IN ({marks(len(deliveries))})", deliveries)

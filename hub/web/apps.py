@@ -15,6 +15,7 @@ from hub.web.demo import demo_routes
 from hub.web.opa import bundle_admin_routes, public_bundle
 from hub.web.operations import metrics_routes, operation_routes, public_metrics
 from hub.web.page_headers import PageHeaders
+from hub.web.portal.routes import portal_routes
 from hub.web.problems import install
 from hub.web.running import Administered
 from hub.web.sign_in import sign_in_routes
@@ -42,9 +43,11 @@ def public_app(hub: Administered) -> FastAPI:
         app.include_router(router)
     if Part.WEB in parts:
         app.include_router(sign_in_routes(hub.agency_tokens))
-        app.include_router(citizen_routes(dev_sign_in=hub.settings.dev_sign_in or hub.settings.mode == "demo"))
+        dev_sign_in = hub.settings.dev_sign_in or hub.settings.mode == "demo"
+        app.include_router(citizen_routes(dev_sign_in=dev_sign_in))
         app.include_router(citizen_ask_routes())
         app.include_router(citizen_sign_in_routes())
+        app.include_router(portal_routes(dev_sign_in=dev_sign_in))
     app.include_router(operation_routes())
     if (measured := public_metrics(hub.settings)) is not None:
         app.include_router(measured)
