@@ -140,7 +140,7 @@ class Broken:
     """A store that can be read and not written."""
 
     def __init__(self, store: object, write: object) -> None:
-        self.read, self.write, self.shared = store.read, write, store.shared  # type: ignore[attr-defined]  # any store
+        self.read, self.write, self.shared = store.read, write, store.shared  # type: ignore[attr-defined]  # any store will do
 
 
 # Who got what.

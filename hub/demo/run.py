@@ -16,6 +16,7 @@ from hub.demo.country import Country
 from hub.demo.errands import counter, early_help, licence
 from hub.demo.host import PASSWORD, PLACE, address_of, clear, hub_process
 from hub.demo.pages import Pages
+from hub.demo.sign_in_list import list_people
 from hub.demo.stories import begin, birth, move
 from hub.engines import CATALOGUE
 from hub.ports import Clock
@@ -100,6 +101,7 @@ def demo(
                 "hub decides anew: may this office know, and how little is enough?",
             )
             linked = begin(country, clock)
+            list_people(country.cast, settings.data_dir)
             pages.say(
                 f"The Population Register has said which office knows whom under which number: {linked} numbers of "
                 f"{len(country.cast.people)} people. Offices have asked, people have answered."
@@ -117,7 +119,7 @@ def _next_steps(address: str) -> dict[str, str]:
     return {
         f"{address}/readyz": "is the hub at work?",
         f"{address}/metrics": "what it measures",
-        f"{address}/sign-in?back=/v1/me/history": f"be nora, tom, ...: who got what of mine? Password {PASSWORD}",
+        f"{address}/my": f"the citizens' pages: be darya, whom a question waits for, or nora for Ivy. Password {PASSWORD}",
         f"hub-agency init lindum --hub {address} --demo": "be Lindum Municipality",
         "hub-agency doctor": "can Lindum work with the hub?",
         "hub demo publish S1 --as TEST-GRANTED": "let another child be born",
