@@ -10,6 +10,8 @@ from hub.core.errors import HubError, Kind
 from tests.citizen_world import DAY_US
 from tests.portal_world import PortalTown, Reader, pages_of, state_of, words_of
 
+pytestmark = pytest.mark.engines
+
 ARABIC = "\u0627"
 
 

@@ -31,7 +31,7 @@ def objection_routes() -> APIRouter:
             at="sharing",
             title=me.texts.say("object.title", recipient=one.offer.recipient_title)
             if not one.objected
-            else f"{one.offer.recipient_title}: {one.offer.purpose_title}",
+            else me.texts.labelled(one.offer.recipient_title, one.offer.purpose_title),
             one=one,
             offer=one.offer,
             items=me.texts.listed(all_items(one.offer)),

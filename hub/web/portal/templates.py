@@ -5,10 +5,12 @@ The macros come with an environment of their own: they look at parameters that w
 
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, FileSystemLoader, PackageLoader, PrefixLoader, StrictUndefined
 from markupsafe import Markup
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 TEMPLATES = Path(__file__).resolve().parents[1] / "templates" / "portal"
 LIBRARY = "govuk_frontend_jinja"
@@ -31,7 +33,10 @@ MACROS = {
 
 
 @cache
-def _environment() -> Environment:
+def _environment() -> "Environment":
+    # Here: the first page loads it, not every start of a hub.
+    from jinja2 import Environment, FileSystemLoader, PackageLoader, PrefixLoader, StrictUndefined
+
     macros = Environment(loader=PrefixLoader({LIBRARY: PackageLoader(LIBRARY)}), autoescape=True)
     pages = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined,

@@ -5,19 +5,22 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from babel import Locale
-from babel.dates import format_date, format_datetime
-from babel.lists import format_list
 from markupsafe import Markup
 
 from hub.web.words import FIRST_STRONG_ISOLATE, LOCALES, POP_ISOLATE, RIGHT_TO_LEFT
+
+if TYPE_CHECKING:
+    from babel import Locale
 
 DOMAIN = "portal"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NAMES = {"en": "English", "ru": "Русский", "ar": "العربية", "zh": "中文"}  # each as its speakers call it
 DAYS = {"zh": "y年M月d日"}  # CLDR patterns, where day, month and year would be the wrong order
+COMMAS = {"ar": "،", "zh": ""}  # between a day and its time
+COLONS = {"zh": "："}
 LOCALE = {"en": "en_GB", "zh": "zh_Hans"}
 LOWERED = frozenset({"en", "ru"})  # where a title loses its capital inside a sentence
 
@@ -47,16 +50,31 @@ class Texts:
 
     def day(self, time_us: int) -> str:
         """Write a day, as in "2 November 2026"."""
+        from babel.dates import format_date  # here and below: the first page loads it, not every start of a hub
+
         return format_date(self._local(time_us).date(), self._day, locale=_locale(self.language))
 
     def moment(self, time_us: int) -> str:
         """Write a day with its time, to the minute."""
-        local, pattern = self._local(time_us), f"{self._day}, HH:mm"
+        from babel.dates import format_datetime
+
+        local, pattern = self._local(time_us), f"{self._day}{COMMAS.get(self.language, ',')} HH:mm"
         return format_datetime(local, pattern, tzinfo=self.zone, locale=_locale(self.language))
 
     def listed(self, titles: Iterable[str]) -> str:
         """Join titles as one says it: a, b and c."""
+        from babel.lists import format_list
+
         return format_list([self.inside(one) for one in titles], locale=_locale(self.language))
+
+    def list_alone(self, titles: Iterable[str]) -> str:
+        """The same where it stands alone, so that it begins as a sentence does."""
+        listed = self.listed(titles)
+        return listed[:1].upper() + listed[1:]
+
+    def labelled(self, label: object, text: object) -> Markup:
+        """Put a label before a text, with the colon that the language has."""
+        return Markup("{}{}{}").format(label, COLONS.get(self.language, ": "), text)
 
     def inside(self, title: str) -> str:
         """Write a title as it stands inside a sentence; what begins with an abbreviation keeps it."""
@@ -83,5 +101,7 @@ def _translations(language: str) -> gettext.NullTranslations:
 
 
 @cache
-def _locale(language: str) -> Locale:
+def _locale(language: str) -> "Locale":
+    from babel import Locale
+
     return Locale.parse(LOCALE.get(language, language))
