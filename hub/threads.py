@@ -64,6 +64,7 @@ class Threads:
     gate: Worker
     webhooks: WebhookWorkers
     retention: Worker
+    own_keys: Worker
     news: Worker
     file_drops: FileDrops
     policy_watch: PolicyWatch
@@ -121,6 +122,7 @@ def threads_of(hub: Manned) -> Threads:
         gate=gate,
         webhooks=webhooks,
         retention=retention,
+        own_keys=own_keys,
         news=news,
         file_drops=file_drops,
         policy_watch=policy_watch,

@@ -6,9 +6,9 @@ from pathlib import Path
 import orjson
 import pytest
 
-from hub.citizens.receipts import own_receipt
 from hub.citizens.inbox import consents
 from hub.citizens.objections import object_to, take_back
+from hub.citizens.receipts import own_receipt
 from hub.core.errors import HubError
 from tests.citizen_world import S, Town
 

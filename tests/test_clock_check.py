@@ -148,12 +148,12 @@ def test_a_wrong_clock_destroys_no_copies_of_keys_either(house: House) -> None:
     from threading import Event
 
     house.published()
-    house.hub.own_keys._step(Event())
+    house.hub.threads.own_keys._step(Event())
     before = set(house.hub.local_store.names(LOCAL))
     assert before
     house.clock.off_us = 30 * DAY_US if house.hub.store.path is None else -DAY_US
     with pytest.raises(HubError) as caught:
-        house.hub.own_keys._step(Event())
+        house.hub.threads.own_keys._step(Event())
     assert caught.value.code == "clock-off"
     assert set(house.hub.local_store.names(LOCAL)) >= before
 

@@ -13,8 +13,8 @@ from agency_adapters.channel import Settings as Line
 from agency_adapters.client import HubClient
 from agency_adapters.keys import new_key, public_jwk
 from consent.receipt import receipt_from_bytes
-from hub.citizens.receipts import own_receipt
 from hub.citizens.history import history
+from hub.citizens.receipts import own_receipt
 from hub.clock import system_clock
 from hub.core.errors import HubError
 from hub.exchange.status import event_of, event_state

@@ -119,7 +119,7 @@ def _next_steps(address: str) -> dict[str, str]:
     return {
         f"{address}/readyz": "is the hub at work?",
         f"{address}/metrics": "what it measures",
-        f"{address}/my": f"the citizens' pages: be darya, whom a question waits for, or nora for Ivy. Password {PASSWORD}",
+        f"{address}/my": f"citizens' pages: be darya, who is asked something, or nora. Password {PASSWORD}",
         f"hub-agency init lindum --hub {address} --demo": "be Lindum Municipality",
         "hub-agency doctor": "can Lindum work with the hub?",
         "hub demo publish S1 --as TEST-GRANTED": "let another child be born",

@@ -18,10 +18,10 @@ from hub.citizens.records import OwnRecord, Setting, own_record
 from hub.identity.principal import Principal
 from hub.identity.pseudonyms import pseudonym
 from hub.identity.receipt_keys import public_keys
-from hub.identity.sessions import COOKIE, find
 from hub.settings import Settings
 from hub.store.consents import ReceiptHead
 from hub.web.citizen_forms import answer, language_of, rfc3339
+from hub.web.signed_in import signed_in
 from hub.web.words import RIGHT_TO_LEFT, words
 
 PORTAL = "citizens' portal"  # no agency can have this code, so what names a person here names nobody elsewhere
@@ -142,8 +142,7 @@ def _file(said: bytes, media_type: str, name: str) -> Response:
 
 
 def _principal(request: Request) -> Principal:
-    desk = _desk(request)
-    return find(desk.store, desk.keys, request.cookies.get(COOKIE), now_us=desk.clock()).principal
+    return signed_in(request).principal
 
 
 def _desk(request: Request) -> CitizenDesk:

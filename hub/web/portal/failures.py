@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 from hub.citizens.inbox import Given
 from hub.core.errors import HubError, Kind
 from hub.web.portal.own import own_given
-from hub.web.portal.visit import HOME, SIGN_IN, Visit, mine, page, see, switched, visit_of
+from hub.web.portal.visit import HOME, Visit, mine, page, switched, to_sign_in, visit_of
 from hub.web.portal.wording import all_items
 from hub.web.problems import STATUS, retry_after_s
 
@@ -42,7 +42,7 @@ class PageRoute(APIRoute):
 def failure(request: Request, error: HubError) -> Response:
     """Answer with the page of what went wrong."""
     if error.kind is Kind.UNAUTHENTICATED:
-        return see(SIGN_IN, next=request.url.path)
+        return to_sign_in(request)
     visit, status = _whoever(request), STATUS[error.kind]
     if error.kind is Kind.NOT_FOUND:
         return _plainly(visit, "error.missing_title", "error.missing", status)

@@ -13,7 +13,7 @@ from hub.settings import DEMO_PEOPLE, Settings
 from hub.web.citizen import keep_session, signed_in_without_proof
 from hub.web.citizen_forms import SignInForm
 from hub.web.portal.failures import PageRoute, safe_next
-from hub.web.portal.visit import HOME, SIGN_IN, Form, page, see, visit_of
+from hub.web.portal.visit import DEV_SIGN_IN, HOME, Form, page, see, visit_of
 
 TEXT_MOST = 256
 
@@ -32,11 +32,11 @@ def people_routes() -> APIRouter:
     """Serve `GET /dev/sign-in` and `POST /dev/sign-in/form`."""
     router = APIRouter(route_class=PageRoute)
 
-    @router.get(SIGN_IN)
+    @router.get(DEV_SIGN_IN)
     def get_people(request: Request) -> Response:
         return _page(request, safe_next(request.query_params.get("next", HOME)))
 
-    @router.post(f"{SIGN_IN}/form")
+    @router.post(f"{DEV_SIGN_IN}/form")
     def post_person(request: Request, form: Form) -> Response:
         there = safe_next(form.one("next"))
         person, on = form.one("person").strip(), form.one("for").strip()

@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 from fastapi import APIRouter, Response
 
-from hub.citizens.desk import own_receipt
+from hub.citizens.receipts import own_receipt, own_receipt_signed
 from hub.web.portal.failures import PageRoute
 from hub.web.portal.own import own_given
 from hub.web.portal.visit import HOME, Me, Mine, page
@@ -38,13 +38,15 @@ def receipt_routes() -> APIRouter:
 
     @router.get(f"{AT}/file")
     def get_file(me: Me, receipt: str) -> Response:
-        """Hand out the receipt's own bytes, as they are kept."""
+        """Hand out the receipt as it was signed (RFC 7515: application/jose): `hub verify receipt` reads it."""
         headers = {
-            "content-disposition": f'attachment; filename="receipt-{receipt}.json"',
+            "content-disposition": f'attachment; filename="receipt-{receipt}.jws"',
             "cache-control": "no-store",
             "x-content-type-options": "nosniff",
         }
-        return Response(own_receipt(me.desk, me.principal, receipt), headers=headers, media_type="application/json")
+        return Response(
+            own_receipt_signed(me.desk, me.principal, receipt), headers=headers, media_type="application/jose"
+        )
 
     return router
 

@@ -2,10 +2,11 @@
 
 from fastapi import APIRouter, Request, Response
 
-from hub.identity.sessions import COOKIE, end
+from hub.identity.sessions import end
 from hub.web.portal.failures import PageRoute
 from hub.web.portal.texts import NAMES
-from hub.web.portal.visit import HOME, Changing, Form, Me, is_https, keep_language, page, see
+from hub.web.portal.visit import HOME, Changing, Form, Me, keep_language, page, see
+from hub.web.signed_in import drop_cookie, is_https
 
 AT = f"{HOME}/settings"
 
@@ -33,7 +34,7 @@ def settings_routes() -> APIRouter:
     def post_sign_out(request: Request, me: Changing) -> Response:
         end(me.desk.store, me.desk.keys, me.session.cookie)
         answered = see(HOME)
-        answered.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict", secure=is_https(request))
+        drop_cookie(request, answered)
         return answered
 
     @router.get(f"{HOME}/sign-out")

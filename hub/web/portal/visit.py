@@ -16,7 +16,7 @@ from hub.citizens.desk import CitizenDesk
 from hub.citizens.offers import Titles
 from hub.core.errors import HubError, Kind
 from hub.identity.principal import Principal
-from hub.identity.sessions import COOKIE, SignedIn, check_csrf, find
+from hub.identity.sessions import SignedIn, check_csrf
 from hub.settings import Settings
 from hub.web.bodies import media_type, read_body
 from hub.web.citizen_forms import language_of
@@ -24,9 +24,10 @@ from hub.web.portal.assets import built
 from hub.web.portal.templates import render
 from hub.web.portal.texts import NAMES, Texts
 from hub.web.running import Running, hub_of
+from hub.web.signed_in import is_https, signed_in
 
 HOME = "/my"
-SIGN_IN = "/dev/sign-in"
+SIGN_IN, DEV_SIGN_IN = "/sign-in", "/dev/sign-in"
 LANGUAGE_COOKIE = "hub_language"
 LANGUAGE_S = 31_536_000  # a year
 FORM_TYPE = "application/x-www-form-urlencoded"
@@ -34,18 +35,6 @@ FORM_BYTES = 65_536  # every item that terms may ask for, ticked, with the token
 FORM_FIELDS = 600
 PAGES = {"home": HOME, "sharing": f"{HOME}/sharing", "history": f"{HOME}/history"}
 PAGES |= {"settings": f"{HOME}/settings", "help": f"{HOME}/help"}
-SECURITY = {
-    # Nothing inline, nothing from elsewhere, in nobody's frame. Fonts are the reader's own.
-    "content-security-policy": (
-        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action 'self';"
-        " base-uri 'none'; frame-ancestors 'none'"
-    ),
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "same-origin",
-    "cross-origin-opener-policy": "same-origin",
-    "cache-control": "no-store",
-    "vary": "accept-language, cookie",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +106,7 @@ def visit_of(request: Request) -> Visit:
 
 def mine(request: Request) -> Mine:
     """Return the visit of somebody signed in. Raises HubError(UNAUTHENTICATED), answered by leading to the sign-in."""
-    desk = hub_of(request).citizens
-    session = find(desk.store, desk.keys, request.cookies.get(COOKIE), now_us=desk.clock())
-    return Mine(request, texts_of(request), session)
+    return Mine(request, texts_of(request), signed_in(request))
 
 
 def changing(request: Request, form: Annotated[Sent, Depends(sent)]) -> Mine:
@@ -161,7 +148,7 @@ def page(visit: Visit, template: str, *, at: str = "", status: int = 200, **cont
         demo=settings.mode == "demo",
         **context,
     )
-    headers = {**SECURITY, "content-language": visit.language}
+    headers = {"vary": "accept-language, cookie", "content-language": visit.language}  # the rest: `PageHeaders`
     return Response(body, status, headers, "text/html; charset=utf-8")  # not packed: a token is in it (BREACH, 2013)
 
 
@@ -171,15 +158,19 @@ def see(address: str, **query: str) -> Response:
     return Response(status_code=303, headers={"location": location, "cache-control": "no-store"})
 
 
+def to_sign_in(request: Request) -> Response:
+    """Lead to the provider and back again; without one, in development, to where nobody has to prove anything."""
+    hub, back = hub_of(request), request.url.path
+    if hub.sign_in is None and (hub.settings.dev_sign_in or hub.settings.mode == "demo"):
+        return see(DEV_SIGN_IN, next=back)
+    return see(SIGN_IN, back=back)
+
+
 def keep_language(response: Response, language: str, *, secure: bool) -> Response:
     response.set_cookie(
         LANGUAGE_COOKIE, language, max_age=LANGUAGE_S, path="/", httponly=True, samesite="lax", secure=secure
     )
     return response
-
-
-def is_https(request: Request) -> bool:
-    return hub_of(request).settings.behind_tls_proxy or request.url.scheme == "https"
 
 
 def switched(request: Request) -> Response | None:
