@@ -44,9 +44,8 @@ def receipt_routes() -> APIRouter:
             "cache-control": "no-store",
             "x-content-type-options": "nosniff",
         }
-        return Response(
-            own_receipt_signed(me.desk, me.principal, receipt), headers=headers, media_type="application/jose"
-        )
+        jws = own_receipt_signed(me.desk, me.principal, receipt)
+        return Response(jws, headers=headers, media_type="application/jose")
 
     return router
 
