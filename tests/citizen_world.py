@@ -186,8 +186,8 @@ class Town:
         app = FastAPI(openapi_url=None)
         settings = Settings(mode="development", dev_sign_in=dev_sign_in, data_dir=self.directory)
         mine = {"citizens": self.desk, "settings": settings, "clock": self.clock, "agency_threads": CapacityLimiter(2)}
-        mine |= {"metrics": open_metrics(frozenset), "way": self.world.way}
-        app.state.hub = SimpleNamespace(**mine, **services)
+        mine |= {"metrics": open_metrics(frozenset), "way": self.world.way, "sign_in": None}
+        app.state.hub = SimpleNamespace(**(mine | services))
         app.include_router(citizen_routes(dev_sign_in=dev_sign_in))
         app.include_router(consent_request_routes())
         install(app, open_log(clock=self.clock, stream=None))

@@ -17,6 +17,7 @@ from hub.citizens.timeline import timeline
 from hub.citizens.withdraw import withdraw_it
 from hub.logs import open_log
 from hub.settings import DEMO_PEOPLE
+from hub.web.page_headers import PageHeaders
 from hub.web.portal.routes import portal_routes
 from tests.citizen_world import DAY_US, REGISTER, Browser, Town
 from tests.doors import served
@@ -28,6 +29,7 @@ class PortalTown(Town):
     def app(self, *, dev_sign_in: bool = True, **services: Any) -> FastAPI:
         app = super().app(dev_sign_in=dev_sign_in, log=open_log(clock=self.clock, stream=None), **services)
         app.include_router(portal_routes(dev_sign_in=dev_sign_in))
+        app.add_middleware(PageHeaders, https=False)
         return app
 
     def settle(self) -> dict[str, str]:
