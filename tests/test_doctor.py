@@ -19,7 +19,7 @@ from hub.app import build
 from hub.clock import system_clock
 from hub.commands.doctor import _away, looked_at
 from hub.logs import open_log
-from hub.operations.doctor import held
+from hub.operations.doctor import authority, held
 from hub.operations.findings import Finding
 from hub.settings import DEMO_MARK, Settings
 from hub.stop_flag import STOP_FLAG
@@ -313,3 +313,13 @@ def test_one_broker_of_several_that_is_away_is_worth_a_look(data: Path) -> None:
         there = f"127.0.0.1:{one.getsockname()[1]}"
         found = list(_away(settings(data, bus="kafka", kafka_bootstrap=(there, "127.0.0.1:1"))))
     assert [(finding.level, finding.what.partition(": ")[0]) for finding in found] == [("WARN", "127.0.0.1:1")]
+
+
+def test_records_that_name_an_invented_authority_are_told_in_production() -> None:
+    """There the default is somebody's mistake; elsewhere it is what it is for."""
+    invented = Settings(mode="development")
+    named = invented.model_copy(update={"mode": "production", "data_authority_contact": "help@authority.example"})
+    unnamed = invented.model_copy(update={"mode": "production"})
+    assert authority(invented) == []
+    assert [one.level for one in authority(unnamed)] == ["WARN"]
+    assert [one.level for one in authority(named)] == ["PASS"]

@@ -61,6 +61,7 @@ def looked_at(settings: "Settings", clock: "Clock") -> "Iterable[Finding]":
         return unsafe or [passed("settings", f"readable, and safe for {settings.mode}")]
 
     yield from _may("settings", safe)
+    yield from _may("records", lambda: steps.authority(settings))
     yield from _may("data_dir", lambda: steps.folder(settings))
     key, root = steps.key_file(settings)
     yield key

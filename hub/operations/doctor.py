@@ -38,6 +38,16 @@ CLOCK_SET_US = int(datetime(2025, 1, 1, tzinfo=UTC).timestamp()) * US  # before 
 BACKUP = "Stop the hub and restore the store from its last good backup; deploy/README.md says how."
 
 
+def authority(settings: Settings) -> list[Finding]:
+    """Look at whom consent records tell people to complain to: in production not somebody invented."""
+    if settings.mode != "production":
+        return []
+    if settings.data_authority_contact == Settings.model_fields["data_authority_contact"].default:
+        remedy = "Set HUB_DATA_AUTHORITY, HUB_DATA_AUTHORITY_CONTACT and HUB_JURISDICTION."
+        return [warn("records", "they send complaints to an invented authority", remedy)]
+    return [passed("records", "they name a supervisory authority")]
+
+
 def folder(settings: Settings) -> list[Finding]:
     """Look at the data directory, the stop flag in it, and the disk below."""
     path = settings.data_dir
