@@ -67,7 +67,7 @@ def _tell(good: "Verified", *, as_json: bool) -> None:
     said = good.said
     print(f"GOOD: receipt {said['id']}, signed by the key {good.kid}, exactly as it stands.")
     for name, text in _lines(said):
-        print(f"  {name + ':':<10}{text}")
+        print(f"  {name + ':':<11}{text}")
 
 
 def _lines(said: Any) -> list[tuple[str, str]]:
