@@ -34,6 +34,7 @@ GIVEN: dict[str, Any] = {
     "workloads": {"files": {"replicas": 1, "claimName": "drop"}},
     "traces": {"endpoint": "http://collector.monitoring:4318/v1/traces"},
     "settings": {"timezone": "Europe/Berlin"},
+    "signIn": {"issuer": "https://login.example", "clientId": "hub"},
 }
 Manifest = dict[str, Any]
 
@@ -135,6 +136,7 @@ SECRETS = {  # which of the values' secrets each pod is given
         "hub-bundle",
         "hub-bus-publish",
         "hub-bus-authority",
+        "hub-sign-in",
     },
     "gate": {"hub-root-key", "hub-store", "hub-store-authority", "hub-metrics", "hub-bundle", "hub-bus-gate"}
     | {"hub-bus-publish", "hub-bus-authority"},
@@ -265,6 +267,8 @@ REFUSED: dict[str, dict[str, Any]] = {
     "a secret among the settings": {"settings": {"metrics_token_file": "/etc/x"}},
     "the newest image, whatever it is": {"image": {"tag": "latest"}},
     "two that mount the agencies' files": {"workloads": {"files": {"replicas": 2, "claimName": "drop"}}},
+    "a provider without TLS": {"signIn": {"issuer": "http://login.example", "clientId": "hub"}},
+    "a provider that does not know the hub": {"signIn": {"issuer": "https://login.example", "clientId": ""}},
     "no retention": {"workloads": {"retention": {"replicas": 0}}},
     "a container without limits": {"workloads": {"web": {"resources": {"limits": None}}}},
     "a misspelt value": {"imag": {}},

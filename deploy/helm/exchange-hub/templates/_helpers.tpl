@@ -73,6 +73,17 @@ capabilities: {drop: [ALL]}
 - {name: HUB_STORE_PASSWORD_FILE, value: /run/hub/store-password}
 {{- end }}
 
+{{/* Where citizens sign in; nothing where no provider is named. */}}
+{{- define "hub.signInEnvironment" -}}
+{{- if .issuer }}
+- {name: HUB_SIGN_IN_ISSUER, value: {{ .issuer | quote }}}
+- {name: HUB_SIGN_IN_CLIENT_ID, value: {{ required "signIn.clientId: what the provider calls this hub" .clientId | quote }}}
+- {name: HUB_SIGN_IN_CLAIM, value: {{ .claim | quote }}}
+- {name: HUB_SIGN_IN_AGENCY, value: {{ .agency | quote }}}
+- {name: HUB_SIGN_IN_SECRET_FILE, value: /run/hub/sign-in-secret}
+{{- end }}
+{{- end }}
+
 {{- define "hub.busEnvironment" -}}
 - {name: HUB_BUS, value: kafka}
 - {name: HUB_KAFKA_BOOTSTRAP, value: {{ .bus.bootstrap | quote }}}
