@@ -1,10 +1,14 @@
 """Signing in at a provider, over real HTTP on both sides: the whole way, and each way of going wrong."""
 
+import socket
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlencode
 
+import httpx
 import pytest
 from joserfc import jwk
 
@@ -12,10 +16,12 @@ from hub.core.errors import HubError
 from hub.demo.provider import Provider
 from hub.demo.provider_door import serving
 from hub.identity.people import dispute, settle, unlink
-from hub.identity.provider import KEYS_AGAIN_S
+from hub.identity.provider import ANSWER_S, KEYS_AGAIN_S
 from tests.citizen_world import REGISTER
 from tests.sign_in_world import HIGH, LOW, SUBSTANTIAL, Browser, Place, a_place, a_provider, query, user
 from tests.test_demo_provider import new_key
+
+CROWD = 60  # the server has 40 threads for all that does not have its own
 
 
 @pytest.fixture
@@ -297,8 +303,28 @@ def test_a_provider_that_is_down_has_a_page_and_the_hub_goes_on(place: Place) ->
         program = another.http.get("/sign-in", headers={"accept": "application/json"})
         assert program.json()["type"].endswith("/provider-down")
         assert browser.get("/v1/me").status_code == 200
+        place.state.sign_in.provider._away_until_s = 0.0  # as if that second had gone by
         with a_provider(place, user("ada"), port=int(provider.issuer.rpartition(":")[2])):
             assert another.sign_in("ada").status_code == 303
+
+
+def test_a_provider_that_does_not_answer_keeps_nobody_waiting_but_who_signs_in(place: Place) -> None:
+    """More people at once than there are threads: whoever is signed in goes on, and those are told within seconds."""
+    with a_provider(place, user("ada")) as provider, Browser(place) as browser:
+        place.use(provider.issuer)
+        browser.sign_in("ada")
+        with socket.create_server(("127.0.0.1", 0), backlog=256) as silent, ThreadPoolExecutor(CROWD) as crowd:
+            place.use(f"http://127.0.0.1:{silent.getsockname()[1]}")
+            waiting = [
+                crowd.submit(httpx.get, f"{place.address}/sign-in", trust_env=False, timeout=60) for _ in range(CROWD)
+            ]
+            time.sleep(1.0)
+            assert not any(one.done() for one in waiting)
+            began = time.monotonic()
+            assert browser.get("/v1/me").status_code == 200
+            assert time.monotonic() - began < ANSWER_S / 2
+            assert {one.result().status_code for one in waiting} == {503}
+            assert time.monotonic() - began < 3 * ANSWER_S
 
 
 def test_a_provider_that_goes_away_in_the_midst_of_a_sign_in_is_said(place: Place, browser: Browser) -> None:

@@ -28,6 +28,7 @@ DISCOVERY = "/.well-known/openid-configuration"  # OpenID Connect Discovery 1.0,
 ANSWER_S = 5.0  # a citizen waits for it
 KEPT_S = 600.0  # what discovery said; also how long a key that the provider took back is still believed
 KEYS_AGAIN_S = 5.0  # a token's unknown key has the set read anew, but not more often than this
+AWAY_S = 1.0  # after no answer nobody waits for one for this long: all who queued up are told at once
 ANSWER_BYTES = 262_144
 AUTHORIZE, TOKEN, KEYS, USER = "authorization_endpoint", "token_endpoint", "jwks_uri", "userinfo_endpoint"
 PROVIDER_AWAY = frozenset({"server_error", "temporarily_unavailable"})  # RFC 6749 section 4.1.2.1
@@ -85,6 +86,7 @@ class Provider:
         self._lock = Lock()
         self._said: tuple[float, Mapping[str, Any]] | None = None
         self._keys: tuple[float, Mapping[str, jwk.Key]] | None = None
+        self._away_until_s = 0.0
 
     def close(self) -> None:
         self._http.close()
@@ -229,9 +231,12 @@ class Provider:
         return fetched
 
     def _asking(self, ask: Callable[[], Any]) -> Any:
+        if monotonic() < self._away_until_s:
+            raise provider_down()
         try:
             return ask()
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as cause:
+            self._away_until_s = monotonic() + AWAY_S
             raise provider_down() from cause
 
 

@@ -7,6 +7,7 @@ programs with problems.
 
 from typing import Annotated
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from hub.core.errors import HubError, Kind
@@ -19,6 +20,7 @@ from hub.web.signed_in import CSRF_FIELD, changing, cookie_of, drop_cookie, set_
 
 US = 1_000_000
 HOME = "/"
+SIGN_IN_THREADS = 8  # of their own: a provider that does not answer keeps those waiting who sign in, and nobody else
 Wanted = Annotated[str, Query(max_length=512)]
 Least = Annotated[int, Query(ge=0, le=3)]
 Sent = Annotated[Fields, Depends(fields_of)]
@@ -26,12 +28,13 @@ Sent = Annotated[Fields, Depends(fields_of)]
 
 def citizen_sign_in_routes() -> APIRouter:
     """Serve the four addresses. Reads `sign_in` (a SignInDesk, or None), `citizens`, `settings`, `log` of the hub."""
-    router = APIRouter()
+    router, threads = APIRouter(), CapacityLimiter(SIGN_IN_THREADS)
 
     @router.get("/sign-in")
-    def get_sign_in(request: Request, back: Wanted = HOME, least: Least = 0) -> Response:
+    async def get_sign_in(request: Request, back: Wanted = HOME, least: Least = 0) -> Response:
         try:
-            begun = begin(_desk(request), back=back, least=least)
+            desk = _desk(request)
+            begun = await to_thread.run_sync(lambda: begin(desk, back=back, least=least), limiter=threads)
         except HubError as error:
             return _failed(request, error, sign_in_again(back, least))
         answer = _go(begun.address)
@@ -39,11 +42,13 @@ def citizen_sign_in_routes() -> APIRouter:
         return answer
 
     @router.get(BACK)
-    def get_back(request: Request) -> Response:
-        given = dict(request.query_params)
+    async def get_back(request: Request) -> Response:
+        given, pending, before = dict(request.query_params), cookie_of(request, PENDING), cookie_of(request)
         try:
             desk = _desk(request)
-            entered = finish(desk, given, pending=cookie_of(request, PENDING), before=cookie_of(request))
+            entered = await to_thread.run_sync(
+                lambda: finish(desk, given, pending=pending, before=before), limiter=threads
+            )
         except HubError as error:
             answer = _failed(request, error, sign_in_again(HOME))
         else:

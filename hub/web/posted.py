@@ -63,7 +63,7 @@ def sender_of(request: Request, fields: Fields, *, form: str, back: str, least: 
         return _keep(request, fields, ended, form=form, back=back, least=least)
     try:
         check_csrf(session, field(fields, CSRF_FIELD))
-    except HubError as refused:
+    except HubError:
         if _shown_to(request, fields, form) != session.principal.person:
             raise
         renewed = HubError(
@@ -72,7 +72,6 @@ def sender_of(request: Request, fields: Fields, *, form: str, back: str, least: 
             remedy="Look at it once more, then send it.",
             code="session-renewed",
         )
-        renewed.__cause__ = refused
         return _keep(request, fields, renewed, form=form, back=back, signed=True)
     try:
         needs(session, least)
