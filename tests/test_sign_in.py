@@ -313,11 +313,14 @@ def test_a_provider_that_does_not_answer_keeps_nobody_waiting_but_who_signs_in(p
     with a_provider(place, user("ada")) as provider, Browser(place) as browser:
         place.use(provider.issuer)
         browser.sign_in("ada")
-        with socket.create_server(("127.0.0.1", 0), backlog=256) as silent, ThreadPoolExecutor(CROWD) as crowd:
+        limits = httpx.Limits(max_connections=CROWD)
+        with (
+            socket.create_server(("127.0.0.1", 0), backlog=256) as silent,
+            httpx.Client(base_url=place.address, trust_env=False, timeout=60, limits=limits) as many,
+            ThreadPoolExecutor(CROWD) as crowd,
+        ):
             place.use(f"http://127.0.0.1:{silent.getsockname()[1]}")
-            waiting = [
-                crowd.submit(httpx.get, f"{place.address}/sign-in", trust_env=False, timeout=60) for _ in range(CROWD)
-            ]
+            waiting = [crowd.submit(many.get, "/sign-in") for _ in range(CROWD)]
             time.sleep(1.0)
             assert not any(one.done() for one in waiting)
             began = time.monotonic()
