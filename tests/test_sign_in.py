@@ -12,8 +12,6 @@ from hub.identity.people import dispute, settle, unlink
 from tests.citizen_world import REGISTER
 from tests.sign_in_world import HIGH, LOW, SUBSTANTIAL, Browser, Place, a_place, a_provider, query, user
 
-CROWD = 60  # the server has 40 threads for all that does not have its own
-
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
