@@ -1,5 +1,6 @@
 """A hub that is started while its database is away: it says so at every door, and goes on by itself."""
 
+import json
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,11 +11,13 @@ import psycopg
 import pytest
 
 from deploy.engines import launch
-from deploy.engines.process import Engine
+from deploy.engines.process import Engine, free_port
 from hub.store.migrate import HEAD
 from hub.store.refused import REASONS, UNKNOWN, refused
-from tests.engines import own
+from tests.engines import needs_kafka, own, topic_prefix
+from tests.proxy import Proxy
 from tests.test_serve import Serving, command, environment, serving
+from tests.world import until
 
 READY_S = 30.0  # from the database's first answer to the hub's: a schema to make, a catalogue to approve
 
@@ -149,3 +152,32 @@ def test_why_a_database_lets_nobody_in_is_said_in_words_of_ours(text: str, why: 
 
 def test_every_reason_has_an_example() -> None:
     assert {why for _, why in SAID} == {why for _, why, _ in REASONS} | {UNKNOWN[0]}
+
+
+def test_a_hub_starts_without_its_brokers_says_so_and_goes_on_when_they_are_there(
+    database: Engine, tmp_path: Path
+) -> None:
+    """It is not ready, with the reason, and publishing is told to come again; then the topics are made, and it is."""
+    broker, port = needs_kafka(), free_port()
+    environ = environment(
+        tmp_path / "hub", HUB_STORE_DSN=database.address, HUB_BUS="kafka", HUB_KAFKA_SECURITY="PLAINTEXT",
+        HUB_KAFKA_BOOTSTRAP=f"127.0.0.1:{port}", HUB_KAFKA_TOPIC_PREFIX=topic_prefix(), HUB_KAFKA_PARTITIONS="1",
+        HUB_KAFKA_REPLICATION="1", HUB_KAFKA_MIN_INSYNC="1",
+    )  # fmt: skip
+    with serving(environ, tmp_path) as hub:
+        assert httpx.get(hub.url + "/healthz").json() == {"status": "ok"}
+        unready = until(hub.status, lambda answer: '"where":"bus"' in answer.text)
+        assert unready.status_code == 503
+        told = [item for item in unready.json()["items"] if item["where"] == "bus"]
+        assert all("`hub doctor` names" in item["remedy"] or "See the cluster" in item["remedy"] for item in told)
+        said = until(lambda: command(environ, tmp_path, "status").stdout, lambda said: "Releases paused" in said)
+        assert "Nothing released or lost" in said
+        proxy = Proxy(broker.port, port=port)
+        try:
+            plan = json.loads(command(environ, tmp_path, "topics", "plan", "--json").stdout)
+            applied = command(environ, tmp_path, "topics", "apply", "--expect", plan["digest"])
+            assert applied.returncode == 0, applied.stderr
+            recovered_s = ready_after(hub)
+        finally:
+            proxy.close()
+    print(f"fault: brokers away at the start, lost 0, ready {recovered_s:.1f} s after their topics were there")
