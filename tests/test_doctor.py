@@ -18,12 +18,15 @@ import pytest
 from hub.app import build
 from hub.clock import system_clock
 from hub.commands.doctor import _away, looked_at
+from hub.core.catalogue import from_document, to_document
+from hub.engines import shipped_catalogue
 from hub.logs import open_log
 from hub.operations.doctor import authority, held
 from hub.operations.findings import Finding
 from hub.settings import DEMO_MARK, Settings
 from hub.stop_flag import STOP_FLAG
 from hub.store.agency_keys import FOR_EVER_US
+from tests.opa_world import give, opa
 from tests.test_serve import HUB, command, environment, serving
 
 DAY_US = 86_400_000_000
@@ -323,3 +326,15 @@ def test_records_that_name_an_invented_authority_are_told_in_production() -> Non
     assert authority(invented) == []
     assert [one.level for one in authority(unnamed)] == ["WARN"]
     assert [one.level for one in authority(named)] == ["PASS"]
+
+
+def test_a_policy_server_of_another_revision_is_told_from_one_that_is_right(data: Path) -> None:
+    """It answers, and is not believed; given the hub's own catalogue it is well."""
+    document = to_document(shipped_catalogue())
+    document["purposes"]["FAM-ALLOW"] |= {"version": 2, "retention_days": 1_000}
+    with opa() as started:
+        give(started.url, from_document(document))
+        said = wrong(look(data, policy="server", opa_url=started.url))["policy server"]
+        assert said == "FAIL The policy server answers under another revision than the hub's"
+        give(started.url, shipped_catalogue())
+        assert "policy server" not in wrong(look(data, policy="server", opa_url=started.url))
