@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from hub.core.errors import HubError, Kind
-from tests.citizen_world import DAY_US
+from tests.citizen_world import BIRTH, DAY_US
 from tests.portal_world import PortalTown, Reader, pages_of, state_of, words_of
 
 pytestmark = pytest.mark.engines
@@ -156,8 +156,18 @@ def test_the_history_shows_releases_and_refusals_with_their_reason_and_law(reade
     assert "Lindum Municipality received: month of birth" in page
     assert "Lindum Municipality received nothing of: birth registered" in page
     assert "Reason: The person has withdrawn the consent." in page
+    assert "Nothing is left" not in page  # it follows from that
     assert "Basis: Child Benefits Act 2024, article 7" in page
     assert "You stopped sharing with Lindum Municipality: Kindergarten place" in page
+
+
+def test_what_holds_nothing_of_oneself_is_told_as_that(town: PortalTown, reader: Reader) -> None:
+    """A parent in a child's event: who gets the child's part alone gets nothing of the parent's."""
+    town.publish("civil-registry", "civil.birth.registered", "child", BIRTH | {"parent_ids": ["civil-registry/parent"]})
+    reader.sign_in("parent")
+    page = reader.say("/my/history")
+    assert "Nothing of yours is in what Health Insurance Fund gets of: birth registered" in page
+    assert "may fetch: From" not in page
 
 
 def test_the_history_can_be_narrowed_to_a_recipient_and_an_outcome(reader: Reader) -> None:

@@ -86,17 +86,18 @@ def _choice(me: Mine, one: ByLaw) -> str:
 
 def _one(me: Mine, given: Given, *, done: str = "", error: str = "") -> Response:
     offer, told = given.offer, timeline(me.desk, me.principal, given.consent)
-    latest = told.steps[-1].action
+    latest, running = told.steps[-1].action, given.state in {state.value for state in RUNNING}
+    title = "consent.title" if running else "consent.title_ended" if given.given_us else "consent.title_refused"
     return page(
         me,
         "consent.html",
         status=422 if error else 200,
         at="sharing",
-        title=me.texts.say("consent.title", purpose=offer.purpose_title, recipient=offer.recipient_title),
+        title=me.texts.say(title, purpose=offer.purpose_title, recipient=offer.recipient_title),
         given=given,
         offer=offer,
         items=me.texts.listed(all_items(offer)),
-        running=given.state in {state.value for state in RUNNING},
+        running=running,
         told=told,
         now_us=me.desk.clock(),
         receipts=[

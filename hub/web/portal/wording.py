@@ -17,6 +17,7 @@ BASES = {  # what stands where a law would, for bases that are none
     Basis.VITAL_INTEREST: "history.by_vital",
 }
 KINDS = ("release", "refusal", "acts")  # what a history can be narrowed to
+FOLLOWING = frozenset({"nothing", "required"})  # kinds of reasons that another one brings about
 ACTS = frozenset(
     {
         "request", "grant", "refuse", "pause", "resume", "narrow", "withdraw", "lapse", "expire", "object", "take-back",
@@ -92,6 +93,8 @@ def _decided(one: Decided, titles: Titles, texts: Texts) -> Line:
 
 def _outcome(one: Decided, went: HandedOut | None) -> str:
     """Name the short word for what came of a decision; a release that nobody has fetched is not passed on yet."""
+    if one.outcome == "release" and not one.fields:
+        return ""
     if one.outcome == "release":
         return "history.pending" if went is None else "history.release"
     return "history.hold" if one.outcome == "hold" else "history.refusal"
@@ -107,13 +110,17 @@ def _happened(one: Decided, went: HandedOut | None) -> str:
         return "history.held"
     if one.outcome == "refusal":
         return "history.refused"
+    if not one.fields:  # somebody else's part went, as a child's where this is the parent
+        return "history.none_of_yours"
     return "history.received" if went is not None else "history.ready"
 
 
 def _reasons(one: Decided, titles: Titles) -> list[str]:
-    fields = [reason.partition(":")[2] for reason in one.reasons if ":" in reason]
+    """Say why not, without what only follows from it: that nothing is left, and what is missing for that reason."""
+    told = [reason for reason in one.reasons if reason.partition(".")[0] not in FOLLOWING] or list(one.reasons)
+    fields = [reason.partition(":")[2] for reason in told if ":" in reason]
     known = titles.fields(one.dataset, fields)
-    return [words(reason, titles.language, titles=known) for reason in one.reasons]
+    return [words(reason, titles.language, titles=known) for reason in told]
 
 
 def _after(went: HandedOut, titles: Titles, texts: Texts, dataset: str) -> list[tuple[str, str]]:
