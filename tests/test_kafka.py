@@ -1,5 +1,6 @@
 """The bus on Kafka under what happens to clusters: owners change, brokers go and come back, one topic floods."""
 
+# long: one bus under whatever happens to its cluster
 import gc
 import io
 from collections import Counter
