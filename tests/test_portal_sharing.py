@@ -3,12 +3,16 @@
 import re
 from base64 import urlsafe_b64decode
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
 import pytest
 
+from hub.citizens.inbox import open_requests
+from hub.citizens.offers import Asked
 from hub.core.errors import HubError, Kind
+from hub.web.portal.sharing import left_of
 from tests.citizen_world import BIRTH, DAY_US
 from tests.portal_world import PortalTown, Reader, pages_of, state_of, words_of
 
@@ -109,6 +113,21 @@ def test_sharing_less(town: PortalTown, reader: Reader, names: dict[str, str]) -
     page = reader.say(f"{path}?done=narrow")
     assert "It is less now." in page
     assert "From Civil Registry to Lindum Municipality" not in page
+
+
+def test_a_needed_item_takes_its_dataset_along_and_an_optional_one_goes_alone(
+    reader: Reader, town: PortalTown, names: dict[str, str]
+) -> None:
+    """Of two datasets, one loses an optional item and the other its needed one."""
+    who = town.principal(town.person("child"))
+    (asked,) = (one for one in open_requests(town.desk, who, "en") if one.consent == names["asked"])
+    first, second = asked.offer.shares
+    more = replace(first, items=(*first.items, Asked("names", "Names", required=False, special=False)))
+    offer = replace(asked.offer, shares=(more, second))
+    month, place = (first.dataset, "dob_month"), (second.dataset, "municipality_code")
+    assert left_of(offer, [f"{first.dataset}/names"]) == [month, place]
+    assert left_of(offer, [f"{first.dataset}/dob_month"]) == [place]
+    assert left_of(offer, []) == [month, (first.dataset, "names"), place]
 
 
 def test_an_objection_is_made_shown_and_taken_back(reader: Reader) -> None:

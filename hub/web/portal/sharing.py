@@ -139,7 +139,7 @@ def _change(me: Mine, form: Sent, consent: str) -> Response:
     if act != "narrow" or not form.all("item"):
         return _one(me, given, error="error.choice_nothing")
     try:
-        narrow_it(me.desk, me.principal, consent, items=_left(given.offer, form.all("item")))
+        narrow_it(me.desk, me.principal, consent, items=left_of(given.offer, form.all("item")))
     except HubError as error:
         if error.code not in NOTHING_LEFT:
             raise
@@ -147,7 +147,7 @@ def _change(me: Mine, form: Sent, consent: str) -> Response:
     return see(f"{LIST}/{consent}", done="narrow")
 
 
-def _left(offer: Offer, ticked: list[str]) -> list[tuple[str, str]]:
+def left_of(offer: Offer, ticked: list[str]) -> list[tuple[str, str]]:
     """Return what stays when the ticked items go: without a needed item, nothing of its dataset."""
     left = []
     for share in offer.shares:
