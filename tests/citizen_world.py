@@ -140,7 +140,7 @@ class Town:
 
     def decide(self) -> None:
         quiet = 0
-        while quiet < 2:  # a batch is reported two steps after its own
+        while quiet < 2:  # a batch is reported by the step after its own
             quiet = quiet + 1 if self.gate.step(0.0) is None and self.gate.idle() else 0
 
     def birth(self, name: str = "child") -> None:

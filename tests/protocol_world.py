@@ -266,7 +266,7 @@ class Hub:
         gate = gate or self.gate
         done = Counts(*(0,) * len(Counts._fields))
         quiet, ends, until_s = 0, ends_of(self.bus), monotonic() + PATIENCE_S
-        while quiet < 2:  # a batch is reported two steps after its own
+        while quiet < 2:  # a batch is reported by the step after its own
             behind = bool(ends) and not self._reached(ends)
             assert not behind or monotonic() < until_s, "the gate does not come to the end of the bus"
             step = gate.step(WAIT_S if behind else 0.0)

@@ -16,6 +16,7 @@ from hub.exchange.status import event_of, event_state
 from hub.failpoints import disarm
 from hub.ports import Owned
 from hub.store.deliveries import DeliveryKind
+from hub.store.engine import unavailable
 from hub.store.positions import Superseded
 from tests.interleaving import Crash, Doing, doing_at, failing, paused
 from tests.protocol_checks import faults
@@ -119,6 +120,19 @@ def test_ack_before_commit(hub: Hub) -> None:
         assert told == []
     assert deciding.result().events == 1
     assert told == [(1, 1)]
+
+
+def test_what_committed_while_the_next_batch_failed_is_told(hub: Hub) -> None:
+    """Whoever waits for its deliveries is woken, and it is counted, though the step that saw it through raised."""
+    hub.grant(hub.link("A"))
+    hub.publish("e1")
+    assert hub.gate.step(0.0) is None
+    hub.publish("e2")
+    with failing("gate.prepared", lambda: unavailable("the policy does not answer", "")), pytest.raises(HubError):
+        hub.gate.step(0.0)
+    assert [one.counts.events for one in hub.gate.done] == [1]
+    assert [len(one.wrote.deliveries) for one in hub.gate.done] == [1]
+    assert hub.decide().events == 1
 
 
 def test_repeats_not_dropped(hub: Hub) -> None:

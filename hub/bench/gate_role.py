@@ -55,7 +55,7 @@ def deciding(task: Mapping[str, Any]) -> Callable[[], dict[str, Any]]:
 
 
 def _seen_off(gate: Gate) -> int:
-    """See the batches through that are under way."""
+    """See the batch through that is committing."""
     try:
         counts = gate.finish()
     except (HubError, Undecided, Superseded):

@@ -6,14 +6,11 @@ One round:
 5. decide and write, in one transaction: what was prepared stands only if, under the fence, no fact has changed; else
    they are read again                            6. acknowledge the bus
 What cannot be decided now (no verdict, an engine that is down) stays on the bus, unconsumed.
-Three batches are under way at a time: while one commits, the next is prepared, and what the one after that will rely on
-is looked up by a second thread, which only waits for the store. Each is checked against the facts under its own fence.
+While one batch commits, the next is prepared; both are checked against the facts under their own fence.
 """
 
 # long: the steps of one round and every row that it writes
-from collections import deque
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from time import perf_counter
 from typing import NamedTuple
 
@@ -66,8 +63,6 @@ from hub.store.positions import Superseded, advance
 from hub.store.quarantine import quarantined
 from hub.store.waiting import WAITING, keys_of, linked_now, move, settle
 
-NOTHING = Batch((), ())
-
 
 class Undecided(Exception):
     """No verdict, or one of another revision: the transaction rolls back and the events wait where they are."""
@@ -83,24 +78,6 @@ class Facts(NamedTuple):
     ids: tuple[int, ...]  # the persons
 
 
-class Looked(NamedTuple):
-    """What was found of a batch, and when: see `Tx.facts_at`."""
-
-    facts: Facts
-    facts_at: int
-    seen: dict[bytes, bytes]  # the hash of the content, by event
-
-
-class Opened(NamedTuple):
-    """One batch that is open, while it is looked up."""
-
-    taken: Sequence[Taken]
-    owned: tuple[Owned, ...]
-    unreadable: int
-    began_us: int
-    looked: "Future[Looked]"
-
-
 class Round(NamedTuple):
     """One batch on its way into the store."""
 
@@ -108,6 +85,7 @@ class Round(NamedTuple):
     owned: tuple[Owned, ...]
     interned: list[int]  # names that are stored once it has committed
     heard: list[int]  # datasets that are noted as heard of then
+    seen: Mapping[bytes, bytes]  # the events it is the first to see: the next batch may hold a repeat
     began_us: int
     decided: list[Prepared]  # what its transaction wrote, once it ran: the last counts
 
@@ -142,48 +120,57 @@ class Gate:
         self._interned: set[int] = set()
         self._heard: dict[int, int] = {}  # datasets, and when this gate noted last that events of them came
         self._rulings = Rulings()
-        self._looking = ThreadPoolExecutor(1, thread_name_prefix="gate-look-up")
-        self._open: Opened | None = None  # the batch that is looked up while the one before is prepared
-        self._commit: Round | None = None  # the one before that, which is committing
-        self._first: deque[Mapping[bytes, bytes]] = deque(maxlen=2)  # the events that the latest rounds saw first
+        self._commit: Round | None = None  # the batch that is committing while the next is prepared
         self.done: list[Done] = []  # what the last call saw through, also where it raised
         self.phases: dict[str, float] = dict.fromkeys(("poll", "open", "facts", "prepare", "wait"), 0.0)  # seconds
 
     def step(self, wait_s: float) -> Counts | None:
-        """Take one batch, if there is one, and bring those before it one step on. Returns what the one that this saw
-        through did.
+        """Take one batch, if there is one, and see the one before through. Returns what that one did.
 
         Raises HubError(UNAVAILABLE) when an engine is down: nothing was consumed, and the bus is rewound.
         """
         self.done = []
         began = perf_counter()
         events = self._world.way.portion(self._world.intake.portion(self._world.limits.batch_events))
-        batch = self._world.bus.poll(events, wait_s if self.idle() else 0.0)  # 1.
+        batch = self._world.bus.poll(events, 0.0 if self._commit else wait_s)  # 1.
         reach("gate.polled")
-        self._spent("poll", began)
-        return self._on(batch)
+        began = self._spent("poll", began)
+        following = None
+        try:
+            if batch.records:
+                following = self._begin(batch)
+                began = perf_counter()
+            done = self._finish()
+            self._spent("wait", began)
+        except (HubError, Undecided, Superseded):
+            self._settle(following)
+            self._world.bus.rewind()
+            raise
+        self._commit = following
+        return done
 
     def idle(self) -> bool:
-        return self._open is None and self._commit is None
+        return self._commit is None
 
     def finish(self) -> Counts | None:
-        """See all that is under way through without taking more: before a revisit, a new catalogue, a stop.
+        """See the committing batch through without taking another: before a revisit, a new catalogue, a stop.
 
-        Returns what it did in all. Raises as `step` does; then the bus is rewound.
+        Raises as `step` does; then the bus is rewound.
         """
         self.done = []
-        counts: Counts | None = None
-        while not self.idle():
-            done = self._on(NOTHING)
-            counts = _both(counts, done) if counts and done else counts or done
-        return counts
+        try:
+            return self._finish()
+        except (HubError, Undecided, Superseded):
+            self._settle(None)
+            self._world.bus.rewind()
+            raise
 
     def revisit(self) -> Counts | None:
         """Decide events from the waiting list whose persons are linked now, oldest first. None where there are none."""
         world = self._world
         self.done = []
-        if not self.idle():
-            return None  # one source at a time: a batch that is under way may be about the same persons
+        if self._commit is not None:
+            return None  # one source at a time: a batch that commits may be about the same persons
         agencies = {agency.number: agency.code for agency in world.catalogue.agencies.values()}
         with world.store.read() as tx:
             rows = linked_now(tx, world.limits.batch_events, agencies)
@@ -199,31 +186,13 @@ class Gate:
             event = take(world.keys, world.catalogue, world.datasets, to, plain, row.id)
             if event is not None:
                 taken.append(event)
-        round_ = self._submit(self._look_up(taken, (), 0))
+        round_ = self._submit(taken, (), 0)
         counts: Counts = round_.job.result()
         self.done = [Done(counts, round_.decided[-1], round_.began_us)]
         return counts
 
     # The steps.
-    def _on(self, batch: Batch) -> Counts | None:
-        """Look one batch up, prepare and submit the one before it, see through the one before that."""
-        following = None
-        try:
-            opened = self._unsealed(batch) if batch.records else None
-            before, self._open = self._open, opened
-            if before is not None:
-                following = self._submit(before)
-            began = perf_counter()
-            done = self._finish()
-            self._spent("wait", began)
-        except (HubError, Undecided, Superseded):
-            self._settle(following)
-            self._world.bus.rewind()
-            raise
-        self._commit = following
-        return done
-
-    def _unsealed(self, batch: Batch) -> Opened:
+    def _begin(self, batch: Batch) -> Round:
         began = perf_counter()
         taken: list[Taken] = []
         unreadable = 0
@@ -237,28 +206,19 @@ class Gate:
             else:
                 taken.append(event)
         self._spent("open", began)
-        return self._look_up(taken, batch.owned, unreadable)
+        return self._submit(taken, batch.owned, unreadable)
 
-    def _look_up(self, taken: Sequence[Taken], owned: tuple[Owned, ...], unreadable: int) -> Opened:
-        """2., beside whatever else this gate does."""
-        store = self._world.store
-
-        def look() -> Looked:
-            with store.read() as tx:
-                facts, facts_at = read_facts(tx, taken), tx.facts_at
-                return Looked(facts, facts_at, read_seen(tx, sorted({one.event for one in taken if not one.waiting})))
-
-        return Opened(taken, owned, unreadable, self._world.clock(), self._looking.submit(look))
-
-    def _submit(self, opened: Opened) -> Round:
-        """3. and 4.: match, ask and prepare; then queue the transaction of 5."""
-        world, taken = self._world, opened.taken
+    def _submit(self, taken: Sequence[Taken], owned: tuple[Owned, ...], unreadable: int) -> Round:
+        """2. to 4.: look up, match, ask and prepare; then queue the transaction of 5."""
+        world = self._world
         if world.timely is not None:
             world.timely.require()
-        began = perf_counter()
-        facts, facts_at, seen = opened.looked.result()
-        for first in self._first:  # what was not committed yet when it was looked up: this one may hold a repeat
-            seen.update(first)
+        began, began_us = perf_counter(), world.clock()
+        with world.store.read() as tx:
+            facts, facts_at = read_facts(tx, taken), tx.facts_at
+            seen = read_seen(tx, sorted({event.event for event in taken if not event.waiting}))
+        if self._commit is not None:
+            seen.update(self._commit.seen)
         known = self._known(facts, seen)
         began = self._spent("facts", began)
         prepared = prepare(world, taken, known, self._rulings, give_way=world.way.give)
@@ -289,17 +249,16 @@ class Gate:
             reach("gate.decided")
             if world.timely is not None:
                 world.timely.require_still()
-            advance(tx, opened.owned)  # first: another owner may have decided these, and their rows are there
-            interned.extend(self._insert(tx, decided, opened.unreadable))
+            advance(tx, owned)  # first: another owner may have decided these, and their rows are there
+            interned.extend(self._insert(tx, decided, unreadable))
             heard_now.extend(self._unheard({event.dataset.number for event in taken if not event.waiting}))
             heard(tx, heard_now, world.clock())
             wrote.append(decided)
             reach("gate.before_commit")
-            return _counts(decided, taken, opened.unreadable)
+            return _counts(decided, taken, unreadable)
 
         job = world.store.submit(transaction, fences=_fences(taken, facts))
-        self._first.append(dict(prepared.seen))
-        return Round(job, opened.owned, interned, heard_now, opened.began_us, wrote)
+        return Round(job, owned, interned, heard_now, dict(prepared.seen), began_us, wrote)
 
     def _finish(self) -> Counts | None:
         """See the batch before through: its commit, then 6."""
@@ -318,14 +277,8 @@ class Gate:
         return counts
 
     def _settle(self, following: Round | None) -> None:
-        """After a failure see off what is queued: behind one that rolled back no position matches, and it does too.
-
-        What was only looked up is dropped; it is polled again.
-        """
-        if self._open is not None:
-            self._open.looked.exception()  # its thread is free again
-        committing, self._open, self._commit = self._commit, None, None
-        self._first.clear()
+        """After a failure see off what is queued: behind one that rolled back no position matches, and it does too."""
+        committing, self._commit = self._commit, None
         for queued in (committing, following):
             if queued is not None:
                 try:
@@ -511,10 +464,6 @@ def _made(decided: Prepared, event: bytes, delivery: int) -> tuple[int | None, i
     """Say which deliveries were made of an event: the first, and how many. None of them, where it waits."""
     first, count = decided.made.get(event, (0, 0))
     return (delivery + first, count) if count else (None, None)
-
-
-def _both(one: Counts, other: Counts) -> Counts:
-    return Counts(*[first + second for first, second in zip(one, other, strict=True)])
 
 
 def _counts(decided: Prepared, taken: Sequence[Taken], unreadable: int) -> Counts:

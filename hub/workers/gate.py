@@ -31,7 +31,6 @@ class GateLoop:
         self._of: World | None = None
         self._gate: Gate | None = None
         self._revisit_at_s = 0.0
-        self._failed = False  # the last step
 
     def step(self, _stop: Event) -> float:
         """Take one batch; every `REVISIT_S` see what of the waiting is linked now."""
@@ -39,10 +38,6 @@ class GateLoop:
         began_s, polled_s = monotonic(), gate.phases["poll"]
         with self._noting(gate):
             counts = gate.step(POLL_S)
-        if self._failed:  # see that batch through before this step counts as one that went well
-            with self._noting(gate):
-                counts = gate.finish()
-        self._failed = False
         if counts is not None:
             waited_s = gate.phases["poll"] - polled_s
             self._metrics.gate_batch_s.observe(monotonic() - began_s - waited_s)
@@ -65,7 +60,6 @@ class GateLoop:
 
     def failed(self, error: Exception) -> None:
         """Count, and start over from the stored positions: what was polled and not decided is polled again."""
-        self._failed = True
         if isinstance(error, HubError) and error.code == "policy-unavailable":
             self._metrics.policy_unavailable.inc()
         if self._of is not None and not isinstance(error, HubError | Undecided | Superseded):
@@ -73,7 +67,7 @@ class GateLoop:
             self._of.bus.rewind()
 
     def _present(self) -> Gate:
-        """Return the gate of the world in force. The former one's batches are seen off first."""
+        """Return the gate of the world in force. The former one's last batch is seen off first."""
         world = self._world()
         if self._gate is None or self._of is not world:
             former, self._gate = self._gate, None
