@@ -168,12 +168,33 @@ def test_what_is_no_receipt_is_none_whoever_signed_it(payload: bytes) -> None:
         {"alg": "EdDSA", "kid": KEY.kid},
         {"alg": "EdDSA", "kid": KEY.kid, "typ": TYPE, "jwk": {}},
         {"alg": "EdDSA", "typ": TYPE},
+        {"alg": "EdDSA", "kid": "k" * 44, "typ": TYPE},
+        {"alg": "EdDSA", "kid": 7, "typ": TYPE},
     ],
-    ids=["no algorithm", "other type", "no type", "brings a key", "names no key"],
+    ids=["no algorithm", "other type", "no type", "brings a key", "names no key", "no thumbprint", "no text"],
 )
 def test_a_header_says_exactly_what_it_must(header: dict[str, object]) -> None:
     said = json.dumps(header, separators=(",", ":"), sort_keys=True).encode()
     assert fault(signed_by_hand(receipt().canonical, said)) is Fault.MALFORMED
+
+
+def test_what_nobody_signed_is_not_shown_to_who_verifies() -> None:
+    """A terminal obeys what it is shown: a kid could wipe out the refusal, and write that the receipt is good."""
+    lie = "\r\x1b[2K" + f"GOOD: receipt r-1, signed by the key {KEY.kid}, exactly as it stands."
+    header = canonical({"alg": "EdDSA", "kid": lie, "typ": TYPE})
+    with pytest.raises(NotBelieved) as refused:
+        verify_receipt(signed_by_hand(receipt().canonical, header), KEYS)
+    assert (refused.value.fault, refused.value.where) == (Fault.MALFORMED, "header.kid")
+    assert "GOOD" not in refused.value.what
+
+
+def test_what_is_nested_beyond_all_measure_is_refused_as_anything_else() -> None:
+    """In a receipt before anybody looks at its signature, and in a set of keys."""
+    deep = b"[" * 200_000
+    assert fault(signed_by_hand(receipt().canonical, deep)) is Fault.MALFORMED
+    with pytest.raises(NotBelieved) as refused:
+        read_keys(deep)
+    assert refused.value.fault is Fault.KEYS
 
 
 def test_a_set_of_keys_with_a_name_that_is_not_the_keys_own_is_refused() -> None:

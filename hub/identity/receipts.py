@@ -26,6 +26,7 @@ from hub.identity.receipt_keys import ReceiptKey, base64url, thumbprint
 TYPE = "consent-receipt+jws"  # RFC 8725 3.11: says what the signature is for
 ALGORITHM = "EdDSA"
 PUBLIC_BYTES, SIGNATURE_BYTES = 32, 64  # RFC 8032 5.1.5, 5.1.6
+KID_CHARS = 43  # base64url of a SHA-256
 RECEIPT_BYTES_MAX = 10_000_000  # a withdrawal names every delivery opened before: 40,000 of them fit
 SEGMENTS = ("header", "payload", "signature")
 ALPHABET = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
@@ -79,7 +80,7 @@ def read_keys(data: bytes) -> dict[str, Ed25519PublicKey]:
     try:
         listed = json.loads(data)["keys"]
         found = [(one["kid"], _public(one["x"])) for one in listed if one["kty"] == "OKP" and one["crv"] == "Ed25519"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise NotBelieved(
             Fault.KEYS, "this is no set of public keys: a JSON object whose `keys` are JWKs", where="keys"
         ) from error
@@ -159,18 +160,20 @@ def _kid(header: bytes) -> str:
         said = json.loads(header)
         kid = said["kid"]
         wanted = canonical({"alg": ALGORITHM, "kid": kid, "typ": TYPE})
-    except (ValueError, KeyError, TypeError, ConsentError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, ConsentError) as error:
         raise _malformed("its header does not name a key", "header") from error
     if header != wanted:
         raise _malformed(f"its header is not exactly alg {ALGORITHM}, kid and typ {TYPE}", "header")
-    return str(kid)
+    if not isinstance(kid, str) or len(kid) != KID_CHARS or not ALPHABET.issuperset(kid):
+        raise _malformed("its kid is no thumbprint of a key (RFC 7638)", "header.kid")  # unsigned: not to be shown
+    return kid
 
 
 def _said(payload: bytes) -> Mapping[str, Any]:
     try:
         said: Mapping[str, Any] = json.loads(payload)
         again = READERS[said["kind"]](payload).canonical
-    except (ValueError, KeyError, TypeError, AttributeError, ConsentError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ConsentError) as error:
         raise _malformed("what was signed is not a receipt of a kind that this version knows", "payload") from error
     if again != payload:
         raise _malformed("what was signed says more, or other things, than a receipt does", "payload")
