@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.structs import TopicPartition
 
 from deploy.engines import launch
@@ -342,6 +343,75 @@ def test_a_partition_that_had_to_wait_goes_on_after_a_smaller_one_came_to_its_en
         bus.publish(flood + records(5, QUIET))
         until(lambda: sum(gate.effects.values()) == 205 or not gate.step(limit=4))
     assert gate.late == 0
+
+
+def test_what_the_library_cannot_read_is_told_again_and_again_and_holds_no_other_topic_up(
+    store: Store, access: KafkaAccess
+) -> None:
+    """A broker was told to compress in a way that is not installed here: nothing is skipped, and no poll hangs."""
+    with KafkaAdminClient(**access.settings()) as admin:
+        admin.create_topics(
+            {access.prefix + "in.c.odd": {"num_partitions": 1, "replication_factor": 1,
+                                          "configs": {"compression.type": "zstd"}}},
+            wait_for_metadata=True,
+        )  # fmt: skip
+    told: list[str] = []
+    bus = KafkaBus(store, access, log=quiet_log(), topics=[*BOTH, "in.c.odd"], session_ms=SESSION_MS)
+    try:
+        gate = Gate(bus, store, Counter())
+
+        def act() -> None:
+            while len(told) < 5 or sum(gate.effects.values()) < 40:
+                try:
+                    gate.step()
+                except HubError as error:
+                    told.append(error.what)
+
+        bus.publish(records(5, "in.c.odd", size=1_000))
+        acting = Thread(target=act, daemon=True)
+        acting.start()
+        for number in range(4):
+            until(lambda: len(told) > number)  # noqa: B023 - called at once
+            bus.publish(records(40, QUIET)[10 * number : 10 * number + 10])
+        acting.join(WAIT_S)
+        assert not acting.is_alive()
+        assert all("UnsupportedCodecError" in what for what in told)
+        assert gate.effects == Counter(one.value for one in records(40, QUIET))
+    finally:
+        bus.close()
+
+
+def test_what_cannot_be_read_is_told_although_its_partition_had_to_wait_meanwhile(
+    store: Store, access: KafkaAccess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What lies before it is handed out; then the poll fails, each time, and none hangs."""
+    monkeypatch.setattr("hub.bus.kafka_intake.KEPT_RECORDS", 10)
+    same = [one._replace(key=bytes(16)) for one in records(28, size=1_000)]
+    told: list[str] = []
+    with a_bus(store, access) as bus:
+        gate = Gate(bus, store, Counter())
+        bus.publish(same[:9])
+        until(lambda: bool(gate.step(limit=1).records))
+        sleep(0.3)  # no fetch is under way any more: the next one holds both what can be read and what cannot
+        bus.publish(same[9:18])
+        with KafkaAdminClient(**access.settings()) as admin:
+            odd = ConfigResource(ConfigResourceType.TOPIC, access.prefix + FLOOD, {"compression.type": "zstd"})
+            admin.alter_configs([odd])
+        sleep(0.3)
+        bus.publish(same[18:])
+
+        def act() -> None:
+            while len(told) < 3:
+                try:
+                    gate.step(limit=1)
+                except HubError as error:
+                    told.append(error.what)
+
+        acting = Thread(target=act, daemon=True)
+        acting.start()
+        acting.join(WAIT_S)
+        assert not acting.is_alive()
+    assert gate.effects == Counter(one.value for one in same[:18])
 
 
 def test_a_topic_that_is_made_later_is_followed_from_then_on(store: Store, access: KafkaAccess) -> None:

@@ -143,8 +143,7 @@ class Intake:
         self._settle()
         self._let_parked_on()
         enough = any(part.kept for part in self.parts.values())
-        fetched = self._consumer.poll(timeout_ms=0 if enough else int(wait_s * 1000), max_records=KEPT_RECORDS)
-        for at, records in fetched.items():
+        for at, records in self._fetched(0 if enough else int(wait_s * 1000)).items():
             self._keep(at, records)
         self._settle()
         batch = self._share(limit)
@@ -247,6 +246,17 @@ class Intake:
                 raise
 
     # Fetching and turns.
+    def _fetched(self, wait_ms: int) -> Mapping[TopicPartition, list[Any]]:
+        """Take what the library has fetched. What it could not read it fetches again, and says so again."""
+        try:
+            fetched: Mapping[TopicPartition, list[Any]] = self._consumer.poll(
+                timeout_ms=wait_ms, max_records=KEPT_RECORDS
+            )
+        except Exception:
+            self._consumer._fetcher._next_partition_records = None
+            raise
+        return fetched
+
     def _keep(self, at: TopicPartition, records: list[Any]) -> None:
         """Keep what was fetched. Where the broker does not hold what comes next, say so and go on with what it has."""
         part = self.parts.get(at)
@@ -263,10 +273,12 @@ class Intake:
         """Let the library hand out what it had fetched of a partition that was paused, and is not any more.
 
         kafka-python 3.0.12 puts such records back in line where nobody stands there, and takes a partition that it has
-        handed out to the end for somebody: then they would lie there, and nothing more would be fetched of theirs.
+        handed out to the end for somebody: then they would lie there, and nothing more would be fetched of theirs. And
+        what it could not read (a sum that is wrong, a compression it lacks) stays in line, gives nothing any more and
+        is never at its end: asked once more, the library would never return.
         """
         fetcher = self._consumer._fetcher
-        if not fetcher._next_partition_records:
+        if not fetcher._next_partition_records or fetcher._next_in_line_exception_metadata is not None:
             fetcher._next_partition_records = None
 
     def _throttle(self) -> None:
