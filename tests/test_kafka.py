@@ -21,7 +21,7 @@ from deploy.engines import launch
 from deploy.engines.process import Engine
 from hub.bus.kafka import KafkaBus, partition_of
 from hub.bus.kafka_access import KafkaAccess, access_of
-from hub.bus.kafka_intake import JOIN_MS, shares
+from hub.bus.kafka_intake import JOIN_MS, Part, name, shares
 from hub.clock import system_clock
 from hub.core.errors import HubError, Kind
 from hub.logs import open_log
@@ -29,6 +29,7 @@ from hub.ports import Batch, Record
 from hub.settings import Settings
 from hub.store.engine import Store
 from hub.store.positions import Superseded, advance
+from hub.store.positions import own as own_position
 from tests.engines import needs_kafka, own, topic_prefix
 from tests.kafka_world import SESSION_MS, access_to, make_topics, quiet_log
 from tests.stores import open_store
@@ -412,6 +413,21 @@ def test_what_cannot_be_read_is_told_although_its_partition_had_to_wait_meanwhil
         acting.join(WAIT_S)
         assert not acting.is_alive()
     assert gate.effects == Counter(one.value for one in same[:18])
+
+
+def test_a_partition_that_the_group_takes_while_positions_are_read_is_no_defect(
+    store: Store, access: KafkaAccess
+) -> None:
+    """A join that lasts longer than its poll ends on the library's own thread, at any moment."""
+    with a_bus(store, access) as bus:
+        bus.publish(records(1))
+        until(lambda: bool(bus.poll(10, 0.1).records))
+        assert bus._intake is not None
+        taken = TopicPartition(access.prefix + FLOOD, 99)
+        epoch, position = store.write(lambda tx: own_position(tx, name(taken)))
+        bus._intake.parts[taken] = Part(epoch, position, position)
+        bus.rewind()
+        assert len(bus.poll(10, 1.0).records) == 1
 
 
 def test_a_topic_that_is_made_later_is_followed_from_then_on(store: Store, access: KafkaAccess) -> None:

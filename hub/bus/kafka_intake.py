@@ -241,7 +241,7 @@ class Intake:
         """Do something to a partition, unless the group has just taken it: `changes` says so in a moment."""
         try:
             act(at)
-        except (AssertionError, KeyError, IllegalStateError):
+        except (AssertionError, KeyError, ValueError, IllegalStateError):  # which one, each of its methods knows
             if at in self._consumer.assignment():
                 raise
 
