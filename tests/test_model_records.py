@@ -6,6 +6,7 @@ Nothing is lost, nothing is decided twice, nothing leaves without its audit row,
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
@@ -14,13 +15,13 @@ from hub.core.errors import HubError
 from hub.exchange.gate import Gate, Undecided
 from hub.exchange.status import event_of, event_state
 from hub.failpoints import disarm
-from hub.ports import Owned
+from hub.ports import Batch, Owned
 from hub.store.deliveries import DeliveryKind
 from hub.store.engine import unavailable
 from hub.store.positions import Superseded
 from tests.interleaving import Crash, Doing, doing_at, failing, paused
 from tests.protocol_checks import faults
-from tests.protocol_world import LOOK_BACK, OBJECTION, Hub, opened
+from tests.protocol_world import LOOK_BACK, OBJECTION, PATIENCE_S, Hub, opened
 from tests.stores import disk_full
 
 pytestmark = pytest.mark.engines
@@ -132,6 +133,27 @@ def test_what_committed_while_the_next_batch_failed_is_told(hub: Hub) -> None:
         hub.gate.step(0.0)
     assert [one.counts.events for one in hub.gate.done] == [1]
     assert [len(one.wrote.deliveries) for one in hub.gate.done] == [1]
+    assert hub.decide().events == 1
+
+
+def test_what_committed_while_the_bus_went_away_is_told(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And is not decided again once the bus is back."""
+
+    def away(_limit: int, _wait_s: float) -> Batch:
+        raise unavailable("the event bus does not answer", "")
+
+    hub.grant(hub.link("A"))
+    hub.publish("e1")
+    until_s = monotonic() + PATIENCE_S
+    while hub.gate.idle():
+        assert hub.gate.step(0.1) is None
+        assert monotonic() < until_s
+    with monkeypatch.context() as gone:
+        gone.setattr(hub.world.bus, "poll", away)
+        with pytest.raises(HubError, match="bus"):
+            hub.gate.step(0.0)
+    assert [one.counts.events for one in hub.gate.done] == [1]
+    hub.publish("e2")
     assert hub.decide().events == 1
 
 

@@ -132,7 +132,11 @@ class Gate:
         self.done = []
         began = perf_counter()
         events = self._world.way.portion(self._world.intake.portion(self._world.limits.batch_events))
-        batch = self._world.bus.poll(events, 0.0 if self._commit else wait_s)  # 1.
+        try:
+            batch = self._world.bus.poll(events, 0.0 if self._commit else wait_s)  # 1.
+        except HubError:
+            self.finish()  # nobody knows how long the bus is away: whom that batch wakes is not to wait for it
+            raise
         reach("gate.polled")
         began = self._spent("poll", began)
         following = None
