@@ -4,7 +4,7 @@
 import gc
 import io
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
@@ -440,6 +440,26 @@ def test_a_topic_that_is_made_later_is_followed_from_then_on(store: Store, acces
         assert not bus.poll(10, 0.3).records
         bus.follow([*BOTH, "in.c.new"])
         until(lambda: [one.record.topic for one in bus.poll(10, 0.1).records] == ["in.c.new"])
+
+
+def test_a_look_at_the_topics_that_met_a_defect_is_told_and_not_the_last(store: Store, access: KafkaAccess) -> None:
+    """Else nothing would ever be opened, counted or found again, and nobody would hear of it."""
+    defects, said = ["one"], io.StringIO()
+    log = open_log(clock=system_clock, stream=said)
+
+    def barred(_topics: Collection[str]) -> dict[str, str]:
+        if defects:
+            raise KeyError(defects.pop())
+        return {}
+
+    bus = KafkaBus(store, access, log=log, topics=BOTH, session_ms=SESSION_MS, barred=barred)
+    try:
+        bus.publish(records(1))
+        until(lambda: bool(bus.poll(10, 0.1).records))
+        assert '"bus.away"' in said.getvalue()
+        until(lambda: bus.troubles() == ())
+    finally:
+        bus.close()
 
 
 def test_publishing_to_a_topic_that_is_not_there_is_refused(store: Store, access: KafkaAccess) -> None:

@@ -167,8 +167,20 @@ class Watch:
     def _run(self) -> None:
         while not self._stop.is_set():
             self._wake.clear()
-            self._look()
+            try:
+                self._look()
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next look may go well; without one none is told
+                self._failed(error)
             self._wake.wait(LOOK_S)
+
+    def _failed(self, error: Exception) -> None:
+        """Tell of a look that met a defect, here or in the library. What was known stands until the next one."""
+        if self._stop.is_set():
+            return  # what it looked with was closed under it
+        with self._lock:
+            if not self._away:
+                self._log.error("bus.away", exc_info=error)
+            self._away = type(error).__name__
 
     def _look(self) -> None:
         with self._lock:
