@@ -77,6 +77,13 @@ def test_intake_is_never_kept_longer_than_its_keys() -> None:
     assert kept == [{str(days * 86_400_000)} for days in (7, 3, 2)]
 
 
+def test_a_topic_that_brokers_compress_is_planned_to_be_left_as_it_was_sent() -> None:
+    """What they compress by is set for the whole cluster, too, and the gate's client reads next to none of it."""
+    odd = WANTED.topics[NAMES[0]]._replace(config={**WANTED.topics[NAMES[0]].config, "compression.type": "zstd"})
+    plan = plan_of(WANTED, as_it_should_be(WANTED)._replace(topics={**WANTED.topics, NAMES[0]: odd}))
+    assert plan.configure == {NAMES[0]: {"compression.type": "producer"}}
+
+
 def test_a_digest_names_exactly_the_steps() -> None:
     """Another partition count, another account: another digest."""
     nothing = Seen({}, frozenset(), guarded=True, open_by_default=False)

@@ -90,6 +90,7 @@ def wanted_of(settings: Settings, catalogue: Catalogue) -> Wanted:
     days = min(settings.intake_retention_days, INTAKE_RETENTION_MOST_DAYS)
     config = {
         "cleanup.policy": "delete",
+        "compression.type": "producer",  # as it was sent: the gate may be unable to read what brokers compress
         "retention.ms": str(max(days * DAY_MS, LEAST_MS)),
         "min.insync.replicas": str(settings.kafka_min_insync),
     }
