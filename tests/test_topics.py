@@ -247,6 +247,7 @@ def test_a_topic_with_other_partitions_than_planned_is_named_by_the_plan(broker:
         client.create_partitions({"e." + NAMES[0]: NewPartitions(5)})
     plan = plan_now(admin, wanted)
     assert [(one.topic, one.bars) for one in plan.findings] == [("e." + NAMES[0], True)]
+    assert "HUB_KAFKA_TOPIC_PREFIX" in plan.findings[0].remedy  # by its old name it would be read from its old position
     assert not plan.create
 
 

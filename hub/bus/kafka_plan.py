@@ -130,7 +130,10 @@ def findings_of(wanted: Wanted, seen: Seen) -> list[Finding]:
             continue
         if is_so.partitions != want.partitions:
             what = f"it has {is_so.partitions} partitions instead of {want.partitions}: persons would lose their order"
-            remedy = "Set HUB_KAFKA_PARTITIONS to what it has; or let it run empty, and make it anew with as many."
+            remedy = (
+                "Set HUB_KAFKA_PARTITIONS to what it has. For another number, once all is decided, make topics under"
+                " another HUB_KAFKA_TOPIC_PREFIX; never one anew by its name: its position stays, and skips records."
+            )
             found.append(Finding(name, what, remedy, bars=True))
         if is_so.replication < want.replication:
             what = f"each record is on {is_so.replication} brokers instead of {want.replication}"
