@@ -84,6 +84,13 @@ class Reader(Browser):
         return words_of(answered.text)
 
 
+class Broken:
+    """A store that can be read and not written."""
+
+    def __init__(self, store: object, write: object) -> None:
+        self.read, self.write, self.shared = store.read, write, store.shared  # type: ignore[attr-defined]  # any store will do
+
+
 def state_of(town: PortalTown, consent: str) -> str:
     return str(town.rows("SELECT state FROM consent WHERE public = ?", (consent,))[0][0])
 

@@ -8,7 +8,7 @@ import pytest
 
 from hub.web.portal.failures import safe_next
 from hub.web.portal.visit import FORM_BYTES
-from tests.portal_world import PortalTown, Reader, pages_of, state_of, words_of
+from tests.portal_world import Broken, PortalTown, Reader, pages_of, state_of, words_of
 
 
 @pytest.fixture
@@ -102,6 +102,33 @@ def test_a_form_without_the_token_changes_nothing(town: PortalTown, reader: Read
         assert foreign.status_code == 403, path
     assert town.rows("SELECT count(*) FROM audit") == before
     assert reader.get("/my").status_code == 200
+
+
+def test_an_address_that_nobody_made_is_a_page_however_deep(reader: Reader, names: dict[str, str]) -> None:
+    """Below the pages as beside them: 404, with the way on."""
+    for path in ("/my/", "/my/a/b", f"/my/sharing/{names['running']}/stop/it", "/my/receipts/a/b/c"):
+        answered = reader.get(path)
+        assert (answered.status_code, answered.headers["content-type"]) == (404, "text/html; charset=utf-8"), path
+        assert "This page is not here" in words_of(answered.text)
+
+
+def test_a_failure_that_nobody_foresaw_is_a_page_and_does_not_claim_that_nothing_happened(
+    town: PortalTown, reader: Reader, names: dict[str, str]
+) -> None:
+    """500 with a reference; nobody knows how far it came, so it says where to look and not that it was not done."""
+
+    def bug(*_: object, **__: object) -> None:
+        raise RuntimeError("committed, and then")
+
+    object.__setattr__(town.desk, "store", Broken(town.store, bug))
+    path = f"/my/sharing/{names['running']}/stop"
+    answered = reader.send(path)
+    page = words_of(answered.text)
+    assert (answered.status_code, answered.headers["content-type"]) == (500, "text/html; charset=utf-8")
+    assert re.search(r"may have been done all the same.* knows this failure as [0-9a-f]{8}", page)
+    assert "Nothing" not in page
+    assert "committed" not in page
+    assert f'href="{path}"' in answered.text
 
 
 # The question.
@@ -235,6 +262,7 @@ def test_the_sign_in_without_proof_is_there_only_where_settings_say_so(town: Por
     assert (signed.status_code, signed.headers["location"]) == (303, "/my")
     assert "You are acting for a person you are responsible for." in there.say("/my")
     assert there.send("/dev/sign-in/form", ("person", "nobody:1")).status_code == 404
+    assert there.get("/dev/sign-in/form").headers["location"] == "/dev/sign-in"
     elsewhere = Reader(town.app(dev_sign_in=False))
     assert elsewhere.get("/dev/sign-in").status_code in (404, 405)
     assert elsewhere.send("/dev/sign-in/form", ("person", "population-register:R-child")).status_code == 404

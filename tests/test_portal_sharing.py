@@ -14,7 +14,7 @@ from hub.citizens.offers import Asked
 from hub.core.errors import HubError, Kind
 from hub.web.portal.sharing import left_of
 from tests.citizen_world import BIRTH, DAY_US
-from tests.portal_world import PortalTown, Reader, pages_of, state_of, words_of
+from tests.portal_world import Broken, PortalTown, Reader, pages_of, state_of, words_of
 
 pytestmark = pytest.mark.engines
 
@@ -157,13 +157,6 @@ def test_a_stop_that_fails_says_that_nothing_has_changed(
     assert "Nothing has changed: Lindum Utilities can still receive new address and date of the move." in page
     assert re.search(r"reference [0-9a-f]{8}", page)
     assert state_of(town, names["running"]) == "given"
-
-
-class Broken:
-    """A store that can be read and not written."""
-
-    def __init__(self, store: object, write: object) -> None:
-        self.read, self.write, self.shared = store.read, write, store.shared  # type: ignore[attr-defined]  # any store will do
 
 
 # Who got what.

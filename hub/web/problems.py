@@ -22,6 +22,7 @@ from hub.web.problem_titles import TITLES
 
 TYPE_PREFIX = "https://hub.example/problems/"
 MEDIA_TYPE = "application/problem+json"
+UNFORESEEN = "request.failed"  # what the log calls it, whether a program or a browser was answered
 REALM = 'Bearer realm="hub"'
 RETRY_UNAVAILABLE_S = 2  # an engine that restarts is back in seconds; agencies' clients back off by themselves
 STATUS = {
@@ -114,7 +115,7 @@ class UnexpectedErrors:
             await self._app(scope, receive, noting_send)
         except Exception as error:  # noqa: BLE001  # the last line of defence: logged with a reference, never swallowed
             reference = secrets.token_hex(8)
-            self._log.error("request.failed", request=reference, exc_info=error)
+            self._log.error(UNFORESEEN, request=reference, exc_info=error)
             if scope["type"] == "http" and not begun:
                 await _unexpected(reference)(scope, receive, send)
 

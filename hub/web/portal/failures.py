@@ -7,14 +7,17 @@ from urllib.parse import urlsplit
 
 from anyio import to_thread
 from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
 
 from hub.citizens.inbox import Given
 from hub.core.errors import HubError, Kind
 from hub.web.portal.own import own_given
-from hub.web.portal.visit import HOME, Visit, mine, page, switched, to_sign_in, visit_of
+from hub.web.portal.visit import HOME, Visit, mine, page, switched, texts_of, to_sign_in, visit_of
 from hub.web.portal.wording import all_items
-from hub.web.problems import STATUS, retry_after_s
+from hub.web.problems import STATUS, UNFORESEEN, retry_after_s
+from hub.web.running import hub_of
 
 REFERENCE_BYTES = 4
 STALE = "consent-illegal-transition"
@@ -35,6 +38,12 @@ class PageRoute(APIRoute):
                 return await handler(request)
             except HubError as error:
                 return await to_thread.run_sync(failure, request, error)
+            except (HTTPException, RequestValidationError):
+                raise  # the framework's own refusals have an answer (hub/web/problems.py)
+            except Exception as error:  # noqa: BLE001 - whoever came with a browser gets a page; logged with a reference
+                reference = secrets.token_hex(REFERENCE_BYTES)
+                hub_of(request).log.error(UNFORESEEN, request=reference, exc_info=error)
+                return await to_thread.run_sync(unforeseen, request, reference)
 
         return answered
 
@@ -59,6 +68,20 @@ def failure(request: Request, error: HubError) -> Response:
     if retry_after_s(error):
         answered.headers["retry-after"] = str(retry_after_s(error))
     return answered
+
+
+def unforeseen(request: Request, reference: str) -> Response:
+    """Say that something failed of which nobody knows how far it came, and where to look."""
+    visit, said = _whoever(request), texts_of(request).say
+    return page(
+        visit,
+        "failure.html",
+        status=500,
+        title=said("error.unforeseen_title"),
+        text=said("error.unforeseen", reference=reference),
+        href=request.url.path,
+        label=said("error.retry" if request.method == "GET" else "error.stale_now"),
+    )
 
 
 def stale(visit: Visit, given: Given) -> Response:

@@ -29,7 +29,7 @@ class Somebody(NamedTuple):
 
 
 def people_routes() -> APIRouter:
-    """Serve `GET /dev/sign-in` and `POST /dev/sign-in/form`."""
+    """Serve `GET /dev/sign-in`; `GET` and `POST /dev/sign-in/form`."""
     router = APIRouter(route_class=PageRoute)
 
     @router.get(DEV_SIGN_IN)
@@ -49,6 +49,11 @@ def people_routes() -> APIRouter:
                 raise
             return _page(request, there, unknown=True)
         return keep_session(request, see(there), session)
+
+    @router.get(f"{DEV_SIGN_IN}/form")
+    def get_form() -> Response:
+        """Whoever chooses a language on the page that a form answered with is led back to the form."""
+        return see(DEV_SIGN_IN)
 
     return router
 

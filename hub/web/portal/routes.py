@@ -30,10 +30,10 @@ def portal_routes(*, dev_sign_in: bool) -> APIRouter:
 
 
 def _elsewhere() -> APIRouter:
-    """Any other address beside the pages: one page says that nothing is there, to whoever is signed in."""
+    """Any other address beside or below the pages: one page says that nothing is there, to whoever is signed in."""
     router = APIRouter(route_class=PageRoute)
 
-    @router.get(f"{HOME}/{{rest}}")
+    @router.get(f"{HOME}/{{rest:path}}")
     def get_nothing(request: Request, rest: str) -> Response:  # noqa: ARG001 - the address that nobody made
         mine(request)
         raise NotTheirs
