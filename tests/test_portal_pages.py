@@ -247,10 +247,17 @@ def test_the_browsers_own_language_is_taken_where_none_was_chosen(reader: Reader
     assert '<html lang="zh"' in reader.get("/my", **{"accept-language": "zh-CN"}).text
 
 
-def test_signing_out_ends_the_session(reader: Reader) -> None:
-    """And the pages lead to the sign-in again."""
-    assert reader.send("/my/sign-out").headers["location"] == "/my"
+def test_signing_out_ends_the_session_and_leads_to_no_sign_in(reader: Reader) -> None:
+    """To a page that says so: a provider that still knows the person would sign them in again unasked.
+
+    Nor may a form's answer lead to another site: `form-action 'self'` makes a browser stop there and show nothing.
+    """
+    answered = reader.send("/my/sign-out")
+    assert (answered.status_code, answered.headers["location"]) == (303, "/signed-out")
     assert reader.get("/my").status_code == 303
+    shown = reader.get("/signed-out")
+    assert (shown.status_code, "You are signed out" in words_of(shown.text)) == (200, True)
+    assert reader.send("/my/sign-out").headers["location"] == "/signed-out"
 
 
 def test_the_sign_in_without_proof_is_there_only_where_settings_say_so(town: PortalTown, names: dict[str, str]) -> None:

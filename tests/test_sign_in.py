@@ -233,7 +233,8 @@ def test_signing_out_is_a_form_with_the_sessions_token(place: Place, browser: Br
             assert browser.http.post("/sign-out", data=wrong or {"x": ""}).status_code == 403
             assert browser.http.post("/sign-out/everywhere", data=wrong or {"x": ""}).status_code == 403
         assert browser.get("/v1/me").status_code == 200
-        assert browser.http.post("/sign-out", data={"csrf": csrf}).status_code == 303
+        out = browser.http.post("/sign-out", data={"csrf": csrf})
+        assert (out.status_code, out.headers["location"]) == (303, "/signed-out")
         assert not browser.cookie()
         assert telephone.get("/v1/me").status_code == 200
 

@@ -251,6 +251,7 @@ def test_nobody_without_a_credential_reaches_anything_but_the_open_routes() -> N
         "public: GET /metrics",
         "public: GET /readyz",
         "public: GET /dev/sign-in",
+        "public: GET /signed-out",
         "public: POST /dev/sign-in",
     }
 

@@ -16,7 +16,7 @@ from hub.identity.sessions import end, end_everywhere
 from hub.identity.sign_ins import BACK, PENDING, PENDING_S, SignInDesk, begin, finish
 from hub.web.plain_pages import refusal_page, sign_in_again
 from hub.web.posted import field, fields_of
-from hub.web.signed_in import CSRF_FIELD, changing, cookie_of, drop_cookie, set_cookie
+from hub.web.signed_in import CSRF_FIELD, SIGNED_OUT, changing, cookie_of, drop_cookie, set_cookie
 
 US = 1_000_000
 HOME = "/"
@@ -94,6 +94,6 @@ def _go(address: str) -> Response:
 
 
 def _out(request: Request) -> Response:
-    answer = _go(HOME)
+    answer = _go(SIGNED_OUT)
     drop_cookie(request, answer)
     return answer

@@ -12,6 +12,7 @@ from hub.citizens.desk import CitizenDesk
 from hub.identity.sessions import COOKIE, CSRF_HEADER, SignedIn, check_csrf, cookie_name, find
 from hub.settings import Settings
 
+SIGNED_OUT = "/signed-out"  # a page of nobody's: it asks for no session, so it leads to no provider
 CSRF_FIELD = "csrf"  # in a form, where there is no script to set a header
 
 
