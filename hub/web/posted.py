@@ -64,7 +64,7 @@ def sender_of(request: Request, fields: Fields, *, form: str, back: str, least: 
     try:
         check_csrf(session, field(fields, CSRF_FIELD))
     except HubError:
-        if _shown_to(request, fields, form) != session.principal.person:
+        if not was_shown(request, session, fields, form=form):
             raise
         renewed = HubError(
             Kind.CONFLICT,
@@ -89,6 +89,19 @@ def given_back(request: Request, session: SignedIn, *, form: str) -> Fields:
     )  # fmt: skip
 
 
+def was_shown(request: Request, session: SignedIn, fields: Fields, *, form: str) -> bool:
+    """Say whether a form's ticket proves that it was shown to the person of this session."""
+    return _shown_to(request, fields, form) == session.principal.person
+
+
+def kept_at(request: Request, fields: Fields, *, form: str, back: str) -> str:
+    """Keep what was sent; returns the address of its page, `back`, that shows it again. Raises HubError as `keep`."""
+    desk = request.app.state.hub.citizens
+    own = [one for one in fields if one[0] not in (CSRF_FIELD, TICKET_FIELD)]
+    token = keep(desk.store, desk.keys, field(fields, TICKET_FIELD), form=form, fields=own, now_us=desk.clock())
+    return back + ("&" if "?" in back else "?") + urlencode({KEPT: token})
+
+
 def _shown_to(request: Request, fields: Fields, form: str) -> int | None:
     desk = request.app.state.hub.citizens
     return shown_to(desk.keys, field(fields, TICKET_FIELD), form=form, now_us=desk.clock())
@@ -98,10 +111,7 @@ def _keep(
     request: Request, fields: Fields, why: HubError, *, form: str, back: str, least: int = 0, signed: bool = False
 ) -> Response:
     """Keep a form; answer with why, and a link to where it goes on."""
-    desk = request.app.state.hub.citizens
-    own = [one for one in fields if one[0] not in (CSRF_FIELD, TICKET_FIELD)]
-    token = keep(desk.store, desk.keys, field(fields, TICKET_FIELD), form=form, fields=own, now_us=desk.clock())
-    again = back + ("&" if "?" in back else "?") + urlencode({KEPT: token})
+    again = kept_at(request, fields, form=form, back=back)
     link = (again, "Show it again") if signed else (sign_in_again(again, least), "Sign in again, and go on")
     return refusal_page(request, why, links=(link,))
 

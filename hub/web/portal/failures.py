@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from hub.citizens.inbox import Given
 from hub.core.errors import HubError, Kind
+from hub.web.portal.interrupted import ended, renewed
 from hub.web.portal.own import own_given
 from hub.web.portal.visit import HOME, Visit, mine, page, switched, texts_of, to_sign_in, visit_of
 from hub.web.portal.wording import all_items
@@ -51,7 +52,9 @@ class PageRoute(APIRoute):
 def failure(request: Request, error: HubError) -> Response:
     """Answer with the page of what went wrong."""
     if error.kind is Kind.UNAUTHENTICATED:
-        return to_sign_in(request)
+        return to_sign_in(request) if request.method == "GET" else ended(request)
+    if error.code == "csrf-missing" and (again := renewed(request)) is not None:
+        return again
     visit, status = _whoever(request), STATUS[error.kind]
     if error.kind is Kind.NOT_FOUND:
         return _plainly(visit, "error.missing_title", "error.missing", status)

@@ -1,6 +1,6 @@
 """What is shared: the list, one consent with all that happened to it, and its end in two clicks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from anyio import CapacityLimiter
 from fastapi import APIRouter, Request, Response
@@ -16,6 +16,7 @@ from hub.core.errors import HubError
 from hub.identity.principal import Principal
 from hub.web.citizen import URGENT_THREADS
 from hub.web.portal.failures import PageRoute
+from hub.web.portal.interrupted import chosen_before
 from hub.web.portal.own import own_given
 from hub.web.portal.urgent import urgently
 from hub.web.portal.visit import HOME, Form, Me, Mine, Sent, page, see
@@ -50,7 +51,8 @@ def sharing_routes() -> APIRouter:
 
     @router.get(ONE)
     def get_one(me: Me, consent: str, done: str = "") -> Response:
-        return _one(me, own_given(me, consent)[0], done=done)
+        given = own_given(me, consent)[0]
+        return _one(me, given, done=done, ticked=chosen_before(me).all("item"))
 
     @router.post(ONE)
     async def post_change(request: Request, form: Form, consent: str) -> Response:
@@ -84,7 +86,8 @@ def _choice(me: Mine, one: ByLaw) -> str:
     return str(me.texts.say("sharing.objected")) if one.objected else words(one.offer.refusal, me.language)
 
 
-def _one(me: Mine, given: Given, *, done: str = "", error: str = "") -> Response:
+def _one(me: Mine, given: Given, *, done: str = "", error: str = "", ticked: Sequence[str] = ()) -> Response:
+    """Show one consent. `ticked` is what this person had ticked themselves, to be taken out."""
     offer, told = given.offer, timeline(me.desk, me.principal, given.consent)
     latest, running = told.steps[-1].action, given.state in {state.value for state in RUNNING}
     title = "consent.title" if running else "consent.title_ended" if given.given_us else "consent.title_refused"
@@ -105,6 +108,7 @@ def _one(me: Mine, given: Given, *, done: str = "", error: str = "") -> Response
         ],
         done=done if ACTIONS.get(done) == latest else "",  # an address from yesterday says nothing that is not so today
         error=error,
+        ticked=ticked,
     )
 
 
@@ -143,7 +147,7 @@ def _change(me: Mine, form: Sent, consent: str) -> Response:
     except HubError as error:
         if error.code not in NOTHING_LEFT:
             raise
-        return _one(me, given, error="error.choice_everything")
+        return _one(me, given, error="error.choice_everything", ticked=form.all("item"))
     return see(f"{LIST}/{consent}", done="narrow")
 
 

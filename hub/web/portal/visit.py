@@ -20,14 +20,17 @@ from hub.identity.sessions import SignedIn, check_csrf
 from hub.settings import Settings
 from hub.web.bodies import media_type, read_body
 from hub.web.citizen_forms import language_of
+from hub.web.plain_pages import sign_in_again
 from hub.web.portal.assets import built
 from hub.web.portal.templates import render
 from hub.web.portal.texts import NAMES, Texts
+from hub.web.posted import TICKET_FIELD, hidden_fields
 from hub.web.running import Running, hub_of
 from hub.web.signed_in import is_https, signed_in
 
 HOME = "/my"
-SIGN_IN, DEV_SIGN_IN = "/sign-in", "/dev/sign-in"
+DEV_SIGN_IN = "/dev/sign-in"
+PATH_MOST = 512  # characters of a page's address that signing in leads back to
 LANGUAGE_COOKIE = "hub_language"
 LANGUAGE_S = 31_536_000  # a year
 FORM_TYPE = "application/x-www-form-urlencoded"
@@ -97,7 +100,9 @@ async def sent(request: Request) -> Sent:
         pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=FORM_FIELDS)
     except ValueError as cause:
         raise HubError(Kind.MALFORMED, "The body is not a form.", code="form-malformed") from cause
-    return Sent(tuple(pairs))
+    found = Sent(tuple(pairs))
+    request.state.sent = found  # for the page that says why it was not taken
+    return found
 
 
 def visit_of(request: Request) -> Visit:
@@ -140,6 +145,7 @@ def page(visit: Visit, template: str, *, at: str = "", status: int = 200, **cont
         at=at,
         session=session,
         csrf=session.csrf if session else "",
+        ticket=_ticket(request, session) if session else "",
         pages=PAGES,
         languages=_switches(request, settings),
         sheet=assets.address("portal.rtl.css" if visit.texts.direction == "rtl" else "portal.css"),
@@ -159,11 +165,20 @@ def see(address: str, **query: str) -> Response:
 
 
 def to_sign_in(request: Request) -> Response:
-    """Lead to the provider and back again; without one, in development, to where nobody has to prove anything."""
-    hub, back = hub_of(request), request.url.path
+    """Lead to the sign-in, and back to the same page with the same filter."""
+    path, query = request.url.path, request.url.query
+    return see(sign_in_at(request, f"{path}?{query}" if query and len(path) + len(query) < PATH_MOST else path))
+
+
+def sign_in_at(request: Request, back: str, *, least: int = 0) -> str:
+    """Return where to sign in, with at least this assurance, and end on `back`.
+
+    That is at the provider; without one, in development, where nobody has to prove anything.
+    """
+    hub = hub_of(request)
     if hub.sign_in is None and (hub.settings.dev_sign_in or hub.settings.mode == "demo"):
-        return see(DEV_SIGN_IN, next=back)
-    return see(SIGN_IN, back=back)
+        return f"{DEV_SIGN_IN}?{urlencode({'next': back})}"
+    return sign_in_again(back, least)
 
 
 def keep_language(response: Response, language: str, *, secure: bool) -> Response:
@@ -181,6 +196,11 @@ def switched(request: Request) -> Response | None:
     rest = [(name, value) for name, value in request.query_params.multi_items() if name != "language"]
     there = request.url.path + (f"?{urlencode(rest)}" if rest else "")
     return keep_language(see(there), chosen, secure=is_https(request))
+
+
+def _ticket(request: Request, session: SignedIn) -> str:
+    """Make what proves that the form of this page was shown to this person, should their session end meanwhile."""
+    return hidden_fields(request, session, form=request.url.path)[TICKET_FIELD]
 
 
 def _switches(request: Request, settings: Settings) -> list[Mapping[str, str]]:
