@@ -2,19 +2,26 @@
 
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
+from typing import Any
+from wsgiref.simple_server import make_server
 
 import httpx
+import orjson
 import pytest
 from joserfc import jwk
 
+from hub.clock import system_clock
 from hub.core.errors import HubError
 from hub.demo.provider import Provider
 from hub.demo.provider_door import serving
-from hub.identity.provider import ANSWER_S, KEYS_AGAIN_S
-from tests.sign_in_world import Browser, Place, a_place, a_provider, user
+from hub.identity.provider import ANSWER_S, DISCOVERY, KEYS_AGAIN_S, Asked, Party
+from hub.identity.provider import Provider as AtProvider
+from tests.sign_in_world import CLIENT, WORTH, Browser, Place, a_place, a_provider, user
 from tests.test_demo_provider import new_key
 
 CROWD = 60  # the server has 40 threads for all that does not have its own
@@ -150,6 +157,41 @@ def test_a_provider_that_does_not_answer_keeps_nobody_waiting_but_who_signs_in(p
             assert time.monotonic() - began < ANSWER_S / 2
             assert {one.result().status_code for one in waiting} == {503}
             assert time.monotonic() - began < 3 * ANSWER_S
+
+
+def test_a_code_that_the_providers_firewall_refuses_keeps_nobody_else_out() -> None:
+    """Whoever sends nonsense once a second would otherwise keep everybody from signing in."""
+    with guarded() as issuer:
+        at = AtProvider(Party(issuer, CLIENT, f"{issuer}/back", WORTH, secret="s"), system_clock)
+        asked = Asked("state", "nonce", "v" * 43)
+        with pytest.raises(HubError) as caught:
+            at.identify(asked, {"code": "<script>"})
+        assert caught.value.code == "provider-down"
+        assert at.address(asked, least=1).startswith(f"{issuer}/authorize?")
+        at.close()
+
+
+@contextmanager
+def guarded() -> Iterator[str]:
+    """Serve a provider whose firewall answers whatever is sent to it with a page of its own."""
+
+    def app(environ: dict[str, Any], start: Callable[[str, list[tuple[str, str]]], object]) -> list[bytes]:
+        if environ["PATH_INFO"] != DISCOVERY:
+            start("403 -", [("content-type", "text/html")])
+            return [b"<h1>Request rejected</h1>"]
+        issuer = f"http://127.0.0.1:{environ['SERVER_PORT']}"
+        start("200 -", [("content-type", "application/json")])
+        ends = {"authorization_endpoint": "authorize", "token_endpoint": "token", "jwks_uri": "keys"}
+        return [orjson.dumps({"issuer": issuer} | {name: f"{issuer}/{path}" for name, path in ends.items()})]
+
+    with make_server("127.0.0.1", 0, app) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_a_provider_that_goes_away_in_the_midst_of_a_sign_in_is_said(place: Place, browser: Browser) -> None:

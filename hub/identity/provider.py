@@ -197,6 +197,8 @@ class Provider:
         for name in (AUTHORIZE, TOKEN, KEYS):
             if not isinstance(said.get(name), str) or (secure and not said[name].startswith("https:")):
                 raise _unusable(f"its discovery document has no {name} over TLS")
+        if USER in said and (not isinstance(said[USER], str) or (secure and not said[USER].startswith("https:"))):
+            raise _unusable(f"its {USER} is not over TLS")  # an access token goes there
         with self._lock:
             self._said = (monotonic(), said)
         return said
@@ -236,8 +238,19 @@ class Provider:
         try:
             return ask()
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as cause:
-            self._away_until_s = monotonic() + AWAY_S
+            if _is_away(cause):
+                self._away_until_s = monotonic() + AWAY_S
             raise provider_down() from cause
+
+
+def _is_away(cause: Exception) -> bool:
+    """Say whether nobody else would get an answer either.
+
+    A refusal, or an answer that makes no sense, may be due to one person's code: it is theirs alone, or whoever sends
+    nonsense once a second would keep everybody out.
+    """
+    failed = isinstance(cause, httpx.HTTPStatusError) and cause.response.is_server_error
+    return failed or isinstance(cause, httpx.TransportError)
 
 
 def provider_down() -> HubError:
