@@ -211,16 +211,18 @@ def test_a_link_that_is_doubted_or_undone_ends_the_sessions_that_rest_on_it(plac
 
 def test_who_stops_at_the_provider_is_told_that_nothing_happened(place: Place, browser: Browser) -> None:
     """access_denied comes back as a page of ours."""
-    stopped = browser.at_provider(browser.begin(), "ada", stop="1")
+    stopped = browser.at_provider(browser.begin("/sign-in?back=/choose%3Fkept%3Dx&least=2"), "ada", stop="1")
     answered = browser.get(stopped.headers["location"])
     assert (answered.status_code, "You stopped signing in" in answered.text) == (401, True)
+    assert 'href="/sign-in?back=%2Fchoose%3Fkept%3Dx&amp;least=2"' in answered.text  # and nothing that was kept is lost
 
 
 def test_a_sign_in_takes_ten_minutes_at_most(place: Place, browser: Browser) -> None:
     """The cookie that it began with is worth nothing afterwards."""
-    address = browser.approved("ada")
+    address = browser.approved("ada", path="/sign-in?back=/choose")
     place.town.now_us += 600_000_001
-    assert browser.get(address).status_code == 401
+    late = browser.get(address)
+    assert (late.status_code, 'href="/sign-in?back=%2Fchoose"' in late.text) == (401, True)
 
 
 def test_signing_out_is_a_form_with_the_sessions_token(place: Place, browser: Browser) -> None:

@@ -134,6 +134,15 @@ def finish(desk: SignInDesk, given: Mapping[str, str], *, pending: str, before: 
     return Entered(desk.store.write(transaction, fences=SESSIONS), back)
 
 
+def wanted(desk: SignInDesk, pending: str) -> tuple[str, int]:
+    """Return which page and which assurance this browser's sign-in was begun for, however long ago; else `/` and 0."""
+    try:
+        _, back, least, _ = _unsealed(desk, pending)
+    except HubError:
+        return "/", 0
+    return back, least
+
+
 def own_path(back: str) -> str:
     """Return a path of this hub's, `/` where `back` is anything else: nobody is led away by a link to a sign-in."""
     plain = len(back) <= PATH_CHARS and back.startswith("/") and all("!" <= one <= "~" for one in back)
@@ -152,6 +161,13 @@ def needs(session: SignedIn, least: int) -> None:
 
 
 def _opened(desk: SignInDesk, pending: str) -> tuple[Asked, str, int]:
+    asked, back, least, until_us = _unsealed(desk, pending)
+    if desk.clock() >= until_us:
+        raise _unknown()
+    return asked, back, least
+
+
+def _unsealed(desk: SignInDesk, pending: str) -> tuple[Asked, str, int, int]:
     try:
         if len(pending) > COOKIE_CHARS:
             raise ValueError("too long")
@@ -159,9 +175,7 @@ def _opened(desk: SignInDesk, pending: str) -> tuple[Asked, str, int]:
         state, nonce, verifier, back, least, until_us = orjson.loads(unseal(_key(desk.keys), sealed, _PLACE))
     except (InvalidTag, ValueError) as cause:
         raise _unknown() from cause
-    if desk.clock() >= until_us:
-        raise _unknown()
-    return Asked(state, nonce, verifier), back, least
+    return Asked(state, nonce, verifier), back, least, until_us
 
 
 def _unknown() -> HubError:

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from hub.core.errors import HubError, Kind
 from hub.identity.kept_forms import Fields
 from hub.identity.sessions import end, end_everywhere
-from hub.identity.sign_ins import BACK, PENDING, PENDING_S, SignInDesk, begin, finish
+from hub.identity.sign_ins import BACK, PENDING, PENDING_S, SignInDesk, begin, finish, wanted
 from hub.web.plain_pages import refusal_page, sign_in_again
 from hub.web.posted import field, fields_of
 from hub.web.signed_in import CSRF_FIELD, SIGNED_OUT, changing, cookie_of, drop_cookie, set_cookie
@@ -21,7 +21,7 @@ from hub.web.signed_in import CSRF_FIELD, SIGNED_OUT, changing, cookie_of, drop_
 US = 1_000_000
 HOME = "/"
 SIGN_IN_THREADS = 8  # of their own: a provider that does not answer keeps those waiting who sign in, and nobody else
-Wanted = Annotated[str, Query(max_length=512)]
+Back = Annotated[str, Query()]  # `own_path` judges it: a longer one leads home, and is no error of a person's
 Least = Annotated[int, Query(ge=0, le=3)]
 Sent = Annotated[Fields, Depends(fields_of)]
 
@@ -31,7 +31,7 @@ def citizen_sign_in_routes() -> APIRouter:
     router, threads = APIRouter(), CapacityLimiter(SIGN_IN_THREADS)
 
     @router.get("/sign-in")
-    async def get_sign_in(request: Request, back: Wanted = HOME, least: Least = 0) -> Response:
+    async def get_sign_in(request: Request, back: Back = HOME, least: Least = 0) -> Response:
         try:
             desk = _desk(request)
             begun = await to_thread.run_sync(lambda: begin(desk, back=back, least=least), limiter=threads)
@@ -50,7 +50,7 @@ def citizen_sign_in_routes() -> APIRouter:
                 lambda: finish(desk, given, pending=pending, before=before), limiter=threads
             )
         except HubError as error:
-            answer = _failed(request, error, sign_in_again(HOME))
+            answer = _failed(request, error, _again(request, pending))
         else:
             answer = _go(entered.back)
             set_cookie(request, answer, entered.session.cookie, life_s=desk.life_us // US)
@@ -82,6 +82,12 @@ def _desk(request: Request) -> SignInDesk:
             code="sign-in-absent",
         )
     return desk
+
+
+def _again(request: Request, pending: str) -> str:
+    """Return where to try again: a form that was kept meanwhile is found only by the page that was wanted."""
+    desk: SignInDesk | None = request.app.state.hub.sign_in
+    return sign_in_again(HOME) if desk is None else sign_in_again(*wanted(desk, pending))
 
 
 def _failed(request: Request, error: HubError, again: str) -> Response:
