@@ -164,21 +164,22 @@ def test_a_code_that_the_providers_firewall_refuses_keeps_nobody_else_out() -> N
     with guarded() as issuer:
         at = AtProvider(Party(issuer, CLIENT, f"{issuer}/back", WORTH, secret="s"), system_clock)
         asked = Asked("state", "nonce", "v" * 43)
-        with pytest.raises(HubError) as caught:
-            at.identify(asked, {"code": "<script>"})
-        assert caught.value.code == "provider-down"
-        assert at.address(asked, least=1).startswith(f"{issuer}/authorize?")
+        for sent, code in (("<script>", "provider-down"), ("another", "sign-in-refused")):
+            with pytest.raises(HubError) as caught:
+                at.identify(asked, {"code": sent})
+            assert caught.value.code == code
         at.close()
 
 
 @contextmanager
 def guarded() -> Iterator[str]:
-    """Serve a provider whose firewall answers whatever is sent to it with a page of its own."""
+    """Serve a provider that knows no code, and whose firewall answers some of them with a page of its own."""
 
     def app(environ: dict[str, Any], start: Callable[[str, list[tuple[str, str]]], object]) -> list[bytes]:
         if environ["PATH_INFO"] != DISCOVERY:
-            start("403 -", [("content-type", "text/html")])
-            return [b"<h1>Request rejected</h1>"]
+            bad = b"script" in environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
+            start("403 -" if bad else "400 -", [("content-type", "text/html" if bad else "application/json")])
+            return [b"<h1>Request rejected</h1>" if bad else b'{"error":"invalid_grant"}']
         issuer = f"http://127.0.0.1:{environ['SERVER_PORT']}"
         start("200 -", [("content-type", "application/json")])
         ends = {"authorization_endpoint": "authorize", "token_endpoint": "token", "jwks_uri": "keys"}
