@@ -131,6 +131,18 @@ def test_a_failure_that_nobody_foresaw_is_a_page_and_does_not_claim_that_nothing
     assert f'href="{path}"' in answered.text
 
 
+def test_nobody_waits_for_a_stop_that_will_be_refused(town: PortalTown, reader: Reader, names: dict[str, str]) -> None:
+    """Without a session, or with another's token, a request goes before nobody; with its own it does."""
+    path, act = f"/my/sharing/{names['running']}/stop", f"/v1/me/consents/{names['running']}/withdraw"
+    stranger = Reader(town.app())
+    assert stranger.send(path, csrf="0" * 32).status_code == 401
+    assert stranger.http.post(act, headers={"cookie": "__Host-hub_session=x", "x-csrf-token": "0"}).status_code == 401
+    assert reader.send(path, csrf="0" * 32).status_code == 403
+    assert town.world.way.portion(90) == 90
+    assert reader.send(path).status_code == 303
+    assert town.world.way.portion(90) == 30
+
+
 # The question.
 
 

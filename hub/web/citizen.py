@@ -25,7 +25,7 @@ from hub.core.errors import HubError, Kind
 from hub.identity.people import person_of
 from hub.identity.principal import Principal
 from hub.identity.pseudonyms import pseudonym
-from hub.identity.sessions import SignedIn, end, end_everywhere, sign_in
+from hub.identity.sessions import CSRF_HEADER, SignedIn, end, end_everywhere, sign_in
 from hub.settings import Settings
 from hub.store.engine import Tx
 from hub.web.citizen_forms import (
@@ -46,7 +46,7 @@ from hub.web.citizen_forms import (
 )
 from hub.web.receipts import PORTAL, receipt_routes
 from hub.web.signed_in import changing as _changing
-from hub.web.signed_in import cookie_of, drop_cookie, set_cookie
+from hub.web.signed_in import cookie_of, drop_cookie, goes_first, set_cookie
 from hub.web.signed_in import signed_in as _session
 
 T = TypeVar("T")
@@ -168,8 +168,14 @@ def _stopping() -> APIRouter:
 
     async def urgently(request: Request, act: Callable[[CitizenDesk, Principal], T]) -> T:
         began_s, hub = perf_counter(), request.app.state.hub
+
+        def acted() -> T:
+            return act(_desk(request), _changing(request).principal)
+
+        if not goes_first(request, request.headers.get(CSRF_HEADER, "")):
+            return await to_thread.run_sync(acted)  # it will be refused: nobody waits for that
         with hub.way.first():
-            done = await to_thread.run_sync(lambda: act(_desk(request), _changing(request).principal), limiter=threads)
+            done = await to_thread.run_sync(acted, limiter=threads)
         hub.metrics.withdraw_s.observe(perf_counter() - began_s)
         return done
 
