@@ -124,6 +124,16 @@ def test_that_there_were_codes_is_forgotten_after_an_hour(town: Town) -> None:
     assert forget_codes(town.store, town.now_us, 10) == 1
 
 
+def test_a_code_that_was_made_at_the_end_of_that_hour_is_good_for_its_ten_minutes(town: Town) -> None:
+    """Clearing away what the hour limited takes no good code along."""
+    given(town)
+    town.now_us += HOUR_US - 1
+    code = given(town)
+    town.now_us += 1
+    assert forget_codes(town.store, town.now_us, 10) == 0
+    assert tried(town, code) is Tried.RIGHT
+
+
 @pytest.mark.embedded_only  # asks no store
 @pytest.mark.parametrize(
     ("typed", "read"),

@@ -97,14 +97,19 @@ def digits(typed: str) -> str:
 
 
 def forget_codes(store: Store, now_us: int, most: int) -> int:
-    """Forget that there were codes, an hour after the first of them; up to `most`, returns how many."""
-    over_us = now_us - HOUR_US
+    """Forget that there were codes, an hour after the first of them; up to `most`, returns how many.
+
+    The last of them may have been made just before, and is good for its ten minutes all the same.
+    """
+    over = now_us - HOUR_US, now_us
     with store.read() as tx:
-        rows = tx.rows("SELECT person, aim FROM one_time_code WHERE window_us <= ? LIMIT ?", (over_us, most))
+        rows = tx.rows(
+            "SELECT person, aim FROM one_time_code WHERE window_us <= ? AND expires_us <= ? LIMIT ?", (*over, most)
+        )
     if not rows:
         return 0
-    one = "DELETE FROM one_time_code WHERE person = ? AND aim = ? AND window_us <= ?"
-    return store.write(lambda tx: sum(tx.run(one, (*row, over_us)) for row in rows), fences=SESSIONS)
+    one = "DELETE FROM one_time_code WHERE person = ? AND aim = ? AND window_us <= ? AND expires_us <= ?"
+    return store.write(lambda tx: sum(tx.run(one, (*row, *over)) for row in rows), fences=SESSIONS)
 
 
 def _hash(keys: Keyring, person: int, aim: str, until_us: int, code: str) -> bytes:

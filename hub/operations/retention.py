@@ -108,7 +108,8 @@ def classes(kept: Kept) -> tuple[Class, ...]:
         ),
         Class(
             "codes", "an hour", "Ten minutes of use; then only how many there were, so that nobody gets too many.",
-            PIECE, lambda: count("one_time_code WHERE window_us <= ?", now_us() - HOUR_US),
+            PIECE,
+            lambda: count("one_time_code WHERE window_us <= ? AND expires_us <= ?", now_us() - HOUR_US, now_us()),
             lambda: forget_codes(store, now_us(), PIECE),
         ),
         Class(
