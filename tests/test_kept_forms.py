@@ -83,6 +83,18 @@ def test_without_a_good_ticket_nothing_is_kept(town: Town) -> None:
     assert town.rows("SELECT 1 FROM kept_form") == []
 
 
+def test_of_somebody_who_was_erased_nothing_is_kept(town: Town) -> None:
+    """Their page may still stand open in a browser, with a good ticket."""
+    person = town.person("ada", "lindum")
+    assert kept(town, person)
+    town.store.write(lambda tx: tx.run("UPDATE person SET erased_us = 1, key = NULL WHERE id = ?", (person,)))
+    town.store.write(lambda tx: tx.run("DELETE FROM kept_form WHERE person = ?", (person,)))
+    with pytest.raises(HubError) as caught:
+        kept(town, person)
+    assert caught.value.code == "form-ticket"
+    assert town.rows("SELECT 1 FROM kept_form") == []
+
+
 def test_one_person_does_not_fill_the_store(town: Town) -> None:
     """An older form makes room; a longer one than any of ours is refused."""
     tokens = []

@@ -51,12 +51,7 @@ def keep(store: Store, keys: Keyring, given: str, *, form: str, fields: Fields, 
     """
     person = shown_to(keys, given, form=form, now_us=now_us)
     if person is None:
-        raise HubError(
-            Kind.FORBIDDEN,
-            "This form was not shown to you lately; nothing was changed and nothing kept.",
-            remedy="Open the page again, then fill it in.",
-            code="form-ticket",
-        )
+        raise _not_shown()
     plain = orjson.dumps([list(one) for one in fields])
     if len(plain) > FORM_BYTES:
         raise HubError(Kind.TOO_LARGE, f"The form holds more than {FORM_BYTES} bytes.", code="body-too-large")
@@ -64,6 +59,8 @@ def keep(store: Store, keys: Keyring, given: str, *, form: str, fields: Fields, 
     sealed = seal(_form_key(keys, token), plain, _place(person, form))
 
     def transaction(tx: Tx) -> None:
+        if tx.one("SELECT 1 FROM person WHERE id = ? AND erased_us IS NOT NULL", (person,)):
+            raise _not_shown()  # a page from before they were erased: nothing of theirs is to be kept any more
         tx.run("DELETE FROM kept_form WHERE expires_us <= ?", (now_us,))
         older = tx.rows("SELECT token FROM kept_form WHERE person = ? ORDER BY expires_us, token", (person,))
         for (one,) in older[: max(0, len(older) - OF_ONE_PERSON + 1)]:
@@ -107,6 +104,15 @@ def forget_forms(store: Store, now_us: int, most: int) -> int:
         return 0
     return store.write(
         lambda tx: sum(tx.run("DELETE FROM kept_form WHERE token = ?", row) for row in rows), fences=SESSIONS
+    )
+
+
+def _not_shown() -> HubError:
+    return HubError(
+        Kind.FORBIDDEN,
+        "This form was not shown to you lately; nothing was changed and nothing kept.",
+        remedy="Open the page again, then fill it in.",
+        code="form-ticket",
     )
 
 
