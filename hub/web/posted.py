@@ -64,7 +64,7 @@ def sender_of(request: Request, fields: Fields, *, form: str, back: str, least: 
     try:
         check_csrf(session, field(fields, CSRF_FIELD))
     except HubError:
-        if not was_shown(request, session, fields, form=form):
+        if _shown_to(request, fields, form) != session.principal.person:
             raise
         renewed = HubError(
             Kind.CONFLICT,
