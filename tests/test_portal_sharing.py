@@ -4,6 +4,7 @@ import re
 from base64 import urlsafe_b64decode
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import orjson
@@ -98,6 +99,21 @@ def test_pausing_and_going_on(town: PortalTown, reader: Reader, names: dict[str,
     assert reader.send(path, ("act", "resume")).headers["location"] == f"{path}?done=resume"
     assert "It is paused." not in reader.say(f"{path}?done=pause")
     assert state_of(town, names["running"]) == "given"
+
+
+def test_a_consent_that_was_made_to_last_longer_says_so_everywhere(
+    town: PortalTown, reader: Reader, names: dict[str, str]
+) -> None:
+    """On its own page, in the history and on the receipt: none of them says that there is nothing to see."""
+    (running,) = reader.get("/v1/me/consents").json()["consents"]
+    path, until = f"/my/sharing/{names['running']}", str(datetime.fromisoformat(running["until"]) + timedelta(hours=1))
+    town.now_us += 3_600_000_000
+    reader.sign_in("child", assurance=3)
+    assert reader.post(f"/v1/me/consents/{names['running']}/extend", {"until": until}).status_code == 200
+    assert "It lasts longer now." in reader.say(f"{path}?done=extend")
+    assert "You let sharing with Lindum Utilities last longer" in reader.say(path)
+    assert "You let sharing with Lindum Utilities last longer" in reader.say("/my/history")
+    assert "shows nothing of you" not in reader.say("/my/history")
 
 
 def test_sharing_less(town: PortalTown, reader: Reader, names: dict[str, str]) -> None:

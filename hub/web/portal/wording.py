@@ -20,7 +20,8 @@ KINDS = ("release", "refusal", "acts")  # what a history can be narrowed to
 FOLLOWING = frozenset({"nothing", "required"})  # kinds of reasons that another one brings about
 ACTS = frozenset(
     {
-        "request", "grant", "refuse", "pause", "resume", "narrow", "withdraw", "lapse", "expire", "object", "take-back",
+        "request", "grant", "refuse", "pause", "resume", "narrow", "extend", "renew", "supersede", "withdraw", "lapse",
+        "expire", "object", "take-back",
     }
 )  # fmt: skip
 
