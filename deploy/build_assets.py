@@ -6,6 +6,7 @@ The packages go into .tools/portal, what is built into hub/web/static; neither i
 only where something in hub/web/assets is newer. What is installed already, as the lock file has it, stays.
 """
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -21,7 +22,11 @@ DONE = TARGET / "built"  # the file whose age `make` looks at
 
 
 def install() -> None:
-    """Install exactly what the lock file names, without any package's own scripts."""
+    """Install exactly what the lock file names, without any package's own scripts.
+
+    Whom the system trusts, node trusts too: a registry may stand behind an authority of one's own (Node.js 24, CLI docs).
+    """
+    os.environ.setdefault("NODE_USE_SYSTEM_CA", "1")
     kept = [MODULES / name for name in NAMES]
     if (MODULES / "node_modules").is_dir() and all(
         one.is_file() and one.read_bytes() == (SOURCE / one.name).read_bytes() for one in kept
