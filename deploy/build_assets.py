@@ -24,7 +24,7 @@ DONE = TARGET / "built"  # the file whose age `make` looks at
 def install() -> None:
     """Install exactly what the lock file names, without any package's own scripts.
 
-    Whom the system trusts, node trusts too: a registry may stand behind an authority of one's own (Node.js 24, CLI docs).
+    Whom the system trusts, node trusts too: a registry may stand behind an authority of one's own (Node.js 24).
     """
     os.environ.setdefault("NODE_USE_SYSTEM_CA", "1")
     kept = [MODULES / name for name in NAMES]
