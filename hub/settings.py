@@ -30,7 +30,9 @@ from hub.parts import ALL, ON_THE_BUS, Part, shown
 
 PREFIX = "HUB_"
 FILE_VARIABLE = "HUB_FILE"  # names the TOML file; not a setting itself
-FOR_TESTS = frozenset({"HUB_REQUIRE_OPA", "HUB_REQUIRE_ASYNCAPI"})  # speak to the tests only
+FOR_TESTS = frozenset(  # speak to the tests only
+    {"HUB_REQUIRE_OPA", "HUB_REQUIRE_ASYNCAPI", "HUB_REQUIRE_PROMTOOL", "HUB_REQUIRE_BROWSER"}
+)
 NOT_SETTINGS = FOR_TESTS | {FILE_VARIABLE}
 DEMO_MARK = "demo-data"  # a file of this name in data_dir says that invented people live there
 DEMO_PEOPLE = "demo-people.json"  # in data_dir: whom the page of the demo's sign-in lists
