@@ -12,7 +12,6 @@ from threading import Lock
 from time import monotonic
 from typing import Any, NamedTuple
 
-import httpx
 from authlib.oauth2 import OAuth2Error
 from authlib.oauth2.auth import ClientAuth
 from authlib.oauth2.client import OAuth2Client
@@ -22,7 +21,11 @@ from hub.core.errors import HubError, Kind
 from hub.identity.accounts import NAME_CHARS, Identified
 from hub.identity.client_key import ClientKey
 from hub.identity.id_tokens import KeyUnknownError, check_id_token, keys_in, refused
+from hub.interpreter import hidden
 from hub.ports import Clock
+
+with hidden("rich"):  # its command line would load it: a tenth of every start, and none is run here
+    import httpx
 
 DISCOVERY = "/.well-known/openid-configuration"  # OpenID Connect Discovery 1.0, section 4
 ANSWER_S = 5.0  # a citizen waits for it
