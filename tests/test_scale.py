@@ -11,7 +11,7 @@ import pytest
 
 PAGE = (Path(__file__).resolve().parents[1] / "deploy" / "SCALE.md").read_text(encoding="utf-8")
 ROW = re.compile(r"^\| `(\w+)` \| (.+?) \|$", re.MULTILINE)
-KINDS = {"measured", "goal", "assumed"}
+KINDS = {"measured", "assumed"}
 SAID = re.compile(r"(\d[\d.,]*)( million)?(?: [\w/]+){0,3} \(`([a-z_]+)`\)")
 DIGITS = 2  # significant ones: the assumptions have no more
 LONGEST_LINES = 250
