@@ -119,14 +119,7 @@ def _process(dataset: str, items: list[Item], record: Record, beside: Particular
         "dpv:hasProcessing": [*PROCESSING],
         "dpv:hasDataController": _agency(terms.recipient),
         "dpv:hasRecipient": _agency(terms.recipient),
-        "dpv:hasDataSource": [
-            {
-                "@id": _agency(code),
-                "@type": "dpv:ThirdPartyDataSource",
-                "dct:title": _text(beside.party(code).name, beside),
-            }
-            for code in sorted({item.provider for item in items})
-        ],
+        "dpv:hasDataSource": [_source(code, beside) for code in sorted({item.provider for item in items})],
         "dpv:hasStorageCondition": [
             {"@type": "dpv:StorageLocation", "dpv:hasLocation": _place(beside)},
             {"@type": "dpv:StorageDuration", "dpv:hasDuration": _period(beside.retention_days)},
@@ -138,11 +131,11 @@ def _process(dataset: str, items: list[Item], record: Record, beside: Particular
     }
 
 
-def _source(provider: Party, beside: Particulars) -> Node:
+def _source(provider: str, beside: Particulars) -> Node:
     return {
-        "@id": _agency(provider.code),
+        "@id": _agency(provider),
         "@type": "dpv:ThirdPartyDataSource",
-        "dct:title": _text(provider.name, beside),
+        "dct:title": _text(beside.party(provider).name, beside),
     }
 
 
